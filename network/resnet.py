@@ -1,0 +1,134 @@
+"""R3D and R(2+1)D: residual networks over space and time (Tran et al. 2018, arXiv:1711.11248).
+
+One skeleton serves both; only the convolution differs. Layout and parameter names are those of torchvision's
+`VideoResNet`, so its public weights fit.
+"""
+
+from torch import nn
+
+from network.normalize import Normalize
+
+# The statistics of Kinetics-400 that torchvision's public weights were trained with, RGB.
+MEAN = (0.43216, 0.394666, 0.37645)
+STD = (0.22803, 0.22145, 0.216989)
+
+
+class Conv3DSimple(nn.Conv3d):
+    """One 3x3x3 convolution (section 3.2, R3D)."""
+
+    def __init__(self, in_planes, out_planes, midplanes, stride=1):
+        super().__init__(in_planes, out_planes, 3, stride, padding=1, bias=False)
+
+
+class Conv2Plus1D(nn.Sequential):
+    """A 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5, R(2+1)D)."""
+
+    def __init__(self, in_planes, out_planes, midplanes, stride=1):
+        super().__init__(
+            nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+            nn.BatchNorm3d(midplanes),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
+        )
+
+
+def stem_3d():
+    """The first convolution of R3D, 3x7x7 (table 1)."""
+    return nn.Sequential(
+        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+def stem_2plus1d():
+    """The first convolution of R(2+1)D, factored over 45 planes."""
+    return nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        nn.BatchNorm3d(45),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions around a shortcut; a 1x1x1 projection where the shape changes (He et al. 2016, option B)."""
+
+    def __init__(self, conv, in_planes, planes, stride):
+        super().__init__()
+        # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5).
+        midplanes = (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
+        self.conv1 = nn.Sequential(
+            conv(in_planes, planes, midplanes, stride), nn.BatchNorm3d(planes), nn.ReLU(inplace=True)
+        )
+        self.conv2 = nn.Sequential(conv(planes, planes, midplanes), nn.BatchNorm3d(planes))
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or in_planes != planes:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm3d(planes)
+            )
+
+    def forward(self, x):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.conv2(self.conv1(x)) + shortcut)
+
+
+class VideoResNet(nn.Module):
+    """A stem, four stages of residual blocks, global average pooling, one linear layer.
+
+    Args:
+        conv: `Conv3DSimple` or `Conv2Plus1D`, the convolution of every block.
+        stem: the builder of the first convolution.
+        layers: blocks per stage; (2, 2, 2, 2) makes 18 layers (table 1).
+        num_classes: number of classes.
+
+    Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
+    Output: logits (N, num_classes).
+    """
+
+    def __init__(self, conv, stem, layers, num_classes):
+        super().__init__()
+        self.normalize = Normalize(MEAN, STD)
+        self.stem = stem()
+        self.layer1 = self._stage(conv, 64, 64, layers[0], stride=1)
+        self.layer2 = self._stage(conv, 64, 128, layers[1], stride=2)
+        self.layer3 = self._stage(conv, 128, 256, layers[2], stride=2)
+        self.layer4 = self._stage(conv, 256, 512, layers[3], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.fc = nn.Linear(512, num_classes)
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    @staticmethod
+    def _stage(conv, in_planes, planes, blocks, stride):
+        return nn.Sequential(
+            BasicBlock(conv, in_planes, planes, stride),
+            *(BasicBlock(conv, planes, planes, 1) for _ in range(1, blocks)),
+        )
+
+    def forward(self, x):
+        x = self.normalize(x)               # (N,   3, T,   H,    W)
+        x = self.stem(x)                    # (N,  64, T,   H/2,  W/2)
+        x = self.layer1(x)                  # (N,  64, T,   H/2,  W/2)
+        x = self.layer2(x)                  # (N, 128, T/2, H/4,  W/4)
+        x = self.layer3(x)                  # (N, 256, T/4, H/8,  W/8)
+        x = self.layer4(x)                  # (N, 512, T/8, H/16, W/16)
+        x = self.avgpool(x).flatten(1)      # (N, 512)
+        return self.fc(x)                   # (N, num_classes)
+
+
+def r3d(num_classes):
+    """R3D-18: 33,371,472 parameters at 400 classes."""
+    return VideoResNet(Conv3DSimple, stem_3d, (2, 2, 2, 2), num_classes)
+
+
+def r2plus1d(num_classes):
+    """R(2+1)D-18: 31,505,325 parameters at 400 classes."""
+    return VideoResNet(Conv2Plus1D, stem_2plus1d, (2, 2, 2, 2), num_classes)

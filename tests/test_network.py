@@ -1,0 +1,158 @@
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from network import MODELS
+from network.c3d import C3D
+
+SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}
+
+
+def clip(size, batch=1, length=16):
+    return torch.randint(0, 256, (batch, 3, length, size, size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "parameters"),
+    [("C3D", 101, 78_409_573), ("R3D", 400, 33_371_472), ("R2Plus1D", 400, 31_505_325)],
+)
+def test_golden_parameter_counts(name, num_classes, parameters):
+    with torch.device("meta"):
+        network = MODELS[name](num_classes=num_classes)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_uint8_and_float_clips_give_the_same_logits_for_each_clip(name):
+    network = MODELS[name](num_classes=7).eval()
+    pixels = clip(SIZES[name], batch=2)
+    with torch.inference_mode():
+        logits = network(pixels)
+        assert logits.shape == (2, 7)
+        assert torch.equal(logits, network(pixels.float()))
+        assert torch.allclose(logits[1:], network(pixels[1:]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_input_is_normalised_once(name):
+    network = MODELS[name](num_classes=2)
+    mean, std = network.normalize.mean.flatten(), network.normalize.std.flatten()
+    pixels = (mean + 2 * std).view(1, 3, 1, 1, 1).expand(1, 3, 2, 4, 4)
+    assert torch.allclose(network.normalize(pixels), torch.tensor(2.0), atol=1e-4)
+    assert not {"normalize.mean", "normalize.std"} & network.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_batch_permuted_on_the_device_needs_no_copy(name):
+    stacked = torch.randint(0, 256, (2, 16, 32, 32, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)
+    network = MODELS[name](num_classes=2).to(memory_format=torch.channels_last_3d)
+    assert stacked.is_contiguous(memory_format=torch.channels_last_3d)
+    assert network.normalize(stacked).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("shape", [(8, 112, 112), (16, 128, 171), (16, 56, 56)])
+def test_c3d_refuses_other_sizes(shape):
+    with pytest.raises(ValueError, match="16x112x112.*got " + "x".join(map(str, shape))):
+        C3D(5)(torch.zeros(1, 3, *shape))
+
+
+@pytest.mark.parametrize("name", ["R3D", "R2Plus1D"])
+@pytest.mark.parametrize("shape", [(16, 112, 112), (8, 40, 56), (1, 17, 33)])
+def test_residual_networks_take_any_size(name, shape):
+    network = MODELS[name](num_classes=3).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, *shape)).shape == (1, 3)
+
+
+def test_c3d_keeps_its_classic_names():
+    layers = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
+    with torch.device("meta"):
+        names = C3D(101).state_dict()
+    assert list(names) == [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+
+
+def torchvision_names(conv, stem):
+    """The names and shapes of torchvision's 18-layer VideoResNet state_dict, after its public weights."""
+
+    def batch_norm(name, planes):
+        yield from ((f"{name}.{kind}", (planes,)) for kind in ("weight", "bias", "running_mean", "running_var"))
+        yield f"{name}.num_batches_tracked", ()
+
+    for i, (out_planes, in_planes, *kernel) in enumerate(stem):
+        yield f"stem.{3 * i}.weight", (out_planes, in_planes, *kernel)
+        yield from batch_norm(f"stem.{3 * i + 1}", out_planes)
+    before = 64
+    for stage, planes in enumerate((64, 128, 256, 512), start=1):
+        for block in (0, 1):
+            mid = before * planes * 27 // (before * 9 + 3 * planes)
+            for k, in_planes in ((1, before), (2, planes)):
+                name = f"layer{stage}.{block}.conv{k}"
+                if conv == "3d":
+                    yield f"{name}.0.weight", (planes, in_planes, 3, 3, 3)
+                else:
+                    yield f"{name}.0.0.weight", (mid, in_planes, 1, 3, 3)
+                    yield from batch_norm(f"{name}.0.1", mid)
+                    yield f"{name}.0.3.weight", (planes, mid, 3, 1, 1)
+                yield from batch_norm(f"{name}.1", planes)
+            if before != planes:
+                yield f"layer{stage}.{block}.downsample.0.weight", (planes, before, 1, 1, 1)
+                yield from batch_norm(f"layer{stage}.{block}.downsample.1", planes)
+            before = planes
+    yield from (("fc.weight", (400, 512)), ("fc.bias", (400,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "conv", "stem"),
+    [("R3D", "3d", [(64, 3, 3, 7, 7)]), ("R2Plus1D", "2+1d", [(45, 3, 1, 7, 7), (64, 45, 3, 1, 1)])],
+)
+def test_residual_networks_have_the_names_and_shapes_of_torchvision(name, conv, stem):
+    with torch.device("meta"):
+        network = MODELS[name](num_classes=400)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert shapes == dict(torchvision_names(conv, stem))
+
+
+def calls(network, kind, pixels):
+    """How often each module of a kind runs in one forward pass."""
+    counts = Counter()
+    for module in network.modules():
+        if isinstance(module, kind):
+            module.register_forward_hook(lambda module, *_: counts.update([id(module)]))
+    with torch.inference_mode():
+        network.eval()(pixels)
+    return counts
+
+
+@pytest.mark.parametrize(("name", "relus"), [("R3D", 1 + 2 * 8), ("R2Plus1D", 2 + 4 * 8)])
+def test_one_batch_norm_a_convolution_and_no_relu_twice(name, relus):
+    network = MODELS[name](num_classes=2)
+    pixels = clip(32)
+    norms = calls(network, nn.BatchNorm3d, pixels)
+    convolutions = sum(isinstance(module, nn.Conv3d) for module in network.modules())
+    assert len(norms) == convolutions
+    assert set(norms.values()) == {1}
+    assert sum(calls(network, nn.ReLU, pixels).values()) == relus
+
+
+def backward_steps(tensor):
+    """The names of the steps that lead back from a tensor."""
+    names, seen, todo = Counter(), set(), [tensor.grad_fn]
+    while todo:
+        step = todo.pop()
+        if step is not None and step not in seen:
+            seen.add(step)
+            names[type(step).__name__] += 1
+            todo += [before for before, _ in step.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_softmax_and_no_gradient_of_the_input(name):
+    network = MODELS[name](num_classes=3)
+    pixels = clip(SIZES[name])
+    steps = backward_steps(network(pixels))
+    assert not [step for step in steps if "Softmax" in step]
+    assert steps["AccumulateGrad"] == sum(1 for _ in network.parameters())
+    assert not pixels.requires_grad
