@@ -1,0 +1,112 @@
+"""Frame folders -> 16-frame clips for training and evaluation."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from dataloaders import clips
+
+LABELS = {"ucf101": "ucf_labels.txt", "hmdb51": "hmdb_labels.txt"}
+
+
+def class_names(dataset, videos):
+    """The classes of a data set in the order of their labels.
+
+    UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
+    set, and one under those names with classes of its own, has its class folders in alphabetical order.
+
+    Args:
+        dataset: name of the data set.
+        videos: rows of its whole index, every split.
+
+    Returns:
+        A list of names; a label is an index into it.
+    """
+    folders = sorted({video.class_name for video in videos})
+    if dataset in LABELS:
+        lines = Path(__file__).with_name(LABELS[dataset]).read_text(encoding="utf-8").splitlines()
+        official = [line.split(maxsplit=1)[1] for line in lines]
+        if foreign := [name for name in folders if name not in official]:
+            print(f"{foreign[0]} is no class of {dataset}: the labels are the {len(folders)} class folders instead")
+        else:
+            return official
+    return folders
+
+
+class VideoDataset(Dataset):
+    """The videos of one split, a clip each.
+
+    `dataset[i]` is the fixed clip of evaluation: the middle window, the centre crop. `dataset[i, key]` is a random
+    clip for training: window, crop and mirroring are drawn once a clip, from `key` alone.
+
+    Args:
+        output_dir: folder of the frame folders.
+        videos: rows of the index.
+        split: "train", "val" or "test".
+        classes: names in the order of their labels.
+        clip: the recipe, see `clips.recipe`.
+
+    Items:
+        (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int.
+
+    Raises:
+        FileNotFoundError: a frame is missing or damaged.
+    """
+
+    def __init__(self, output_dir, videos, split, classes, clip):
+        self.output_dir = Path(output_dir)
+        self.videos = [video for video in videos if video.split == split]
+        self.labels = {name: label for label, name in enumerate(classes)}
+        self.clip = clip
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, item):
+        index, key = item if isinstance(item, tuple) else (item, None)
+        video = self.videos[index]
+        starts = clips.num_windows(video.frames, self.clip["clip_len"])
+        if key is None:
+            start, place = (starts - 1) // 2, {}
+        else:
+            rng = np.random.default_rng(key)
+            start = int(rng.integers(starts))
+            place = {
+                "top": int(rng.integers(self.clip["height"] - self.clip["crop_size"] + 1)),
+                "left": int(rng.integers(self.clip["width"] - self.clip["crop_size"] + 1)),
+                "flip": bool(rng.random() < 0.5),
+            }
+        numbers = clips.window(start, video.frames, self.clip["clip_len"])
+        frames = (self._read(video, number) for number in numbers)
+        return torch.from_numpy(clips.cut(frames, self.clip, **place)), self.labels[video.class_name]
+
+    def _read(self, video, number):
+        file = video.folder(self.output_dir) / f"{number + 1:05d}.jpg"
+        frame = cv2.imread(str(file))
+        if frame is None:
+            raise FileNotFoundError(
+                f"{file}: missing or damaged. Delete {file.parent} and run python -m dataloaders.preprocess again"
+            )
+        return frame
+
+
+class TrainingSampler(Sampler):
+    """Every video once an epoch, in random order, each with the key that its clip is drawn from.
+
+    Order and keys depend on the seed, the epoch and the position alone, whatever the number of workers. Set `epoch`
+    before each epoch.
+    """
+
+    def __init__(self, num_videos, seed):
+        self.num_videos, self.seed, self.epoch = num_videos, seed, 0
+
+    def __len__(self):
+        return self.num_videos
+
+    def __iter__(self):
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
+        for position, index in enumerate(order.tolist()):
+            yield index, (self.seed, self.epoch, position)

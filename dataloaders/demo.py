@@ -1,0 +1,96 @@
+"""The built-in demo: videos whose classes only the order of their frames can tell apart.
+
+Three pairs, each class its partner played backwards: a shape moves up or down, grows or shrinks, two shapes part or
+meet. Mirrored left to right, every class stays what it is. Files and groups are named as UCF101 names its own.
+"""
+
+import os
+import shutil
+
+import cv2
+import numpy as np
+
+PAIRS = (("Up", "Down"), ("Grow", "Shrink"), ("Part", "Meet"))
+GROUPS = 15
+CLIPS = 2               # videos per class and group
+WIDTH, HEIGHT = 320, 240
+FPS = 25
+CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
+
+
+def write(root_dir):
+    """Write the demo videos, `root_dir/<Class>/v_<Class>_gNN_cNN.avi`, unless the folder is there.
+
+    The folder appears whole or not at all.
+
+    Raises:
+        OSError: the videos cannot be written.
+    """
+    if root_dir.exists():
+        return
+    partial = root_dir.with_name(root_dir.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name in (name for pair in PAIRS for name in pair):
+        (partial / name).mkdir(parents=True)
+    for group in range(GROUPS):
+        for clip in range(CLIPS):
+            for pair, (forwards, backwards) in enumerate(PAIRS):
+                scene, motion = np.random.default_rng(group), np.random.default_rng((group, clip, pair))
+                frames = draw(forwards, scene, motion)
+                for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
+                    _save(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
+    os.replace(partial, root_dir)
+
+
+def draw(name, scene, motion):
+    """Draw one video of the class `name`, the first of its pair.
+
+    Args:
+        scene: random generator of what the videos of a group share: shape and colours.
+        motion: random generator of what differs between them: length, place, size and pace.
+
+    Returns:
+        A list of 61 to 77 BGR images, 320x240.
+    """
+    corners, hue = scene.choice(CORNERS), scene.integers(180)
+    colour = _bgr(hue, 170, 245)
+    clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
+
+    length = 4 * motion.integers(15, 20) + 1  # so that every 4th frame is the same set in both directions
+    x, y, size = motion.uniform(115, 205), motion.uniform(95, 145), motion.uniform(22, 32)
+    frames = []
+    for t in np.linspace(0, 1, length) ** motion.uniform(0.8, 1.25):
+        frame = background.copy()
+        if name == "Up":
+            _shape(frame, corners, x, 200 - 160 * t, size, colour)
+        elif name == "Grow":
+            _shape(frame, corners, x, y, 12 + 70 * t, colour)
+        else:
+            _shape(frame, corners, 130 - 85 * t, y, size, colour)
+            _shape(frame, corners, 190 + 85 * t, y, size, colour)
+        frames.append(frame)
+    return frames
+
+
+def _bgr(hue, saturation, value):
+    return cv2.cvtColor(np.uint8([[[hue % 180, saturation, value]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+
+
+def _shape(frame, corners, x, y, size, colour):
+    angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
+    points = np.stack([x + size * np.cos(angles), y + size * np.sin(angles)], axis=1)
+    fixed_point = np.round(points * 16).astype(np.int32)
+    cv2.fillConvexPoly(frame, fixed_point, colour, cv2.LINE_AA, shift=4)
+    cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
+
+
+def _save(path, frames):
+    # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
+    video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
+    video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)
+    if not video.isOpened():
+        raise OSError(f"{path}: cannot be written")
+    for frame in frames:
+        video.write(frame)
+    video.release()

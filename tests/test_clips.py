@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from conftest import is_flipped, numbered_frame, read_number, write_video
+
+from dataloaders import clips
+
+
+@pytest.mark.parametrize("num_frames", range(1, 200))
+def test_interval_keeps_clip_len_distinct_frames_wherever_there_are_so_many(num_frames):
+    interval = clips.frame_interval(num_frames)
+    assert 1 <= interval <= 4
+    assert len(range(0, num_frames, interval)) >= min(16, num_frames)
+    if interval < 4:  # and is the longest that does
+        assert len(range(0, num_frames, interval + 1)) < 16
+
+
+def test_every_4th_frame_of_a_long_video():
+    assert clips.frame_interval(1000) == 4
+
+
+def test_window_is_in_order_and_holds_the_last_frame_of_a_short_video():
+    assert clips.window(3, 30) == list(range(3, 19))
+    assert clips.window(0, 5) == [0, 1, 2, 3] + [4] * 12
+
+
+@pytest.mark.parametrize(("num_frames", "places"), [(1, 1), (15, 1), (16, 1), (17, 2), (40, 25)])
+def test_num_windows_counts_the_last_one(num_frames, places):
+    assert clips.num_windows(num_frames) == places
+
+
+@pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
+@pytest.mark.parametrize("stride", [1, 7, 30, 1000])
+def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
+    interval = clips.frame_interval(num_frames)
+    span = 15 * interval + 1
+    found = list(clips.sliding_windows(range(num_frames), interval, stride))
+    assert [start for start, *_ in found] == sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
+    for start, end, frames in found:
+        assert frames == list(range(start, end, interval))
+        assert len(frames) == 16
+
+
+def test_sliding_windows_of_short_and_empty_videos():
+    assert list(clips.sliding_windows(range(5), 1, 8)) == [(0, 5, clips.window(0, 5))]
+    assert list(clips.sliding_windows([], 1, 8)) == []
+
+
+def test_cut_gives_rgb_in_order_cropped_and_mirrored():
+    frames = [clips.resize(numbered_frame(number)) for number in range(16)]
+    clip = clips.cut(frames, clips.recipe())
+    assert clip.shape == (16, 112, 112, 3)
+    assert clip.dtype == np.uint8
+    assert [read_number(frame) for frame in clip] == list(range(16))
+    assert not is_flipped(clip[0])
+    assert np.array_equal(clips.cut(frames, clips.recipe(), flip=True, top=8, left=29), clip[:, :, ::-1])
+    assert np.array_equal(clip[0], frames[0][8:120, 29:141, ::-1])
+
+
+def test_smaller_crops_show_the_same_view():
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(32, 0).repeat(29, 1)[:, :171]
+    large, small = (clips.cut([image] * 16, clips.recipe(size))[0] for size in (112, 56))
+    assert small.shape == (56, 56, 3)
+    assert np.abs(clips.resize(large, 56, 56).astype(int) - small).mean() < 6
+
+
+def test_resize_averages_where_it_shrinks():
+    stripes = np.zeros((240, 320, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert clips.resize(stripes)[64].min() > 100
+
+
+@pytest.mark.parametrize("size", [0, 113])
+def test_impossible_crops_are_refused(size):
+    with pytest.raises(ValueError, match="crop size"):
+        clips.recipe(size)
+
+
+def test_open_video_refuses_what_is_no_video(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.avi"):
+        clips.open_video(tmp_path / "none.avi")
+    (tmp_path / "text.avi").write_text("no video")
+    with pytest.raises(ValueError, match="text.avi"):
+        clips.open_video(tmp_path / "text.avi")
+
+
+@pytest.mark.parametrize("name", ["a b.avi", "300+_Yards!!!_(1)[2].avi", "100%d.avi", "é.avi", "a:b.avi", "-x.avi"])
+def test_open_video_takes_any_name(tmp_path, monkeypatch, name):
+    video = write_video(tmp_path / "plain.avi", 3).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert clips.open_video(video.relative_to(tmp_path)).grab()

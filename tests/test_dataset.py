@@ -1,0 +1,137 @@
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import is_flipped, read_number, write_dataset
+from torch.utils.data import DataLoader
+
+from dataloaders import clips
+from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
+from dataloaders.preprocess import prepare
+from dataloaders.splits import SPLITS, Video
+
+
+@pytest.fixture(scope="module", params=[5, 16, 20, 100], ids="{}_frames".format)
+def data(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    videos = prepare("own", write_dataset(folder / "videos", frames=request.param), folder / "frames")
+    return request.param, folder / "frames", videos
+
+
+def numbers(clip):
+    return [read_number(frame) for frame in clip.numpy()]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_evaluation_reads_the_middle_and_nothing_random(data, split):
+    length, frames, videos = data
+    dataset = VideoDataset(frames, videos, split, ["Jump", "Run"], clips.recipe())
+    interval = clips.frame_interval(length)
+    kept = len(range(0, length, interval))
+    start = max(0, (kept - 16) // 2)
+    for i in range(len(dataset)):
+        clip, label = dataset[i]
+        assert clip.shape == (16, 112, 112, 3)
+        assert clip.dtype == torch.uint8
+        assert label == ["Jump", "Run"].index(dataset.videos[i].class_name)
+        assert numbers(clip) == [min(start + j, kept - 1) * interval for j in range(16)]
+        assert not is_flipped(clip[0].numpy())
+        assert torch.equal(clip, dataset[i][0])
+        file = dataset.videos[i].folder(frames) / f"{start + 1:05d}.jpg"
+        assert np.array_equal(clip[0], cv2.imread(str(file))[8:120, 29:141, ::-1])
+
+
+def test_training_draws_every_window_and_flips_half_of_the_clips(data):
+    length, frames, videos = data
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe(8))
+    interval = clips.frame_interval(length)
+    kept = len(range(0, length, interval))
+    drawn = [dataset[0, (0, 1, position)][0] for position in range(150)]
+    starts = {numbers(clip)[0] // interval for clip in drawn}
+    assert starts == set(range(max(1, kept - 15)))  # the first, the last and all between
+    for clip in drawn:
+        first = numbers(clip)[0] // interval
+        assert numbers(clip) == [min(first + j, kept - 1) * interval for j in range(16)]
+        assert len({is_flipped(frame) for frame in clip.numpy()}) == 1  # one draw a clip
+    assert 45 < sum(is_flipped(clip[0].numpy()) for clip in drawn) < 105
+
+
+def test_training_crops_everywhere(data):
+    _, frames, videos = data
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())
+    borders = set()
+    for position in range(60):
+        clip, _ = dataset[0, (0, 1, position)]
+        blue = clip[0, 56, :, 2].numpy().astype(int)
+        borders.add(int(np.abs(np.diff(blue)).argmax()))
+    assert len(borders) > 20  # columns at which the right half begins
+
+
+def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
+    _, frames, videos = data
+    read = []
+    imread = cv2.imread
+    monkeypatch.setattr(cv2, "imread", lambda file: read.append(file) or imread(file))
+    VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())[0, (0, 0, 0)]
+    assert len(read) == 16
+
+
+def test_a_missing_frame_is_named(tmp_path):
+    video = Video("train", "Run", "v", "g", 16, "Run/v.avi")
+    with pytest.raises(FileNotFoundError, match=r"00001.jpg: missing or damaged.*dataloaders.preprocess"):
+        VideoDataset(tmp_path, [video], "train", ["Run"], clips.recipe())[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(data, workers):
+    _, frames, videos = data
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())
+
+    def epochs(num_workers):
+        sampler = TrainingSampler(len(dataset), seed=1)
+        loader = DataLoader(dataset, 2, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
+        for sampler.epoch in (1, 2):
+            yield from loader
+
+    plain, parallel = list(epochs(0)), list(epochs(workers))
+    for (clips_a, labels_a), (clips_b, labels_b) in zip(plain, parallel, strict=True):
+        assert torch.equal(clips_a, clips_b)
+        assert torch.equal(labels_a, labels_b)
+    half = len(plain) // 2
+    assert any(not torch.equal(a[0], b[0]) for a, b in zip(plain[:half], plain[half:], strict=True))
+
+
+def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
+    sampler = TrainingSampler(50, seed=3)
+    first = list(sampler)
+    sampler.epoch = 1
+    second = list(sampler)
+    assert Counter(index for index, _ in first) == Counter(range(50)) == Counter(index for index, _ in second)
+    assert [index for index, _ in first] != [index for index, _ in second]
+    assert not {key for _, key in first} & {key for _, key in second}
+
+
+def rows(*names):
+    return [Video(split, name, "v", "g", 16, "") for name in names for split in SPLITS]
+
+
+def test_labels_are_those_of_the_whole_data_set():
+    some = [Video(split, name, "v", "g", 16, "") for split, name in (("train", "b"), ("test", "a"), ("val", "c"))]
+    assert class_names("own", some) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "count", "name", "label"),
+    [("ucf101", 101, "YoYo", 100), ("ucf101", 101, "Archery", 2), ("hmdb51", 51, "wave", 50)],
+)
+def test_a_missing_class_shifts_no_label(dataset, count, name, label):
+    classes = class_names(dataset, rows(name))
+    assert len(classes) == len(set(classes)) == count
+    assert classes.index(name) == label
+
+
+def test_other_classes_under_a_known_name_are_taken_and_told(capsys):
+    assert class_names("ucf101", rows("Archery", "Fight")) == ["Archery", "Fight"]
+    assert "Fight is no class of ucf101" in capsys.readouterr().out

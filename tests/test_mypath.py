@@ -1,0 +1,26 @@
+import pytest
+
+from mypath import Path
+
+
+@pytest.mark.parametrize("dataset", ["ucf101", "hmdb51", "demo"])
+def test_known_data_sets_have_videos_and_frames(dataset):
+    root_dir, output_dir = Path.db_dir(dataset)
+    assert root_dir != output_dir
+
+
+def test_one_entry_adds_a_data_set(monkeypatch):
+    monkeypatch.setitem(Path.DATASETS, "own", ("videos", "frames"))
+    assert Path.db_dir("own") == ("videos", "frames")
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(ValueError, match="ucf-101.*ucf101, hmdb51, demo"):
+        Path.db_dir("ucf-101")
+    with pytest.raises(ValueError, match="demo.*ucf101, hmdb51"):
+        Path.split_dir("demo")
+
+
+def test_files_and_lists():
+    assert Path.model_dir().endswith(".pth")
+    assert Path.split_dir("ucf101") != Path.split_dir("hmdb51")

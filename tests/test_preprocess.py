@@ -1,0 +1,214 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import read_number, write_dataset, write_video
+
+from dataloaders import preprocess
+from dataloaders.splits import SPLITS, read_index
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_dataset(tmp_path / "videos")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the videos that are decoded from here on."""
+    names, extract = [], preprocess.extract
+
+    def spy(source, folder):
+        names.append(source.name)
+        return extract(source, folder)
+
+    monkeypatch.setattr(preprocess, "extract", spy)
+    return names
+
+
+def test_frame_folders_and_index(root, tmp_path):
+    frames = tmp_path / "frames"
+    videos = preprocess.prepare("own", root, frames)
+    assert videos == read_index(frames / "index.csv")
+    assert [(v.class_name, v.video, v.group, v.frames, v.source) for v in videos] == [
+        (name, f"v_{name}_g0{g}_c01", f"g0{g}", 20, f"{name}/v_{name}_g0{g}_c01.avi")
+        for name in ("Jump", "Run")
+        for g in range(1, 6)
+    ]
+    expected = {f"{v.split}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)}
+    assert set(tree(frames)) == expected | {"index.csv"}
+
+
+@pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (130, 4)])
+def test_names_sort_in_time_order_and_every_nth_frame_is_kept(tmp_path, length, interval):
+    video = write_video(tmp_path / "v.avi", length)
+    assert preprocess.extract(video, tmp_path / "frames") == len(range(0, length, interval))
+    images = [cv2.imread(str(path)) for path in sorted((tmp_path / "frames").iterdir())]
+    assert {image.shape for image in images} == {(128, 171, 3)}
+    assert [read_number(image[..., ::-1]) for image in images] == list(range(0, length, interval))
+
+
+@pytest.mark.parametrize("told", [0, 17, 1000])
+def test_a_header_that_tells_the_wrong_length_does_not_matter(tmp_path, monkeypatch, told):
+    video = write_video(tmp_path / "v.avi", 40)
+    preprocess.extract(video, tmp_path / "right")
+    capture = cv2.VideoCapture
+
+    class Liar:
+        def __init__(self, *args):
+            self.video = capture(*args)
+
+        def __getattr__(self, name):
+            return getattr(self.video, name)
+
+        def get(self, prop):
+            return told
+
+    monkeypatch.setattr(cv2, "VideoCapture", Liar)
+    preprocess.extract(video, tmp_path / "wrong")
+    assert tree(tmp_path / "right") == tree(tmp_path / "wrong")
+
+
+def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
+    first = preprocess.prepare("own", root, tmp_path / "frames")
+    before = tree(tmp_path / "frames")
+    assert len(decoded) == 10
+    assert preprocess.prepare("own", root, tmp_path / "frames") == first
+    assert len(decoded) == 10
+    assert tree(tmp_path / "frames") == before
+
+
+def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, decoded):
+    preprocess.prepare("own", root, tmp_path / "undisturbed")
+    del decoded[:]
+    imwrite, written = cv2.imwrite, []
+
+    def interrupted(*args):
+        written.append(args)
+        if len(written) == 77:
+            raise KeyboardInterrupt
+        return imwrite(*args)
+
+    monkeypatch.setattr(cv2, "imwrite", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess.prepare("own", root, tmp_path / "frames")
+    assert not (tmp_path / "frames" / "index.csv").exists()
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
+    assert len(decoded) == 10 + 1  # the one that was interrupted, twice
+
+
+def test_folders_of_unknown_origin_are_not_trusted(root, tmp_path):
+    preprocess.prepare("own", root, tmp_path / "right")
+    for split in SPLITS:
+        leftover = tmp_path / "frames" / split / "Jump" / "v_Jump_g01_c01"
+        leftover.mkdir(parents=True)
+        (leftover / "0000.jpg").write_text("left by another script")
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "right")
+
+
+def test_a_lost_frame_folder_is_made_again(root, tmp_path, decoded):
+    videos = preprocess.prepare("own", root, tmp_path / "frames")
+    before = tree(tmp_path / "frames")
+    shutil.rmtree(videos[3].folder(tmp_path / "frames"))
+    del decoded[:]
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert decoded == ["v_Jump_g04_c01.avi"]
+    assert tree(tmp_path / "frames") == before
+
+
+def test_new_videos_change_the_split_by_moving_folders(root, tmp_path, decoded):
+    preprocess.prepare("own", root, tmp_path / "frames")
+    del decoded[:]
+    for name in ("Jump", "Run"):
+        for g in range(6, 11):
+            write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 20)
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert len(decoded) == 10
+    preprocess.prepare("own", root, tmp_path / "fresh")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+
+
+def test_stray_files_are_passed_over(root, tmp_path, capsys):
+    plain = preprocess.prepare("own", root, tmp_path / "plain")
+    (root / ".DS_Store").write_text("")
+    (root / "readme.txt").write_text("")
+    (root / "Jump" / ".DS_Store").write_text("")
+    (root / "Jump" / "._v_Jump_g01_c01.avi").write_text("")
+    (root / "Jump" / "notes.txt").write_text("")
+    (root / "Jump" / "folder.avi").mkdir()
+    (root / ".cache").mkdir()
+    (root / "empty").mkdir()
+    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert "Jump/folder.avi, Jump/notes.txt, readme.txt" in capsys.readouterr().out
+
+
+def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
+    plain = preprocess.prepare("own", root, tmp_path / "plain")
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: reversed(sorted(iterdir(self))))
+    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+
+
+def test_a_broken_video_is_named_and_left_out(root, tmp_path, capsys):
+    for g in (6, 7):
+        write_video(root / "Jump" / f"v_Jump_g{g:02d}_c01.avi", 20)
+    plain = preprocess.prepare("own", root, tmp_path / "plain")
+    (root / "Jump" / "v_Jump_g08_c01.avi").write_bytes(b"no video")
+    (root / "Run" / "v_Run_g08_c01.mp4").write_bytes(b"")
+    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert tree(tmp_path / "frames") == tree(tmp_path / "plain")
+    assert "v_Jump_g08_c01.avi" in (error := capsys.readouterr().err)
+    assert "v_Run_g08_c01.mp4" in error
+
+
+def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
+    for i in range(4):
+        for path in (f"shoot bow/film {i}!!!_300+_(x)[y]_shoot bow_f_nm_np1_fr_med_{i}.avi", f"é/100%d, {i}.avi"):
+            write_video(tmp_path / "videos" / path, 17)
+    videos = preprocess.prepare("own", tmp_path / "videos", tmp_path / "frames")
+    assert {v.frames for v in videos} == {17}
+    assert {v.group for v in videos if v.class_name == "shoot bow"} == {f"film {i}!!!_300+_(x)[y]" for i in range(4)}
+    assert all(len(list(v.folder(tmp_path / "frames").iterdir())) == 17 for v in videos)
+
+
+def test_frames_alone_will_do(root, tmp_path):
+    videos = preprocess.prepare("own", root, tmp_path / "frames")
+    shutil.rmtree(root)
+    assert preprocess.prepare("own", root, tmp_path / "frames") == videos
+
+
+def test_wrong_folders_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder.*mypath\.py"):
+        preprocess.prepare("own", tmp_path / "nowhere", tmp_path / "frames")
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="empty: no class folders"):
+        preprocess.prepare("own", tmp_path / "empty", tmp_path / "frames")
+    assert not (tmp_path / "frames").exists()
+
+
+def test_two_videos_for_one_frame_folder_are_refused(root, tmp_path):
+    write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
+    with pytest.raises(ValueError, match="v_Run_g01_c01.avi and Run/v_Run_g01_c01.mp4"):
+        preprocess.prepare("own", root, tmp_path / "frames")
+
+
+def test_a_frame_that_cannot_be_written_is_an_error(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imwrite", lambda *args: False)
+    with pytest.raises(OSError, match="cannot be written"):
+        preprocess.prepare("own", root, tmp_path / "frames")
+
+
+def test_runs_alone(project, root):
+    project.set_path("own", root)
+    assert "10 videos of 2 classes" in project.run("-m", "dataloaders.preprocess", "own").stdout
+    assert (project.folder / "data" / "own_frames" / "index.csv").is_file()
+    unknown = project.run("-m", "dataloaders.preprocess", "nothing", ok=False)
+    assert unknown.returncode == 2
+    assert unknown.stderr == "unknown data set 'nothing': mypath.py knows ucf101, hmdb51, demo, own\n"

@@ -1,0 +1,97 @@
+import random
+from collections import Counter, defaultdict
+
+import pytest
+
+from dataloaders.splits import SPLITS, Video, group_of, group_split, read_index, write_index
+
+
+def ucf101(classes=101, groups=25, clips=4):
+    return [
+        Video("", f"Class{c:03d}", f"v_Class{c:03d}_g{g:02d}_c{k:02d}", f"g{g:02d}", 0, "")
+        for c in range(classes)
+        for g in range(1, groups + 1)
+        for k in range(1, clips + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("class_name", "video", "group"),
+    [
+        ("Archery", "v_Archery_g07_c02", "g07"),
+        ("HandstandPushups", "v_HandStandPushups_g01_c04", "g01"),
+        ("golf", "Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0", "Hit_The_Driver_300+_Yards!!!"),
+        ("golf", "golf_golf_golf_u_cm_np2_ri_goo_12", "golf_golf"),
+        ("wave", "RATRACE_wave_f_nm_np1_fr_goo_37", "RATRACE"),
+        ("wave", "wave_1", "wave/wave_1"),
+        ("Walk", "v_Walk_01", "Walk/v_Walk_01"),
+    ],
+)
+def test_group_of(class_name, video, group):
+    assert group_of(class_name, video) == group
+
+
+def test_videos_without_a_group_are_groups_of_their_own_even_with_equal_names():
+    assert group_of("walk", "1") != group_of("run", "1")
+
+
+def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
+    videos = group_split(ucf101())
+    splits_of = defaultdict(set)
+    for video in videos:
+        splits_of[video.group].add(video.split)
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    for split in SPLITS:
+        assert len({v.class_name for v in videos if v.split == split}) == 101
+    shares = Counter(v.split for v in videos)
+    assert {split: shares[split] / len(videos) for split in SPLITS} == {"train": 0.64, "val": 0.16, "test": 0.2}
+
+
+def test_uneven_groups_across_classes_stay_near_64_16_20():
+    rng = random.Random(0)
+    films = [f"film {int(rng.paretovariate(0.6)) % 200}" for _ in range(4000)]
+    videos = group_split([Video("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
+    assert max(Counter(group for group, _ in {(v.group, v.split) for v in videos}).values()) == 1
+    shares = Counter(v.split for v in videos)
+    assert shares["test"] / len(videos) == pytest.approx(0.2, abs=0.06)
+    assert shares["val"] / len(videos) == pytest.approx(0.16, abs=0.06)
+
+
+def test_the_order_of_the_files_does_not_matter():
+    videos = ucf101(5, 10, 2)
+    shuffled = random.Random(0).sample(videos, len(videos))
+    assert group_split(videos) == group_split(shuffled)
+
+
+@pytest.mark.parametrize("groups", [3, 4, 5, 7])
+def test_few_groups_are_enough(groups):
+    videos = group_split(ucf101(3, groups, 1))
+    assert {(v.class_name, v.split) for v in videos} == {(f"Class{c:03d}", split) for c in range(3) for split in SPLITS}
+
+
+def test_one_poor_class_does_not_change_the_shares():
+    poor = [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 8, 15)]
+    videos = group_split(ucf101(5) + poor)
+    assert {v.split for v in videos if v.class_name == "Rare"} == set(SPLITS)
+    assert Counter(v.split for v in videos)["test"] / len(videos) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_class_without_enough_groups_is_named():
+    with pytest.raises(ValueError, match=r"Rare \(2\)"):
+        group_split(ucf101(3, 10, 1) + [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
+
+
+def test_index_round_trip(tmp_path):
+    first = Video("train", "Jump, high", 'a "b"', "g,1", 17, "Jump, high/a.avi")
+    videos = [first, Video("test", "é", "b", "g2", 3, "é/b.mp4")]
+    write_index(tmp_path / "index.csv", videos)
+    assert read_index(tmp_path / "index.csv") == videos
+    assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
+    assert (tmp_path / "index.csv").read_text(encoding="utf-8").startswith("split,class,video,group,frames,source")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", "split,class,video,group,frames,source\ntrain,a\n"])
+def test_a_damaged_index_is_refused(tmp_path, text):
+    (tmp_path / "index.csv").write_text(text)
+    with pytest.raises(ValueError, match="index.csv is damaged"):
+        read_index(tmp_path / "index.csv")
