@@ -1,0 +1,159 @@
+import json
+
+import pytest
+import torch
+from conftest import write_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train
+from network import MODELS, weights
+
+QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "1", "--model", "R3D")
+SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")}
+
+
+def scalars(run):
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def same(one, other):
+    """Whether two checkpoints hold the same, tensors bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture
+def project(project, videos):
+    project.set_path("own", videos)
+    return project
+
+
+def test_a_run_and_what_it_leaves(project):
+    output = project.run(*QUICK, "--epochs", "2", "--snapshot", "1").stdout
+    run = project.folder / "run" / "run_0"
+    names = {f"R3D-own_{name}.pth" for name in ("last", "best", "epoch-1", "epoch-2")}
+    assert {path.name for path in (run / "models").iterdir()} == names
+
+    results = json.loads((run / "results.json").read_text())
+    assert {key: results[key] for key in ("model", "dataset", "split", "seed")} == {
+        "model": "R3D", "dataset": "own", "split": "group", "seed": 0,
+    }
+    assert 0 <= results["test"]["clip_top1"] <= 1
+    assert f"clip top-1 {results['test']['clip_top1']:.3f}" in output
+
+    curves = scalars(run)
+    assert curves.keys() == SCALARS | {"data/lr", "data/clips_per_second"}
+    assert [step for step, _ in curves["data/val_acc_epoch"]] == [1, 2]
+    assert [step for step, _ in curves["data/test_acc_epoch"]] == [results["epoch"]]
+    assert curves["data/test_acc_epoch"][0][1] == pytest.approx(results["test"]["clip_top1"])
+
+    accuracy = [value for _, value in curves["data/val_acc_epoch"]]
+    loss = [value for _, value in curves["data/val_loss_epoch"]]
+    best = max((0, 1), key=lambda i: (accuracy[i], -loss[i]))
+    assert results["epoch"] == best + 1
+    checkpoint = weights.load(run / "models" / "R3D-own_best.pth")
+    assert same(checkpoint, weights.load(run / "models" / f"R3D-own_epoch-{best + 1}.pth"))
+    assert checkpoint["classes"] == ["Jump", "Run"]
+    assert checkpoint["state_dict"]["fc.weight"].shape == (2, 512)
+    assert checkpoint["clip"]["crop_size"] == 16
+
+    # The last epoch's weights do differ from the first's, and the rate fell to 0.
+    first, last = (weights.load(run / "models" / f"R3D-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
+    assert not torch.equal(first["fc.weight"], last["fc.weight"])
+    assert curves["data/lr"][-1][1] == 0
+
+
+@pytest.mark.parametrize("model", ["R3D", "C3D"])
+def test_resume_ends_where_an_undisturbed_run_ends(project, model):
+    size = ["--crop-size", "112"] if model == "C3D" else []
+    project.run(*QUICK, "--model", model, *size, "--epochs", "2", "--snapshot", "1")
+    whole = project.folder / "run" / "run_0" / "models"
+    cut = project.folder / "run" / "run_1" / "models"
+    cut.mkdir(parents=True)
+    for name in ("last", "best"):
+        (cut / f"{model}-own_{name}.pth").hardlink_to(whole / f"{model}-own_epoch-1.pth")
+    assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--workers", "0").stdout
+    assert same(weights.load(cut / f"{model}-own_last.pth"), weights.load(whole / f"{model}-own_last.pth"))
+    one, other = scalars(whole.parent), scalars(cut.parent)
+    for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
+        assert one[tag][1:] == other[tag]
+
+
+def test_resume_goes_on_with_the_highest_number_and_more_epochs(project):
+    project.run(*QUICK, "--epochs", "1")
+    (project.folder / "run" / "run_0").rename(project.folder / "run" / "run_10")
+    (project.folder / "run" / "run_9").mkdir()
+    project.run("train.py", "--resume", "--epochs", "2")
+    assert [step for step, _ in scalars(project.folder / "run" / "run_10")["data/lr"]] == [1, 2]
+    project.run(*QUICK, "--epochs", "1")
+    assert (project.folder / "run" / "run_11" / "results.json").is_file()
+
+    nine = project.run("train.py", "--resume", "9", ok=False)
+    assert nine.returncode == 2
+    assert "run_9: no checkpoint" in nine.stderr
+    other = project.run("train.py", "--resume", "run_10", "--model", "C3D", ok=False)
+    assert other.stderr.splitlines() == ["train.py: --model C3D: run/run_10 was started with R3D"]
+
+
+def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
+    """Where moving a network makes new parameters, an optimiser built before would train the old ones."""
+    first = project.run(*QUICK, "--epochs", "1").stdout
+    (project.folder / "moving.py").write_text(
+        "import runpy, sys, torch\n"
+        "torch.__future__.set_overwrite_module_params_on_conversion(True)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path('train.py', run_name='__main__')\n"
+    )
+    second = project.run("moving.py", *QUICK, "--epochs", "1").stdout
+    one, other = (weights.load(project.folder / "run" / f"run_{i}" / "models" / "R3D-own_last.pth") for i in (0, 1))
+    assert same(one["state_dict"], other["state_dict"]), first + second
+    torch.manual_seed(0)
+    untrained = MODELS["R3D"](num_classes=2).state_dict()
+    assert not torch.equal(untrained["fc.weight"], one["state_dict"]["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "nothing"], "unknown data set 'nothing': mypath.py knows ucf101"),
+        (["--dataset", "ucf101"], "data/UCF-101: no such folder. mypath.py says where the videos lie"),
+        (["--resume"], "run: no run to resume; start one without --resume"),
+        (["--resume", "7"], "--resume 7: no such run in run"),
+        (["--device", "cuda:77"], "--device cuda:77: "),
+        (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
+        (["--crop-size", "200"], "the crop size is 200, and must be 1 to 112"),
+    ],
+)
+def test_mistakes_are_one_line_that_says_how_to_mend_them(mistake, tmp_path, flags, message):
+    assert message in mistake(train, *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_count_as_numbers(tmp_path):
+    assert train.new_run(tmp_path) == tmp_path / "run_0"
+    for name in ("run_9", "run_10", "run_old"):
+        (tmp_path / name).mkdir()
+    assert train.new_run(tmp_path) == tmp_path / "run_11"
+    assert train.find_run(tmp_path, "latest") == tmp_path / "run_11"
+    assert train.find_run(tmp_path, "9") == tmp_path / "run_9"
+
+
+def test_learning_rate_rises_and_falls_once():
+    rates = [train.learning_rate(step, 200) for step in range(200)]
+    assert max(rates) == rates[9] == 1
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert train.learning_rate(200, 200) == 0
+    assert train.learning_rate(0, 1) == 1

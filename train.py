@@ -1,0 +1,292 @@
+"""Train C3D, R3D or R(2+1)D to recognise actions in videos.
+
+    python train.py --dataset demo
+    python train.py --dataset ucf101 --model R2Plus1D
+    python train.py --resume
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tensorboardX import SummaryWriter
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+import mypath
+from dataloaders.clips import CROP_SIZE, recipe
+from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
+from dataloaders.preprocess import prepare
+from dataloaders.splits import SPLITS
+from network import MODELS, find_device, weights
+
+NOT_INHERITED = ("workers", "device", "run_dir", "resume")  # flags that a resumed run reads anew
+
+
+def parse_args():
+    """Read the flags, and for a resumed run its last checkpoint, whose flags hold unless given anew.
+
+    Returns:
+        (args, run, checkpoint): run folder and checkpoint are None for a new run.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    flag = parser.add_argument
+    # data
+    flag("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
+    flag("--crop-size", type=int, default=CROP_SIZE, help="side of the square that the network sees (%(default)s)")
+    flag("--workers", type=int, default=min(8, os.cpu_count()), help="processes that read clips (%(default)s)")
+    # network
+    flag("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
+    # optimiser
+    flag("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
+    flag("--batch-size", type=int, default=16, help="clips in a batch (%(default)s)")
+    flag("--lr", type=float, default=0.01, help="highest learning rate, then a cosine to 0 (%(default)s; C3D 0.003)")
+    flag("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
+    flag("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
+    # run
+    flag("--seed", type=int, default=0, help="seed of all that is random (%(default)s)")
+    flag("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs, 0: none (%(default)s)")
+    flag("--resume", nargs="?", const="latest", metavar="RUN", help="go on with a run, by default the latest")
+    flag("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
+    flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
+    args = parser.parse_args()
+
+    if args.model == "C3D":
+        parser.set_defaults(lr=0.003)
+    if args.dataset == "demo":  # five minutes on two CPU cores
+        parser.set_defaults(epochs=12, batch_size=8, crop_size=CROP_SIZE if args.model == "C3D" else 24)
+    if not args.resume:
+        return parser.parse_args(), None, None
+
+    run = find_run(args.run_dir, args.resume)
+    checkpoint = weights.load(find_last(run))
+    parser.set_defaults(**checkpoint["args"])
+    args = parser.parse_args()
+    for name, was in checkpoint["args"].items():
+        if name in ("dataset", "model", "crop_size") and getattr(args, name) != was:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: {run} was started with {was}")
+    return args, run, checkpoint
+
+
+def find_run(run_dir, name):
+    """The folder of a run, by its path, its name or its number; "latest" is the highest number."""
+    if name == "latest":
+        numbers = run_numbers(run_dir)
+        if not numbers:
+            raise FileNotFoundError(f"{run_dir}: no run to resume; start one without --resume")
+        name = str(max(numbers))
+    for run in (Path(name), run_dir / name, run_dir / f"run_{name}"):
+        if run.is_dir():
+            return run
+    raise FileNotFoundError(f"--resume {name}: no such run in {run_dir}")
+
+
+def find_last(run):
+    """The checkpoint that a run goes on from."""
+    if not (files := sorted((run / "models").glob("*_last.pth"))):
+        raise FileNotFoundError(f"{run}: no checkpoint, it ended in its first epoch; start anew without --resume")
+    return files[0]
+
+
+def run_numbers(run_dir):
+    """The numbers N of the folders `run_<N>`."""
+    names = [path.name.removeprefix("run_") for path in run_dir.glob("run_*") if path.is_dir()]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def new_run(run_dir):
+    """Make the folder `run_<N>` after the highest there is."""
+    run = run_dir / f"run_{max(run_numbers(run_dir), default=-1) + 1}"
+    run.mkdir(parents=True)
+    return run
+
+
+def learning_rate(step, steps):
+    """The share of --lr at a step: a linear rise over the first twentieth, then half a cosine down to 0."""
+    rise = max(1, steps // 20)
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+
+
+def to_device(batch, device):
+    """(N, T, H, W, 3) becomes (N, 3, T, H, W) on the device, a view that already is `channels_last_3d`."""
+    clips, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+    return clips.permute(0, 4, 1, 2, 3), labels
+
+
+@torch.inference_mode()
+def evaluate(network, loader, autocast):
+    """Measure a network on the fixed clip of every video.
+
+    Returns:
+        {"clip_top1": share of the clips whose likeliest class is right, "loss": mean cross-entropy}
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    totals = torch.zeros(2, device=device)
+    for batch in loader:
+        clips, labels = to_device(batch, device)
+        with autocast:
+            logits = network(clips)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+        totals += torch.stack([(logits.argmax(1) == labels).sum(), loss])
+    clip_top1, loss = (totals / len(loader.dataset)).tolist()
+    return {"clip_top1": clip_top1, "loss": loss}
+
+
+def main():
+    try:
+        args, run, checkpoint = parse_args()
+        device = find_device(args.device)
+        clip = recipe(args.crop_size)
+        with torch.device("meta"):  # a network that cannot take such clips says so here, before any work
+            MODELS[args.model](1)(torch.empty(1, 3, clip["clip_len"], args.crop_size, args.crop_size))
+        root_dir, output_dir = mypath.Path.db_dir(args.dataset)
+        videos = prepare(args.dataset, root_dir, output_dir)
+        classes = class_names(args.dataset, videos)
+        if checkpoint and classes != checkpoint["classes"]:
+            raise ValueError(f"the classes of {args.dataset} are not those that {run} was started with")
+    except (OSError, ValueError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    # Data
+    datasets = {split: VideoDataset(output_dir, videos, split, classes, clip) for split in SPLITS}
+    sampler = TrainingSampler(len(datasets["train"]), args.seed)
+    loaders = {
+        split: DataLoader(
+            dataset,
+            args.batch_size,
+            sampler=sampler if split == "train" else None,
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # of its own, so that loading does not advance the one that dropout draws from
+        )
+        for split, dataset in datasets.items()
+    }
+
+    # Network
+    torch.manual_seed(args.seed)
+    network = MODELS[args.model](num_classes=len(classes)).to(device, memory_format=torch.channels_last_3d)
+    cuda = device.type == "cuda"
+    half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    autocast = torch.autocast(device.type, half, enabled=cuda)
+
+    # Optimiser
+    steps = args.epochs * len(loaders["train"])
+    optimizer = torch.optim.SGD(network.parameters(), args.lr, args.momentum, weight_decay=args.weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, steps))
+    scaler = torch.amp.GradScaler(device.type, enabled=cuda and half is torch.float16)
+
+    # Resume
+    done, best = 0, None
+    if checkpoint:
+        network.load_state_dict(checkpoint["state_dict"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        scheduler.load_state_dict(checkpoint["scheduler"])
+        if checkpoint["scaler"]:  # empty where it was not needed
+            scaler.load_state_dict(checkpoint["scaler"])
+        done, best = checkpoint["epoch"], checkpoint["best"]
+    run = run or new_run(args.run_dir)
+    models = run / "models"
+    models.mkdir(exist_ok=True)
+    name = f"{args.model}-{args.dataset}"
+    writer = SummaryWriter(str(run), purge_step=done + 1)
+    print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
+
+    # Train
+    for epoch in range(done + 1, args.epochs + 1):
+        torch.manual_seed(args.seed + epoch)  # dropout, the same whether the run was resumed or not
+        sampler.epoch = epoch
+        network.train()
+        totals = torch.zeros(2, device=device)
+        start = time.perf_counter()
+        for batch in tqdm(loaders["train"], desc=f"epoch {epoch}/{args.epochs}", unit="batch", leave=False):
+            clips, labels = to_device(batch, device)
+            with autocast:
+                logits = network(clips)
+                loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+            totals += torch.stack([(logits.argmax(1) == labels).sum(), loss.detach() * len(labels)])
+        accuracy, loss = (totals / len(sampler)).tolist()
+        speed = len(sampler) / (time.perf_counter() - start)
+        val = evaluate(network, loaders["val"], autocast)
+
+        # Log
+        for tag, value in {
+            "train_loss_epoch": loss,
+            "train_acc_epoch": accuracy,
+            "val_loss_epoch": val["loss"],
+            "val_acc_epoch": val["clip_top1"],
+            "lr": scheduler.get_last_lr()[0],
+            "clips_per_second": speed,
+        }.items():
+            writer.add_scalar(f"data/{tag}", value, epoch)
+        writer.flush()
+        print(
+            f"epoch {epoch}/{args.epochs}  train loss {loss:.3f} top-1 {accuracy:.3f}  "
+            f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {speed:.1f} clips/s"
+        )
+
+        # Save
+        score = [val["clip_top1"], -val["loss"]]  # the loss decides between equal accuracies
+        improved = best is None or score > best["score"]
+        if improved:
+            best = {"score": score, "epoch": epoch}
+        checkpoint = {
+            "model": args.model,
+            "classes": classes,
+            "clip": clip,
+            "state_dict": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "scaler": scaler.state_dict(),
+            "epoch": epoch,
+            "best": best,
+            "args": {flag: value for flag, value in vars(args).items() if flag not in NOT_INHERITED},
+        }
+        if improved:
+            weights.save(checkpoint, models / f"{name}_best.pth")
+        if args.snapshot and epoch % args.snapshot == 0:
+            weights.save(checkpoint, models / f"{name}_epoch-{epoch}.pth")
+        weights.save(checkpoint, models / f"{name}_last.pth")
+
+    # Test
+    best_file = models / f"{name}_best.pth"
+    checkpoint = weights.load(best_file)
+    network.load_state_dict(checkpoint["state_dict"])
+    test = evaluate(network, loaders["test"], autocast)
+    writer.add_scalar("data/test_loss_epoch", test["loss"], checkpoint["epoch"])
+    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], checkpoint["epoch"])
+    writer.close()
+    results = {
+        "model": args.model,
+        "dataset": args.dataset,
+        "split": "group",
+        "seed": args.seed,
+        "epoch": checkpoint["epoch"],
+        "test": test,
+    }
+    (run / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(f"test of epoch {checkpoint['epoch']}, the best: loss {test['loss']:.3f} clip top-1 {test['clip_top1']:.3f}")
+    print(f"weights {best_file}, results {run / 'results.json'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted; python train.py --resume goes on after the last whole epoch", file=sys.stderr)
+        sys.exit(130)
