@@ -1,0 +1,159 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import numbered_frame, read_number, write_dataset, write_video
+from torch import nn
+
+import inference
+from dataloaders import clips
+from network import MODELS, weights
+
+
+class Eye(nn.Module):
+    """A network that remembers the frame numbers it saw, and says class 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, x):
+        self.seen += [[read_number(frame) for frame in clip] for clip in x.permute(0, 2, 3, 4, 1).numpy()]
+        return torch.tensor([[2.0, 0.0, 0.0]]).expand(len(x), 3)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    def write(model="R3D", name="a.pth", classes=("jump", "run", "walk"), crop_size=112):
+        torch.manual_seed(0)
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        story = {"model": model, "classes": list(classes), "clip": clips.recipe(crop_size)}
+        weights.save(story | {"state_dict": MODELS[model](num_classes=len(classes)).state_dict()}, file)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (200, 4)])
+@pytest.mark.parametrize("stride", [None, 1, 25])
+def test_windows_sample_frames_as_training_does(tmp_path, length, interval, stride):
+    eye = Eye()
+    found = inference.predict(eye, clips.recipe(), write_video(tmp_path / "v.avi", length), stride)
+    assert len(found) == len(eye.seen)
+    for (start, end, probabilities), numbers in zip(found, eye.seen, strict=True):
+        assert numbers == [min(start + i * interval, length - 1) for i in range(16)]
+        assert end == min(start + 15 * interval + 1, length)
+        assert probabilities.sum().item() == pytest.approx(1)
+    assert found[0][0] == 0
+    assert found[-1][1] == length
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_network_annotates_a_video(project, checkpoint, tmp_path, model):
+    video = write_video(tmp_path / "a b" / "300+ [x] (1)!!!.avi", 40, fps=12.5)
+    file = checkpoint(model, crop_size=112 if model == "C3D" else 32)
+    project.run("inference.py", video, "--checkpoint", file, "--top-k", "2", "--stride", "3", "--output", "out/there")
+    output = project.folder / "out" / "there"
+    assert sorted(path.name for path in output.iterdir()) == ["300+ [x] (1)!!!.json", "300+ [x] (1)!!!_annotated.mp4"]
+
+    report = json.loads((output / "300+ [x] (1)!!!.json").read_text())
+    assert report["frames"] == 40
+    assert report["model"] == model
+    span = 15 * 2 + 1  # 40 frames hold 16 distinct ones at interval 2
+    assert [(w["start"], w["end"]) for w in report["windows"]] == [(s / 12.5, (s + span) / 12.5) for s in (0, 3, 6, 9)]
+    for guesses in (report["top_k"], *(window["top_k"] for window in report["windows"])):
+        assert len(guesses) == 2
+        assert {guess["label"] for guess in guesses} <= {"jump", "run", "walk"}
+        assert guesses[0]["probability"] >= guesses[1]["probability"] > 0
+    best = report["top_k"][0]
+    mean = np.mean([g["probability"] for w in report["windows"] for g in w["top_k"] if g["label"] == best["label"]])
+    assert best["probability"] == pytest.approx(mean)
+
+    annotated = cv2.VideoCapture(str(output / "300+ [x] (1)!!!_annotated.mp4"))
+    assert annotated.get(cv2.CAP_PROP_FPS) == 12.5
+    for number in range(40):
+        read, frame = annotated.read()
+        assert read
+        assert frame.shape == (120, 160, 3)
+        assert read_number(frame[:80, :, ::-1]) == number
+    assert not annotated.read()[0]
+
+
+def test_the_newest_best_is_found(project, tmp_path):
+    project.set_path("own", write_dataset(tmp_path / "videos"))
+    project.run("train.py", "--dataset", "own", "--epochs", "1", "--crop-size", "16", "--model", "R3D")
+    video = write_video(tmp_path / "v.avi", 20)
+    output = project.run("inference.py", video, "--top-k", "99").stdout
+    assert output.startswith("run/run_0/models/R3D-own_best.pth: R3D, 2 classes")
+    assert len(json.loads((project.folder / "output" / "v.json").read_text())["top_k"]) == 2
+
+
+def test_newest_is_a_matter_of_time(checkpoint, tmp_path):
+    for age, name in enumerate(("run_10", "run_2", "run_9")):
+        file = checkpoint(name=f"run/{name}/models/R3D-own_best.pth")
+        os.utime(file, (1e9 - age, 1e9 - age))
+    assert inference.newest_best(tmp_path / "run").parts[-3] == "run_10"
+    with pytest.raises(FileNotFoundError, match="no checkpoint under .*train.py"):
+        inference.newest_best(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])
+@pytest.mark.parametrize("text", ["jump  97%", "BasketballDunkingWithBothHands  100%"])
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_the_label_is_legible_and_inside(size, text, shade):
+    frame = np.full((size[1], size[0], 3), shade, np.uint8)
+    inference.draw_label(frame, text)
+    changed = np.argwhere((frame != shade).any(2) if shade else frame.any(2))
+    top, left = changed.min(0)
+    assert frame[top:].max() > 200      # white letters
+    assert np.median(frame[top:]) < 70  # on dark
+    letters = np.argwhere(frame[top:, :, 0] > 180)
+    assert letters[:, 1].max() < size[0] - 1
+    assert letters[:, 0].max() < size[1] - top - 1
+    assert top > size[1] / 2
+
+
+def test_frames_show_the_window_around_them(tmp_path):
+    video = write_video(tmp_path / "v.avi", [np.full((120, 160, 3), 90, np.uint8)] * 60)
+    certain = torch.eye(2)
+    windows = [(0, 31, certain[0]), (29, 60, certain[1])]
+    inference.annotate(video, tmp_path / "a.mp4", windows, ["l", "WWWWWWWW"], 25)
+    annotated = [frame[90:].max(2) > 150 for frame in inference.read_frames(tmp_path / "a.mp4")]
+    width = [np.argwhere(letters)[:, 1].max() for letters in annotated]
+    assert max(width[:29]) + 10 < min(width[31:])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["none.avi"], "none.avi: no such file"),
+        (["v.avi", "--checkpoint", "none.pth"], "none.pth"),
+        (["v.avi", "--checkpoint", "v.avi"], "v.avi: damaged, or no checkpoint"),
+        (["v.avi"], "no checkpoint under run: train one with train.py"),
+        (["v.avi", "again/v.avi"], "v.avi and again/v.avi would write the same files"),
+        (["v.avi", "--stride", "0"], "--stride must be 1 or more"),
+        (["v.avi", "--top-k", "-1"], "--top-k must be 1 or more"),
+        (["v.avi", "--device", "cuda:77"], "--device cuda:77: "),
+        (["v.avi", "--show"], "--show needs a display"),
+    ],
+)
+def test_mistakes_are_one_line(mistake, tmp_path, monkeypatch, flags, message):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    write_video(tmp_path / "v.avi", 20)
+    write_video(tmp_path / "again" / "v.avi", 20)
+    assert message in mistake(inference, *flags)
+
+
+def test_a_broken_video_does_not_stop_the_others(project, checkpoint):
+    (project.folder / "broken.avi").write_bytes(b"no video")
+    write_video(project.folder / "v.avi", [numbered_frame(3)] * 20)
+    done = project.run("inference.py", "broken.avi", "v.avi", "--checkpoint", checkpoint(crop_size=32), ok=False)
+    assert done.returncode == 1
+    assert "broken.avi: not a video" in done.stderr
+    assert (project.folder / "output" / "v_annotated.mp4").is_file()
