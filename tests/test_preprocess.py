@@ -146,7 +146,9 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
     (root / ".cache").mkdir()
     (root / "empty").mkdir()
     assert preprocess.prepare("own", root, tmp_path / "frames") == plain
-    assert "Jump/folder.avi, Jump/notes.txt, readme.txt" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "3 that are no <class>/<video>: Jump/folder.avi, Jump/notes.txt, readme.txt" in said.out
+    assert "left out" not in said.err
 
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):

@@ -91,6 +91,13 @@ def test_resume_ends_where_an_undisturbed_run_ends(project, model):
         assert one[tag][1:] == other[tag]
 
 
+def test_every_epoch_draws_its_clips_anew(project):
+    """With a learning rate of 0 nothing but the clips can change the training loss."""
+    project.run(*QUICK, "--epochs", "2", "--lr", "0")
+    (_, first), (_, second) = scalars(project.folder / "run" / "run_0")["data/train_loss_epoch"]
+    assert first != second
+
+
 def test_resume_goes_on_with_the_highest_number_and_more_epochs(project):
     project.run(*QUICK, "--epochs", "1")
     (project.folder / "run" / "run_0").rename(project.folder / "run" / "run_10")
