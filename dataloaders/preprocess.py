@@ -6,6 +6,7 @@ does ahead of time what the first training run does by itself.
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import shutil
@@ -17,20 +18,22 @@ import cv2
 from tqdm import tqdm
 
 from dataloaders import clips, demo
-from dataloaders.splits import INDEX, SPLITS, Video, group_of, group_split, read_index, write_index
+from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, UNUSED, Video, assign, group_of, read_index, write_index
 
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
 
-def prepare(dataset, root_dir, output_dir):
-    """Bring the frame folders and their index up to date with the videos. What is done already is not done again.
+def prepare(dataset, root_dir, output_dir, **split):
+    """Bring the frame folders and their index up to date with the videos and the split.
 
-    A video that cannot be decoded is named and left out.
+    What is decoded already is not decoded again; another split moves its folder. A video that cannot be decoded is
+    named and left out.
 
     Args:
         dataset: name of the data set; `demo` writes its own videos first.
         root_dir: folder of class folders of videos. Where it is missing, an index in `output_dir` stands for it.
         output_dir: folder that gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
+        split: `protocol`, `fold` and `split_dir` of `splits.assign`.
 
     Returns:
         The rows of the index, a list of `Video`.
@@ -43,13 +46,10 @@ def prepare(dataset, root_dir, output_dir):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
     if dataset == "demo":
         demo.write(root_dir)
-    if index.is_file() and not root_dir.exists():
-        videos = read_index(index)
-        print(f"{root_dir} does not exist, going by {index}: {_summary(videos)}")
-        return videos
+    sources = read_index(index) if index.is_file() and not root_dir.exists() else scan(root_dir)
 
     # The journal names the frame folders finished since the last index; a folder that neither names is not trusted.
-    videos = group_split(scan(root_dir))
+    videos = assign(sources, **split)
     finished = {v.source: v for file in (index, journal) if file.is_file() for v in read_index(file)}
     missing = [v for v in videos if v.source not in finished or not locate(v, output_dir)]
     if missing:
@@ -63,15 +63,15 @@ def prepare(dataset, root_dir, output_dir):
                 tqdm.write(f"left out: {error}", file=sys.stderr)
                 broken.add(video)
                 continue
-            for split in SPLITS:
-                shutil.rmtree(video._replace(split=split).folder(output_dir), ignore_errors=True)
+            for folder in folders(video, output_dir):
+                shutil.rmtree(folder, ignore_errors=True)
             _move(partial, video.folder(output_dir))
             finished[video.source] = video._replace(frames=frames)
             with open(journal, "a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow(finished[video.source])
         if broken:
             shutil.rmtree(partial, ignore_errors=True)
-            videos = group_split([v for v in videos if v not in broken])
+            videos = assign([v for v in videos if v not in broken], **split)
 
     for video in videos:
         if (folder := locate(video, output_dir)) != video.folder(output_dir):
@@ -149,15 +149,22 @@ def extract(source, folder):
         video = clips.open_video(source)  # the file's header had told the wrong length
 
 
+def folders(video, output_dir):
+    """Where the frame folder of a video may lie."""
+    return [video._replace(split=split).folder(output_dir) for split in (*SPLITS, UNUSED)]
+
+
 def locate(video, output_dir):
     """The frame folder of a video, in whichever split it lies, or None."""
-    folders = (video._replace(split=split).folder(output_dir) for split in SPLITS)
-    return next((folder for folder in folders if folder.is_dir()), None)
+    return next((folder for folder in folders(video, output_dir) if folder.is_dir()), None)
 
 
 def _move(folder, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder, target)
+    for emptied in (folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # others are still in it
+            emptied.rmdir()
 
 
 def _summary(videos):
@@ -170,9 +177,13 @@ if __name__ == "__main__":
     from mypath import Path as MyPath
 
     parser = argparse.ArgumentParser(prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0])
-    parser.add_argument("dataset", help="a data set named in mypath.py")
+    flag = parser.add_argument
+    flag("dataset", help="a data set named in mypath.py")
+    flag("--split", choices=PROTOCOLS, default="group", help="who is in train, val and test (%(default)s)")
+    flag("--fold", type=int, choices=range(1, 6), default=1, help="the fifth that --split group tests on (%(default)s)")
     args = parser.parse_args()
     try:
-        prepare(args.dataset, *MyPath.db_dir(args.dataset))
+        split_dir = MyPath.split_dir(args.dataset) if args.split.startswith("official") else None
+        prepare(args.dataset, *MyPath.db_dir(args.dataset), protocol=args.split, fold=args.fold, split_dir=split_dir)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")

@@ -4,12 +4,16 @@ import csv
 import os
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 SPLITS = ("train", "val", "test")
+UNUSED = "unused"  # the split of videos that the official lists leave out
+PROTOCOLS = ("group", "official1", "official2", "official3", "random")
 INDEX = "index.csv"
 COLUMNS = ("split", "class", "video", "group", "frames", "source")
 
@@ -46,39 +50,121 @@ def group_of(class_name, video):
     return f"{class_name}/{video}"
 
 
-def group_split(videos):
-    """Split videos about 64/16/20 into train, val and test: stratified by class, whole groups kept together.
-
-    No chance is involved, so every machine gives the same split; the order of `videos` does not matter.
+def assign(videos, protocol="group", fold=1, split_dir=None):
+    """Say who is in train, val and test: the same on every machine and for every order of `videos`.
 
     Args:
         videos: `Video` rows; their `class_name`, `video` and `group` count.
+        protocol: one of `PROTOCOLS`.
+            group: about 64/16/20, stratified by class, whole groups kept together.
+            official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51; val carved from
+                their train by whole groups; what they leave out is "unused".
+            random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
+        fold: 1 to 5, which fifth of the groups the protocol "group" tests on.
+        split_dir: folder of the official lists.
 
     Returns:
-        The same rows, sorted by class and video, with `split` set.
+        The rows sorted by class and video, with `split` set.
 
     Raises:
-        ValueError: there is no split with every class in train, val and test; the message names the classes at fault.
+        FileNotFoundError: the official lists are missing.
+        ValueError: no such split has every class in train, val and test; the message names classes.
     """
     videos = sorted(videos, key=lambda v: (v.class_name, v.video))
-    classes = {v.class_name for v in videos}
+    if protocol == "group":
+        parts = _group_split(videos, fold)
+    elif protocol == "random":
+        parts = _random_split(videos)
+    else:
+        parts = _official_split(videos, int(protocol.removeprefix("official")), split_dir)
+    rows = [v._replace(split=split) for split, part in parts.items() for v in part]
+    return sorted(rows, key=lambda v: (v.class_name, v.video))
+
+
+def leaked_groups(videos, protocol):
+    """How many groups stand in more than one of train, val and test.
+
+    Official lists keep groups apart within each class only: HMDB51's cut several classes from one film and send them
+    different ways. Under them a group counts per class.
+    """
+    within_class = protocol.startswith("official")
+    splits = defaultdict(set)
+    for v in videos:
+        if v.split in SPLITS:
+            splits[v.group, v.class_name if within_class else ""].add(v.split)
+    return sum(len(found) > 1 for found in splits.values())
+
+
+def _group_split(videos, fold):
     # Fifths of all, then fifths of the rest; larger shares only where a class has too few groups for fifths.
-    for test_folds in (5, 4, 3):
-        for rest, test in _folds(videos, classes, test_folds):
-            for val_folds in (5, 4, 3, 2):
-                for train, val in _folds(rest, classes, val_folds):
-                    named = zip(SPLITS, (train, val, test), strict=True)
-                    rows = [v._replace(split=split) for split, part in named for v in part]
-                    return sorted(rows, key=lambda v: (v.class_name, v.video))
-    groups = {name: {v.group for v in videos if v.class_name == name} for name in classes}
-    fewest = sorted(classes, key=lambda name: (len(groups[name]), name))[:5]
-    raise ValueError(
-        "every class needs groups of videos for each of train, val and test, at least 3; the classes with fewest: "
-        + ", ".join(f"{name} ({len(groups[name])})" for name in fewest)
-    )
+    for test_folds in (5, 4, 3) if fold == 1 else (5,):
+        for rest, test in islice(_folds(videos, test_folds), fold - 1, None):
+            if carved := _carve_val(rest):
+                return carved | {"test": test}
+    raise ValueError(f"fold {fold}: every class needs groups in each of train, val and test; {_poorest(videos)}")
 
 
-def _folds(videos, classes, n_splits):
+def _random_split(videos):
+    rest, test = train_test_split(videos, test_size=0.2, random_state=42, stratify=[v.class_name for v in videos])
+    train, val = train_test_split(rest, test_size=0.2, random_state=42, stratify=[v.class_name for v in rest])
+    return {"train": train, "val": val, "test": test}
+
+
+def _official_split(videos, number, split_dir):
+    listed = _read_lists(Path(split_dir), number)
+    if not listed and all(UCF101_NAME.search(v.video) for v in videos):
+        # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
+        tested = range(7 * number - 6, 7 * number + 1)
+        listed = {v.video.casefold(): "test" if int(v.group[1:]) in tested else "train" for v in videos}
+    if not listed:
+        raise FileNotFoundError(f"{split_dir}: no lists of official split {number}; mypath.py says where they lie")
+
+    parts = defaultdict(list)
+    for v in videos:
+        parts[listed.get(v.video.casefold(), UNUSED)].append(v)
+    on_disk = {v.video.casefold() for v in videos}
+    _report("in the lists but not on disk", [name for name, part in listed.items() if name not in on_disk])
+    _report("on disk but not in the lists", [v.video for v in videos if v.video.casefold() not in listed])
+
+    classes = {v.class_name for v in videos}
+    for split in ("train", "test"):
+        if empty := sorted(classes - {v.class_name for v in parts[split]}):
+            raise ValueError(f"official split {number} leaves no {split} videos of {', '.join(empty[:5])}")
+    if not (carved := _carve_val(parts.pop("train"))):
+        raise ValueError(f"official split {number} leaves too few groups to carve val from train; {_poorest(videos)}")
+    return dict(parts) | carved
+
+
+def _read_lists(split_dir, number):
+    """The split of every listed video, by its name in lower case: the lists and the files differ in it."""
+    listed = {}
+    for split in ("train", "test"):  # UCF101: Class/video.avi, in train with the label behind it
+        for line in _lines(split_dir / f"{split}list{number:02d}.txt"):
+            listed[Path(line.split()[0]).stem.casefold()] = split
+    for file in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
+        for line in _lines(file):
+            name, _, part = line.rpartition(" ")
+            listed[Path(name).stem.casefold()] = {"1": "train", "2": "test"}.get(part, UNUSED)
+    return listed
+
+
+def _lines(file):
+    return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+
+
+def _report(what, names):
+    if names:
+        print(f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+
+
+def _carve_val(rest):
+    """Hold out about a fifth of the groups: {"train": videos, "val": videos}, or None where there is no way."""
+    for val_folds in (5, 4, 3, 2):
+        for train, val in _folds(rest, val_folds):
+            return {"train": train, "val": val}
+
+
+def _folds(videos, n_splits):
     """The ways to hold out one of `n_splits` folds that leave every class on both sides, best size first.
 
     Yields:
@@ -93,8 +179,16 @@ def _folds(videos, classes, n_splits):
         folds = list(StratifiedGroupKFold(n_splits).split(videos, labels, groups))
     for kept, held in sorted(folds, key=lambda fold: abs(len(fold[1]) * n_splits - len(videos))):
         parts = [videos[i] for i in kept], [videos[i] for i in held]
-        if all({v.class_name for v in part} == classes for part in parts):
+        if all({v.class_name for v in part} == set(labels) for part in parts):
             yield parts
+
+
+def _poorest(videos):
+    groups = defaultdict(set)
+    for v in videos:
+        groups[v.class_name].add(v.group)
+    fewest = sorted(groups, key=lambda name: (len(groups[name]), name))[:5]
+    return "the classes with fewest groups: " + ", ".join(f"{name} ({len(groups[name])})" for name in fewest)
 
 
 def read_index(path):

@@ -135,6 +135,26 @@ def test_new_videos_change_the_split_by_moving_folders(root, tmp_path, decoded):
     assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
 
 
+def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decoded):
+    for name in ("Jump", "Run"):
+        for g in range(6, 26):
+            write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 3)
+    frames = tmp_path / "frames"
+    preprocess.prepare("own", root, frames)
+    folders = sorted(frames.rglob("*"))
+    before = tree(frames)
+    del decoded[:]
+    for protocol in ("random", "official2", "official1", "group"):
+        preprocess.prepare("own", root, frames, protocol=protocol, split_dir=tmp_path)
+        assert (tree(frames) == before) == (protocol == "group")
+    assert sorted(frames.rglob("*")) == folders
+    assert decoded == []
+    shutil.rmtree(root)
+    preprocess.prepare("own", root, frames, protocol="official1", split_dir=tmp_path)
+    preprocess.prepare("own", root, frames)
+    assert tree(frames) == before
+
+
 def test_stray_files_are_passed_over(root, tmp_path, capsys):
     plain = preprocess.prepare("own", root, tmp_path / "plain")
     (root / ".DS_Store").write_text("")

@@ -3,7 +3,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from dataloaders.splits import SPLITS, Video, group_of, group_split, read_index, write_index
+from dataloaders.splits import SPLITS, Video, assign, group_of, leaked_groups, read_index, write_index
 
 
 def ucf101(classes=101, groups=25, clips=4):
@@ -36,7 +36,7 @@ def test_videos_without_a_group_are_groups_of_their_own_even_with_equal_names():
 
 
 def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
-    videos = group_split(ucf101())
+    videos = assign(ucf101())
     splits_of = defaultdict(set)
     for video in videos:
         splits_of[video.group].add(video.split)
@@ -50,7 +50,7 @@ def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
 def test_uneven_groups_across_classes_stay_near_64_16_20():
     rng = random.Random(0)
     films = [f"film {int(rng.paretovariate(0.6)) % 200}" for _ in range(4000)]
-    videos = group_split([Video("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
+    videos = assign([Video("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
     assert max(Counter(group for group, _ in {(v.group, v.split) for v in videos}).values()) == 1
     shares = Counter(v.split for v in videos)
     assert shares["test"] / len(videos) == pytest.approx(0.2, abs=0.06)
@@ -60,25 +60,25 @@ def test_uneven_groups_across_classes_stay_near_64_16_20():
 def test_the_order_of_the_files_does_not_matter():
     videos = ucf101(5, 10, 2)
     shuffled = random.Random(0).sample(videos, len(videos))
-    assert group_split(videos) == group_split(shuffled)
+    assert assign(videos) == assign(shuffled)
 
 
 @pytest.mark.parametrize("groups", [3, 4, 5, 7])
 def test_few_groups_are_enough(groups):
-    videos = group_split(ucf101(3, groups, 1))
+    videos = assign(ucf101(3, groups, 1))
     assert {(v.class_name, v.split) for v in videos} == {(f"Class{c:03d}", split) for c in range(3) for split in SPLITS}
 
 
 def test_one_poor_class_does_not_change_the_shares():
     poor = [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 8, 15)]
-    videos = group_split(ucf101(5) + poor)
+    videos = assign(ucf101(5) + poor)
     assert {v.split for v in videos if v.class_name == "Rare"} == set(SPLITS)
     assert Counter(v.split for v in videos)["test"] / len(videos) == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_class_without_enough_groups_is_named():
     with pytest.raises(ValueError, match=r"Rare \(2\)"):
-        group_split(ucf101(3, 10, 1) + [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
+        assign(ucf101(3, 10, 1) + [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
 
 
 def test_index_round_trip(tmp_path):
@@ -95,3 +95,76 @@ def test_a_damaged_index_is_refused(tmp_path, text):
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(ValueError, match="index.csv is damaged"):
         read_index(tmp_path / "index.csv")
+
+
+def test_folds_of_the_groups_test_every_video_once():
+    videos = ucf101(4, 25, 2)
+    tested = Counter(v.video for fold in range(1, 6) for v in assign(videos, fold=fold) if v.split == "test")
+    assert tested == Counter(v.video for v in videos)
+
+
+def test_random_tears_groups_apart_and_the_audit_counts_them():
+    videos = ucf101(5, 10, 4)
+    leaky = assign(videos, "random")
+    assert leaky == assign(videos[::-1], "random")
+    shares = Counter(v.split for v in leaky)
+    assert shares == {"train": 128, "val": 32, "test": 40}
+    splits_of = defaultdict(set)
+    for v in leaky:
+        splits_of[v.group].add(v.split)
+    assert leaked_groups(leaky, "random") == sum(len(splits) > 1 for splits in splits_of.values()) > 5
+    assert leaked_groups(assign(videos), "group") == 0
+
+
+def write_ucf101_lists(folder, videos, number, tested):
+    """Lists as the authors' own are: CRLF, labels in train only, the odd spelling of one class's files."""
+    folder.mkdir(exist_ok=True)
+    lines = {"train": [], "test": []}
+    for v in videos:
+        split = "test" if int(v.group[1:]) in tested else "train"
+        label = f" {int(v.class_name[5:]) + 1} " if split == "train" else ""
+        lines[split].append(f"{v.class_name}/{v.video.replace('Class002', 'CLASS002')}.avi{label}\r\n")
+    for split, text in lines.items():
+        (folder / f"{split}list{number:02d}.txt").write_bytes("".join([*text, "\r\n"]).encode())
+
+
+@pytest.mark.parametrize(("number", "tested"), [(1, range(1, 8)), (2, range(8, 15)), (3, range(15, 22))])
+def test_official_split_of_ucf101_with_and_without_its_lists(tmp_path, number, tested):
+    videos = ucf101(4, 25, 2)
+    write_ucf101_lists(tmp_path / "lists", videos, number, tested)
+    rows = assign(videos, f"official{number}", split_dir=tmp_path / "lists")
+    assert rows == assign(videos, f"official{number}", split_dir=tmp_path / "nowhere")
+    assert {v.group for v in rows if v.split == "test"} == {f"g{g:02d}" for g in tested}
+    assert Counter(v.split for v in rows)["val"] == pytest.approx(18 / 5 * 8, abs=8)
+    assert leaked_groups(rows, f"official{number}") == 0
+
+
+def test_lists_and_disk_may_differ(tmp_path, capsys):
+    videos = ucf101(4, 25, 2)
+    write_ucf101_lists(tmp_path, videos[1:], 1, range(1, 8))
+    rows = assign(videos[:-1], "official1", split_dir=tmp_path)
+    assert [v.video for v in rows if v.split == "unused"] == [videos[0].video]
+    said = capsys.readouterr().out
+    assert f"1 in the lists but not on disk: {videos[-1].video.lower()}" in said
+    assert f"1 on disk but not in the lists: {videos[0].video}" in said
+    with pytest.raises(ValueError, match="leaves no test videos of Class003"):
+        assign([v for v in videos if v.class_name != "Class003" or v.group > "g07"], "official1", split_dir=tmp_path)
+
+
+def test_official_split_of_hmdb51(tmp_path):
+    videos = []
+    for name in ("golf", "kick_ball"):
+        lines = []
+        for i in range(20):
+            video = f"film {i}!!!_(x)_{name}_f_cm_np1_ri_goo_{i % 3}"
+            videos.append(Video("", name, video, group_of(name, video), 0, ""))
+            # Film 5 is in train in one class and in test in the other, as the authors' lists have it.
+            part = 2 if i < 6 - (name == "golf") else 1 if i < 17 else 0
+            lines.append(f"{video}.avi {part} \n")
+        (tmp_path / f"{name}_test_split2.txt").write_text("".join(lines))
+    rows = assign(videos, "official2", split_dir=tmp_path)
+    assert Counter(v.split for v in rows if v.split in ("test", "unused")) == {"test": 11, "unused": 6}
+    assert leaked_groups(rows, "official2") == 0
+    assert leaked_groups(rows, "group") == 1
+    with pytest.raises(FileNotFoundError, match="no lists of official split 1"):
+        assign(videos, "official1", split_dir=tmp_path)
