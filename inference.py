@@ -48,15 +48,6 @@ def parse_args():
     return args
 
 
-def newest_best(run_dir):
-    """The `best` checkpoint that was written last under a folder of runs; FileNotFoundError where there is none."""
-    files = run_dir.glob("run_*/models/*_best.pth")
-    newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
-    if newest is None:
-        raise FileNotFoundError(f"no checkpoint under {run_dir}: train one with train.py, or name one by --checkpoint")
-    return newest
-
-
 def read_frames(path):
     """Yield the frames of a video, BGR images (H, W, 3), as far as it can be decoded."""
     video = clips.open_video(path)
@@ -151,7 +142,7 @@ def annotate(path, target, windows, classes, fps, show=False):
 def main():
     try:
         args = parse_args()
-        file = args.checkpoint or newest_best(Path("run"))
+        file = args.checkpoint or weights.newest_best(Path("run"))
         checkpoint = weights.load(file)
         network = weights.build(checkpoint).to(args.device, memory_format=torch.channels_last_3d).eval()
         args.output.mkdir(parents=True, exist_ok=True)

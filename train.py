@@ -6,7 +6,6 @@
 """
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -23,10 +22,12 @@ import mypath
 from dataloaders.clips import CROP_SIZE, recipe
 from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
 from dataloaders.preprocess import prepare
-from dataloaders.splits import SPLITS
-from network import MODELS, find_device, weights
+from dataloaders.splits import PROTOCOLS, SPLITS, leaked_groups
+from network import MODELS, find_device, report, weights
+from network.resnet import LAYERS
 
-NOT_INHERITED = ("workers", "device", "run_dir", "resume")  # flags that a resumed run reads anew
+# Flags that a resumed run reads anew.
+NOT_INHERITED = ("workers", "device", "run_dir", "resume", "test_only", "checkpoint")
 
 
 def parse_args():
@@ -39,16 +40,25 @@ def parse_args():
     flag = parser.add_argument
     # data
     flag("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
+    flag("--split", choices=PROTOCOLS, default="group", help="who is in train, val and test (%(default)s)")
+    flag("--fold", type=int, choices=range(1, 6), default=1, help="the fifth that --split group tests on (%(default)s)")
     flag("--crop-size", type=int, default=CROP_SIZE, help="side of the square that the network sees (%(default)s)")
     flag("--workers", type=int, default=min(8, os.cpu_count()), help="processes that read clips (%(default)s)")
     # network
     flag("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
+    flag("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D and R2Plus1D (%(default)s)")
+    flag("--weights", metavar="FILE", help="start from these weights, the last layer anew if its classes differ")
+    flag("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     # optimiser
     flag("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
     flag("--batch-size", type=int, default=16, help="clips in a batch (%(default)s)")
     flag("--lr", type=float, default=0.01, help="highest learning rate, then a cosine to 0 (%(default)s; C3D 0.003)")
     flag("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     flag("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
+    # test
+    flag("--clips", type=int, default=10, help="windows of each test video (%(default)s)")
+    flag("--test-only", action="store_true", help="test a checkpoint once more, without training")
+    flag("--checkpoint", type=Path, metavar="FILE", help="what to test (the newest best)")
     # run
     flag("--seed", type=int, default=0, help="seed of all that is random (%(default)s)")
     flag("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs, 0: none (%(default)s)")
@@ -57,19 +67,24 @@ def parse_args():
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     args = parser.parse_args()
 
-    if args.model == "C3D":
-        parser.set_defaults(lr=0.003)
     if args.dataset == "demo":  # five minutes on two CPU cores
-        parser.set_defaults(epochs=12, batch_size=8, crop_size=CROP_SIZE if args.model == "C3D" else 24)
-    if not args.resume:
+        parser.set_defaults(epochs=16, batch_size=8, lr=0.006, crop_size=24)
+    if args.model == "C3D":
+        parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
+    if args.test_only:
+        file = args.checkpoint or weights.newest_best(args.run_dir)
+        run = file.parent.parent if file.parent.name == "models" else file.parent
+    elif args.resume:
+        run = find_run(args.run_dir, args.resume)
+        file = find_last(run)
+    else:
         return parser.parse_args(), None, None
 
-    run = find_run(args.run_dir, args.resume)
-    checkpoint = weights.load(find_last(run))
+    checkpoint = weights.load(file)
     parser.set_defaults(**checkpoint["args"])
     args = parser.parse_args()
-    for name, was in checkpoint["args"].items():
-        if name in ("dataset", "model", "crop_size") and getattr(args, name) != was:
+    for name in ("dataset", "split", "fold", "crop_size", "model", "depth"):
+        if getattr(args, name) != (was := checkpoint["args"][name]):
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: {run} was started with {was}")
     return args, run, checkpoint
 
@@ -108,8 +123,8 @@ def new_run(run_dir):
 
 
 def learning_rate(step, steps):
-    """The share of --lr at a step: a linear rise over the first twentieth, then half a cosine down to 0."""
-    rise = max(1, steps // 20)
+    """The share of --lr at a step: a linear rise over the first tenth, then half a cosine down to 0."""
+    rise = max(1, steps // 10)
     if step < rise:
         return (step + 1) / rise
     return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
@@ -123,22 +138,28 @@ def to_device(batch, device):
 
 @torch.inference_mode()
 def evaluate(network, loader, autocast):
-    """Measure a network on the fixed clip of every video.
+    """Measure a network on the fixed clips of every video.
 
     Returns:
-        {"clip_top1": share of the clips whose likeliest class is right, "loss": mean cross-entropy}
+        What `report.measure` gives, and "loss", the mean cross-entropy of the clips; "labels" (videos,) and
+        "probabilities" (videos, windows, classes), tensors on the CPU.
     """
     network.eval()
     device = next(network.parameters()).device
-    totals = torch.zeros(2, device=device)
+    loss, outputs, every_label = 0, [], []
     for batch in loader:
         clips, labels = to_device(batch, device)
         with autocast:
             logits = network(clips)
-            loss = F.cross_entropy(logits, labels, reduction="sum")
-        totals += torch.stack([(logits.argmax(1) == labels).sum(), loss])
-    clip_top1, loss = (totals / len(loader.dataset)).tolist()
-    return {"clip_top1": clip_top1, "loss": loss}
+        logits = logits.float()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        outputs.append(logits.softmax(1))
+        every_label.append(labels)
+    windows = loader.dataset.windows
+    probabilities = torch.cat(outputs).cpu().unflatten(0, (-1, windows))
+    labels = torch.cat(every_label).cpu()[::windows]
+    measured = report.measure(probabilities, labels, loader.dataset.classes)
+    return measured | {"loss": loss.item() / len(loader.dataset), "labels": labels, "probabilities": probabilities}
 
 
 def main():
@@ -146,19 +167,38 @@ def main():
         args, run, checkpoint = parse_args()
         device = find_device(args.device)
         clip = recipe(args.crop_size)
+        options = {} if args.model == "C3D" else {"depth": args.depth}
+        if not options and args.depth != 18:
+            raise ValueError(f"--depth {args.depth}: C3D has one depth")
         with torch.device("meta"):  # a network that cannot take such clips says so here, before any work
-            MODELS[args.model](1)(torch.empty(1, 3, clip["clip_len"], args.crop_size, args.crop_size))
+            MODELS[args.model](1, **options)(torch.empty(1, 3, clip["clip_len"], args.crop_size, args.crop_size))
         root_dir, output_dir = mypath.Path.db_dir(args.dataset)
-        videos = prepare(args.dataset, root_dir, output_dir)
+        split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
+        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        videos = prepare(args.dataset, root_dir, output_dir, **split)
+        leaked = leaked_groups(videos, args.split)
+        print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
+        if leaked and args.split != "random":
+            raise ValueError(f"{output_dir}: groups leak between train, val and test")
         classes = class_names(args.dataset, videos)
         if checkpoint and classes != checkpoint["classes"]:
             raise ValueError(f"the classes of {args.dataset} are not those that {run} was started with")
+        torch.manual_seed(args.seed)
+        network = MODELS[args.model](num_classes=len(classes), **options)
+        head = None
+        if checkpoint:
+            network, head = weights.build(checkpoint), checkpoint["head"]
+        elif args.weights or args.pretrained:
+            head = weights.load_pretrained(network, args.weights or mypath.Path.model_dir())
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
 
     # Data
-    datasets = {split: VideoDataset(output_dir, videos, split, classes, clip) for split in SPLITS}
+    datasets = {
+        split: VideoDataset(output_dir, videos, split, classes, clip, windows=args.clips if split == "test" else 1)
+        for split in SPLITS
+    }
     sampler = TrainingSampler(len(datasets["train"]), args.seed)
     loaders = {
         split: DataLoader(
@@ -174,22 +214,23 @@ def main():
     }
 
     # Network
-    torch.manual_seed(args.seed)
-    network = MODELS[args.model](num_classes=len(classes)).to(device, memory_format=torch.channels_last_3d)
+    network.to(device, memory_format=torch.channels_last_3d)
     cuda = device.type == "cuda"
     half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     autocast = torch.autocast(device.type, half, enabled=cuda)
 
     # Optimiser
     steps = args.epochs * len(loaders["train"])
-    optimizer = torch.optim.SGD(network.parameters(), args.lr, args.momentum, weight_decay=args.weight_decay)
+    anew = list(network.get_submodule(head).parameters()) if head else []  # on top of weights that need less
+    rest = [parameter for parameter in network.parameters() if not any(parameter is other for other in anew)]
+    groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
+    optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, steps))
     scaler = torch.amp.GradScaler(device.type, enabled=cuda and half is torch.float16)
 
     # Resume
     done, best = 0, None
     if checkpoint:
-        network.load_state_dict(checkpoint["state_dict"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         scheduler.load_state_dict(checkpoint["scheduler"])
         if checkpoint["scaler"]:  # empty where it was not needed
@@ -199,11 +240,11 @@ def main():
     models = run / "models"
     models.mkdir(exist_ok=True)
     name = f"{args.model}-{args.dataset}"
-    writer = SummaryWriter(str(run), purge_step=done + 1)
+    writer = SummaryWriter(str(run), purge_step=None if args.test_only else done + 1)
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
 
     # Train
-    for epoch in range(done + 1, args.epochs + 1):
+    for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
         torch.manual_seed(args.seed + epoch)  # dropout, the same whether the run was resumed or not
         sampler.epoch = epoch
         network.train()
@@ -247,9 +288,12 @@ def main():
             best = {"score": score, "epoch": epoch}
         checkpoint = {
             "model": args.model,
+            "options": options,
             "classes": classes,
             "clip": clip,
             "state_dict": network.state_dict(),
+            "normalization": network.normalize.statistics,
+            "head": head,
             "optimizer": optimizer.state_dict(),
             "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict(),
@@ -257,31 +301,41 @@ def main():
             "best": best,
             "args": {flag: value for flag, value in vars(args).items() if flag not in NOT_INHERITED},
         }
-        if improved:
-            weights.save(checkpoint, models / f"{name}_best.pth")
-        if args.snapshot and epoch % args.snapshot == 0:
-            weights.save(checkpoint, models / f"{name}_epoch-{epoch}.pth")
-        weights.save(checkpoint, models / f"{name}_last.pth")
+        snapshot = args.snapshot and epoch % args.snapshot == 0
+        files = ["best"] * improved + [f"epoch-{epoch}"] * bool(snapshot) + ["last"]
+        weights.save(checkpoint, *(models / f"{name}_{file}.pth" for file in files))
 
     # Test
-    best_file = models / f"{name}_best.pth"
-    checkpoint = weights.load(best_file)
-    network.load_state_dict(checkpoint["state_dict"])
+    if not args.test_only:
+        checkpoint = weights.load(models / f"{name}_best.pth")
+        network.load_state_dict(checkpoint["state_dict"])
+    epoch = checkpoint["epoch"]
     test = evaluate(network, loaders["test"], autocast)
-    writer.add_scalar("data/test_loss_epoch", test["loss"], checkpoint["epoch"])
-    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], checkpoint["epoch"])
+    labels, probabilities = test.pop("labels"), test.pop("probabilities")
+    writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
+    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
+    report.draw(writer, epoch, datasets["test"], probabilities, labels, classes)
     writer.close()
     results = {
         "model": args.model,
+        "depth": args.depth,
         "dataset": args.dataset,
-        "split": "group",
+        "split": args.split,
+        "fold": args.fold,
+        "leaked_groups": leaked,
         "seed": args.seed,
-        "epoch": checkpoint["epoch"],
+        "epoch": epoch,
+        "clips": args.clips,
         "test": test,
     }
-    (run / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    print(f"test of epoch {checkpoint['epoch']}, the best: loss {test['loss']:.3f} clip top-1 {test['clip_top1']:.3f}")
-    print(f"weights {best_file}, results {run / 'results.json'}")
+    if leaked:
+        results["warning"] = f"{leaked} groups stand in more than one of train, val and test: the accuracy is too high"
+        print(results["warning"], file=sys.stderr)
+    report.write(run, results, datasets["test"], probabilities, classes)
+    print(
+        f"test of epoch {epoch}, split {args.split}: clip top-1 {test['clip_top1']:.3f}, "
+        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run / 'results.json'}"
+    )
 
 
 if __name__ == "__main__":

@@ -55,6 +55,15 @@ def num_windows(num_frames, clip_len=CLIP_LEN):
     return max(num_frames - clip_len, 0) + 1
 
 
+def even_starts(num_frames, count, clip_len=CLIP_LEN):
+    """Where `count` windows start that lie evenly over a video, from the first to the last; a single one in the middle.
+
+    A video with fewer places than windows has some of them twice.
+    """
+    last = num_windows(num_frames, clip_len) - 1
+    return [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
+
+
 def sliding_windows(frames, interval, stride, clip_len=CLIP_LEN):
     """Cut a stream of frames into clips.
 

@@ -37,10 +37,11 @@ def class_names(dataset, videos):
 
 
 class VideoDataset(Dataset):
-    """The videos of one split, a clip each.
+    """The clips of the videos of one split.
 
-    `dataset[i]` is the fixed clip of evaluation: the middle window, the centre crop. `dataset[i, key]` is a random
-    clip for training: window, crop and mirroring are drawn once a clip, from `key` alone.
+    `dataset[i]` is a fixed clip for evaluation: window `i % windows` of those lying evenly over video `i // windows`,
+    and the centre crop. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are
+    drawn once a clip, from `key` alone.
 
     Args:
         output_dir: folder of the frame folders.
@@ -48,6 +49,7 @@ class VideoDataset(Dataset):
         split: "train", "val" or "test".
         classes: names in the order of their labels.
         clip: the recipe, see `clips.recipe`.
+        windows: evaluation clips per video; one is the middle window.
 
     Items:
         (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int.
@@ -56,30 +58,34 @@ class VideoDataset(Dataset):
         FileNotFoundError: a frame is missing or damaged.
     """
 
-    def __init__(self, output_dir, videos, split, classes, clip):
+    def __init__(self, output_dir, videos, split, classes, clip, windows=1):
         self.output_dir = Path(output_dir)
         self.videos = [video for video in videos if video.split == split]
+        self.classes = classes
         self.labels = {name: label for label, name in enumerate(classes)}
         self.clip = clip
+        self.windows = windows
 
     def __len__(self):
-        return len(self.videos)
+        return len(self.videos) * self.windows
 
     def __getitem__(self, item):
-        index, key = item if isinstance(item, tuple) else (item, None)
-        video = self.videos[index]
-        starts = clips.num_windows(video.frames, self.clip["clip_len"])
-        if key is None:
-            start, place = (starts - 1) // 2, {}
+        clip_len = self.clip["clip_len"]
+        if isinstance(item, int):
+            index, window = divmod(item, self.windows)
+            video = self.videos[index]
+            start, place = clips.even_starts(video.frames, self.windows, clip_len)[window], {}
         else:
+            index, key = item
+            video = self.videos[index]
             rng = np.random.default_rng(key)
-            start = int(rng.integers(starts))
+            start = int(rng.integers(clips.num_windows(video.frames, clip_len)))
             place = {
                 "top": int(rng.integers(self.clip["height"] - self.clip["crop_size"] + 1)),
                 "left": int(rng.integers(self.clip["width"] - self.clip["crop_size"] + 1)),
                 "flip": bool(rng.random() < 0.5),
             }
-        numbers = clips.window(start, video.frames, self.clip["clip_len"])
+        numbers = clips.window(start, video.frames, clip_len)
         frames = (self._read(video, number) for number in numbers)
         return torch.from_numpy(clips.cut(frames, self.clip, **place)), self.labels[video.class_name]
 

@@ -26,6 +26,9 @@ class C3D(nn.Module):
         ValueError: the clips have another size.
     """
 
+    # Sports-1M's weights were trained on the plain differences.
+    public_normalization = {"mean": MEAN, "std": (1 / 255, 1 / 255, 1 / 255)}
+
     def __init__(self, num_classes, dropout=0.5):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)

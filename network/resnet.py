@@ -12,6 +12,8 @@ from network.normalize import Normalize
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
+LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, by depth (table 1)
+
 
 class Conv3DSimple(nn.Conv3d):
     """One 3x3x3 convolution (section 3.2, R3D)."""
@@ -82,12 +84,14 @@ class VideoResNet(nn.Module):
     Args:
         conv: `Conv3DSimple` or `Conv2Plus1D`, the convolution of every block.
         stem: the builder of the first convolution.
-        layers: blocks per stage; (2, 2, 2, 2) makes 18 layers (table 1).
+        layers: blocks per stage.
         num_classes: number of classes.
 
     Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
     Output: logits (N, num_classes).
     """
+
+    public_normalization = {"mean": MEAN, "std": STD}
 
     def __init__(self, conv, stem, layers, num_classes):
         super().__init__()
@@ -124,11 +128,11 @@ class VideoResNet(nn.Module):
         return self.fc(x)                   # (N, num_classes)
 
 
-def r3d(num_classes):
-    """R3D-18: 33,371,472 parameters at 400 classes."""
-    return VideoResNet(Conv3DSimple, stem_3d, (2, 2, 2, 2), num_classes)
+def r3d(num_classes, depth=18):
+    """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34."""
+    return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes)
 
 
-def r2plus1d(num_classes):
-    """R(2+1)D-18: 31,505,325 parameters at 400 classes."""
-    return VideoResNet(Conv2Plus1D, stem_2plus1d, (2, 2, 2, 2), num_classes)
+def r2plus1d(num_classes, depth=18):
+    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 61,831,661 at 34."""
+    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes)

@@ -28,6 +28,13 @@ def test_num_windows_counts_the_last_one(num_frames, places):
     assert clips.num_windows(num_frames) == places
 
 
+def test_even_starts_reach_from_the_first_window_to_the_last():
+    assert clips.even_starts(40, 1) == [12]
+    assert clips.even_starts(40, 3) == [0, 12, 24]
+    assert clips.even_starts(17, 4) == [0, 0, 1, 1]
+    assert clips.even_starts(5, 3) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
 @pytest.mark.parametrize("stride", [1, 7, 30, 1000])
 def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):

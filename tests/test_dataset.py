@@ -43,6 +43,16 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
         assert np.array_equal(clip[0], cv2.imread(str(file))[8:120, 29:141, ::-1])
 
 
+def test_evaluation_windows_lie_evenly(data):
+    length, frames, videos = data
+    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], clips.recipe(8), windows=3)
+    assert len(dataset) == 3 * len(dataset.videos)
+    interval = clips.frame_interval(length)
+    for i in range(len(dataset)):
+        start = clips.even_starts(dataset.videos[i // 3].frames, 3)[i % 3]
+        assert numbers(dataset[i][0])[0] == start * interval
+
+
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):
     length, frames, videos = data
     dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe(8))

@@ -7,11 +7,15 @@ import pytest
 from dataloaders import clips, demo
 from dataloaders.preprocess import scan
 
+GROUPS = 3  # fewer than the demo's own, for speed
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo") / "videos"
-    demo.write(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "GROUPS", GROUPS)
+        demo.write(root)
     return root
 
 
@@ -28,14 +32,14 @@ def test_layout_and_groups_are_those_of_ucf101(root):
     assert [(v.class_name, v.video) for v in videos] == [
         (name, f"v_{name}_g{g:02d}_c{c:02d}")
         for name in sorted(names)
-        for g in range(1, demo.GROUPS + 1)
+        for g in range(1, GROUPS + 1)
         for c in range(1, demo.CLIPS + 1)
     ]
-    assert {v.group for v in videos} == {f"g{g:02d}" for g in range(1, demo.GROUPS + 1)}
+    assert {v.group for v in videos} == {f"g{g:02d}" for g in range(1, GROUPS + 1)}
 
 
 @pytest.mark.parametrize("pair", demo.PAIRS)
-@pytest.mark.parametrize("group", [1, 8])
+@pytest.mark.parametrize("group", [1, 3])
 def test_each_class_is_its_partner_played_backwards(root, pair, group):
     forwards, backwards = (frames(root / name / f"v_{name}_g{group:02d}_c01.avi") for name in pair)
     assert np.array_equal(forwards, backwards[::-1])
@@ -56,7 +60,8 @@ def test_mirrored_left_to_right_a_class_stays_what_it_is(root, pair):
     assert all(abs(one - other) < 40 for one, other in pairwise(rows))  # nothing jumps
 
 
-def test_videos_are_the_same_every_time_and_written_once(root, tmp_path):
+def test_videos_are_the_same_every_time_and_written_once(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "GROUPS", GROUPS)
     demo.write(tmp_path / "again")
     files = sorted(path.relative_to(root) for path in root.rglob("*.avi"))
     assert all((root / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)

@@ -32,8 +32,10 @@ def checkpoint(tmp_path):
         torch.manual_seed(0)
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        story = {"model": model, "classes": list(classes), "clip": clips.recipe(crop_size)}
-        weights.save(story | {"state_dict": MODELS[model](num_classes=len(classes)).state_dict()}, file)
+        network = MODELS[model](num_classes=len(classes))
+        story = {"model": model, "options": {}, "classes": list(classes), "clip": clips.recipe(crop_size)}
+        story |= {"state_dict": network.state_dict(), "normalization": network.normalize.statistics}
+        weights.save(story, file)
         return file
 
     return write
@@ -97,9 +99,9 @@ def test_newest_is_a_matter_of_time(checkpoint, tmp_path):
     for age, name in enumerate(("run_10", "run_2", "run_9")):
         file = checkpoint(name=f"run/{name}/models/R3D-own_best.pth")
         os.utime(file, (1e9 - age, 1e9 - age))
-    assert inference.newest_best(tmp_path / "run").parts[-3] == "run_10"
+    assert weights.newest_best(tmp_path / "run").parts[-3] == "run_10"
     with pytest.raises(FileNotFoundError, match="no checkpoint under .*train.py"):
-        inference.newest_best(tmp_path / "nowhere")
+        weights.newest_best(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])

@@ -15,12 +15,18 @@ def clip(size, batch=1, length=16):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_classes", "parameters"),
-    [("C3D", 101, 78_409_573), ("R3D", 400, 33_371_472), ("R2Plus1D", 400, 31_505_325)],
+    ("name", "options", "parameters"),
+    [
+        ("C3D", {"num_classes": 101}, 78_409_573),
+        ("R3D", {"num_classes": 400}, 33_371_472),
+        ("R3D", {"num_classes": 400, "depth": 34}, 63_681_104),
+        ("R2Plus1D", {"num_classes": 400}, 31_505_325),
+        ("R2Plus1D", {"num_classes": 400, "depth": 34}, 61_831_661),
+    ],
 )
-def test_golden_parameter_counts(name, num_classes, parameters):
+def test_golden_parameter_counts(name, options, parameters):
     with torch.device("meta"):
-        network = MODELS[name](num_classes=num_classes)
+        network = MODELS[name](**options)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 

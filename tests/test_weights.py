@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import pytest
@@ -10,7 +11,14 @@ from network import MODELS, weights
 def checkpoint():
     torch.manual_seed(0)
     network = MODELS["R3D"](num_classes=3)
-    return {"model": "R3D", "classes": ["a", "b", "c"], "clip": {"clip_len": 16}, "state_dict": network.state_dict()}
+    return {
+        "model": "R3D",
+        "options": {},
+        "classes": ["a", "b", "c"],
+        "clip": {"clip_len": 16},
+        "state_dict": network.state_dict(),
+        "normalization": network.normalize.statistics,
+    }
 
 
 def test_round_trip(checkpoint, tmp_path):
@@ -20,6 +28,20 @@ def test_round_trip(checkpoint, tmp_path):
     state = weights.build(loaded).state_dict()
     assert state.keys() == checkpoint["state_dict"].keys()
     assert all(torch.equal(state[key], value) for key, value in checkpoint["state_dict"].items())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_checkpoint_of_several_names(checkpoint, tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(OSError("no links here")))
+    best, last = tmp_path / "best.pth", tmp_path / "last.pth"
+    weights.save(checkpoint | {"epoch": 1}, best, last)
+    weights.save(checkpoint | {"epoch": 2}, last)
+    assert [weights.load(file)["epoch"] for file in (best, last)] == [1, 2]
+    weights.save(checkpoint | {"epoch": 3}, best, last)
+    assert [weights.load(file)["epoch"] for file in (best, last)] == [3, 3]
+    assert best.samefile(last) == links
+    assert sorted(tmp_path.iterdir()) == [best, last]
 
 
 def test_a_failed_save_leaves_the_old_file(checkpoint, tmp_path):
@@ -65,6 +87,95 @@ def test_weights_without_their_story_are_refused(checkpoint, tmp_path):
         weights.load(tmp_path / "a.pth")
     with pytest.raises(FileNotFoundError):
         weights.load(tmp_path / "none.pth")
+
+
+NUMBERS = [0, 3, 6, 8, 11, 13, 16, 18]
+
+
+def numbered(state):
+    """C3D's weights as the file that numbers its layers has them."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    names = [f"features.{i}" for i in NUMBERS] + [f"classifier.{i}" for i in (0, 3, 6)]
+    renamed = dict(zip(layers, names, strict=True))
+    return {f"{renamed[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value for name, value in state.items()}
+
+
+FORMATS = {
+    "plain": lambda state: state,
+    "nested": lambda state: {"state_dict": state, "epoch": 3},
+    "parallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "both": lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(("model", "options"), [("R3D", {}), ("R2Plus1D", {"depth": 34})])
+def test_public_weights_of_the_residual_networks(tmp_path, capsys, model, options, form):
+    source = MODELS[model](num_classes=400, **options).state_dict()
+    torch.save(FORMATS[form](source), tmp_path / "public.pth")
+    network = MODELS[model](num_classes=7, **options)
+    head = network.fc.weight.clone()
+    assert weights.load_pretrained(network, tmp_path / "public.pth") == "fc"
+    assert "fc replaced" in capsys.readouterr().out
+    state = network.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in source.items() if not name.startswith("fc."))
+    assert torch.equal(network.fc.weight, head)
+
+    same_classes = MODELS[model](num_classes=400, **options)
+    assert weights.load_pretrained(same_classes, tmp_path / "public.pth") is None
+    assert torch.equal(same_classes.fc.weight, source["fc.weight"])
+
+
+@pytest.mark.parametrize("form", [numbered, FORMATS["plain"]], ids=["numbered", "classic"])
+def test_public_weights_of_c3d(tmp_path, form):
+    source = MODELS["C3D"](num_classes=487).state_dict()
+    torch.save(form(source), tmp_path / "sports1m.pth")
+    network = MODELS["C3D"](num_classes=5)
+    assert weights.load_pretrained(network, tmp_path / "sports1m.pth") == "fc8"
+    assert torch.equal(network.conv5b.weight, source["conv5b.weight"])
+    assert torch.equal(network.fc7.bias, source["fc7.bias"])
+    pixels = torch.full((1, 3, 1, 1, 1), 255.0)
+    assert network.normalize(pixels).flatten().tolist() == pytest.approx([153, 157, 165])  # pixels less their mean
+
+
+def test_normalisation_travels_in_our_own_checkpoints(checkpoint, tmp_path):
+    statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0]}
+    weights.save(checkpoint | {"normalization": statistics}, tmp_path / "a.pth")
+    network = MODELS["R3D"](num_classes=9)
+    weights.load_pretrained(network, tmp_path / "a.pth")
+    for loaded in (network, weights.build(weights.load(tmp_path / "a.pth"))):
+        assert loaded.normalize.statistics == statistics
+        assert loaded.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("R2Plus1D", {}, "they have no stem.3.weight|their stem.0.weight is"),
+        ("R3D", {"depth": 34}, "they have no layer1.2.conv1.0.weight"),
+        ("C3D", {}, "they have no conv1.weight"),
+    ],
+)
+def test_a_file_of_another_network_is_never_loaded_in_part(checkpoint, tmp_path, model, options, message):
+    weights.save(checkpoint, tmp_path / "a.pth")
+    network = MODELS[model](num_classes=3, **options)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        weights.load_pretrained(network, tmp_path / "a.pth")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_deeper_network_does_not_pass_for_a_shallower(tmp_path):
+    torch.save(MODELS["R3D"](num_classes=3, depth=34).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="this one has no layer1.2.conv1.0.weight"):
+        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7])
+def test_a_file_without_weights_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a.pth: no weights in it"):
+        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth")
 
 
 def test_weights_of_another_network_are_refused(checkpoint):

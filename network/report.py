@@ -1,0 +1,124 @@
+"""What a test leaves behind: numbers, a table of predictions, pictures in TensorBoard."""
+
+import csv
+import io
+import json
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+from tensorboardX.proto.summary_pb2 import Summary
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def measure(probabilities, labels, classes):
+    """Score the predictions of a test.
+
+    Args:
+        probabilities: tensor (videos, windows, classes), a softmax for each clip.
+        labels: tensor (videos,).
+        classes: names in the order of their labels.
+
+    Returns:
+        {"clip_top1", "video_top1", "video_top5"}: the share of clips, and of videos by the mean over their windows,
+        whose class is the likeliest or among the five likeliest; "per_class": video top-1 of each class there is.
+    """
+    of_video = probabilities.mean(1)
+    hits = of_video.argmax(1) == labels
+    five = of_video.topk(min(5, len(classes)), 1).indices == labels[:, None]
+    return {
+        "clip_top1": (probabilities.argmax(2) == labels[:, None]).double().mean().item(),
+        "video_top1": hits.double().mean().item(),
+        "video_top5": five.any(1).double().mean().item(),
+        "per_class": {
+            name: hits[labels == label].double().mean().item()
+            for label, name in enumerate(classes)
+            if (labels == label).any()
+        },
+    }
+
+
+def write(run, results, dataset, probabilities, classes):
+    """Write `results.json` and `predictions.csv`, a row for each video, into a run folder."""
+    (run / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with open(run / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("source", "class", "prediction", "probability", "correct"))
+        for video, of_video in zip(dataset.videos, probabilities.mean(1), strict=True):
+            best, name = of_video.max().item(), classes[of_video.argmax()]
+            rows.writerow((video.source, video.class_name, name, f"{best:.4f}", int(name == video.class_name)))
+
+
+def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
+    """Put the confusion matrix, the worst classes and some misclassified clips, playing, into TensorBoard."""
+    of_video = probabilities.mean(1)
+    predictions = of_video.argmax(1)
+    present = sorted({*labels.tolist(), *predictions.tolist()})
+    names = [classes[label] for label in present]
+    matrix = confusion_matrix(labels, predictions, labels=present)
+    writer.add_image("test/confusion", draw_confusion(matrix, names), step, dataformats="HWC")
+    writer.add_image("test/worst_classes", draw_worst(matrix, names), step, dataformats="HWC")
+
+    wrong = torch.nonzero(predictions != labels).flatten()
+    surest = wrong[of_video[wrong].amax(1).argsort(descending=True)][:clips].tolist()
+    for place, index in enumerate(surest, start=1):
+        clip, label = dataset[index * dataset.windows + dataset.windows // 2]
+        caption = f"{classes[label]} taken for {classes[predictions[index]]}"
+        add_gif(writer, f"test/wrong_{place}", clip.numpy(), caption, step)
+
+
+def draw_confusion(matrix, names):
+    """A picture of a confusion matrix, true classes down and predicted ones across, (H, W, 3) RGB."""
+    cell = max(8, min(48, 960 // len(names)))
+    left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in names) if cell >= 16 else 8
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shades = (255 - shares[..., None] * (255 - np.array((33, 96, 176)))).astype(np.uint8)
+    picture = np.full((len(names) * cell + left, len(names) * cell + left, 3), 255, np.uint8)
+    picture[left:, left:] = shades.repeat(cell, 0).repeat(cell, 1)
+    if cell < 16:
+        return picture
+    across = np.full((left, len(names) * cell, 3), 255, np.uint8).transpose(1, 0, 2).copy()
+    for i, name in enumerate(names):
+        y = left + i * cell + cell // 2 + 5
+        cv2.putText(picture, name, (6, y), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(across, name, (6, y - left), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        for j, count in enumerate(matrix[i]):
+            if count:
+                ink = (255, 255, 255) if shares[i, j] > 0.5 else (0, 0, 0)
+                place = left + j * cell + 4, y
+                cv2.putText(picture, str(count), place, FONT, 0.4, ink, 1, cv2.LINE_AA)
+    picture[:left, left:] = np.rot90(across[::-1])[:, ::-1]
+    return picture
+
+
+def draw_worst(matrix, names, count=20):
+    """A bar for the recall of each of the worst classes, (H, W, 3) RGB."""
+    recall = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
+    worst = [i for i in np.argsort(recall, kind="stable") if matrix[i].sum()][:count]
+    left = 12 + max(cv2.getTextSize(names[i], FONT, 0.5, 1)[0][0] for i in worst)
+    picture = np.full((26 * len(worst) + 10, left + 380, 3), 255, np.uint8)
+    for row, i in enumerate(worst):
+        y = 26 * row + 8
+        cv2.putText(picture, names[i], (6, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.rectangle(picture, (left, y), (left + 300, y + 18), (232, 236, 241), -1)
+        cv2.rectangle(picture, (left, y), (left + round(300 * recall[i]), y + 18), (33, 96, 176), -1)
+        cv2.putText(picture, f"{recall[i]:.0%}", (left + 310, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
+
+
+def add_gif(writer, tag, clip, caption, step):
+    """Log a clip (T, H, W, 3), RGB, as a picture that plays."""
+    frames = []
+    for frame in clip:
+        frame = cv2.resize(frame, (224, 224), interpolation=cv2.INTER_CUBIC)
+        framed = cv2.copyMakeBorder(frame, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
+        scale = min(0.45, 0.45 * 212 / cv2.getTextSize(caption, FONT, 0.45, 1)[0][0])
+        cv2.putText(framed, caption, (6, 16), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+        frames.append(Image.fromarray(framed))
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
+    picture = Summary.Image(height=248, width=224, colorspace=3, encoded_image_string=file.getvalue())
+    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)

@@ -1,0 +1,78 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_dataset
+from PIL import Image
+from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboardX import SummaryWriter
+
+from dataloaders import clips
+from dataloaders.dataset import VideoDataset
+from dataloaders.preprocess import prepare
+from network import report
+
+CLASSES = [f"class {i}" for i in range(8)]
+
+
+@pytest.fixture
+def prediction():
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 7, (60,), generator=rng)  # no video of the last class
+    logits = torch.randn(60, 4, 8, generator=rng) + 1.5 * torch.nn.functional.one_hot(labels, 8)[:, None]
+    return logits.softmax(2), labels
+
+
+def test_measures_are_those_of_sklearn(prediction):
+    probabilities, labels = prediction
+    measured = report.measure(probabilities, labels, CLASSES)
+    of_video, of_clip = probabilities.mean(1), probabilities.flatten(0, 1)
+    every = list(range(8))
+    assert measured["clip_top1"] == pytest.approx(accuracy_score(labels.repeat_interleave(4), of_clip.argmax(1)))
+    assert measured["video_top1"] == pytest.approx(accuracy_score(labels, of_video.argmax(1)))
+    assert measured["video_top5"] == pytest.approx(top_k_accuracy_score(labels, of_video, k=5, labels=every))
+    recall = recall_score(labels, of_video.argmax(1), labels=every, average=None, zero_division=0)
+    assert measured["per_class"] == pytest.approx(dict(zip(CLASSES[:7], recall, strict=False)))
+
+
+def test_few_classes_have_a_top5_too():
+    assert report.measure(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
+
+
+def test_files_and_pictures(tmp_path):
+    videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
+    dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)
+    probabilities = torch.tensor([[[0.25, 0.75]] * 2, [[0.5, 0.5], [0.125, 0.875]]])
+    report.write(tmp_path, {"test": {"clip_top1": 0.5}}, dataset, probabilities, ["Jump", "Run"])
+    assert json.loads((tmp_path / "results.json").read_text()) == {"test": {"clip_top1": 0.5}}
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [(row["class"], row["prediction"], row["probability"], row["correct"]) for row in rows] == [
+        ("Jump", "Run", "0.7500", "0"),
+        ("Run", "Run", "0.6875", "1"),
+    ]
+    assert [row["source"] for row in rows] == [video.source for video in dataset.videos]
+
+    writer = SummaryWriter(str(tmp_path / "events"))
+    report.draw(writer, 3, dataset, probabilities, torch.tensor([0, 1]), ["Jump", "Run"])
+    writer.close()
+    events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"test/confusion", "test/worst_classes", "test/wrong_1"}
+    (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
+    assert Image.open(tmp_path / "wrong.gif").n_frames == 16
+
+
+@pytest.mark.parametrize("count", [2, 51, 101])
+def test_pictures_of_any_number_of_classes(count):
+    matrix = np.eye(count, dtype=int) * 3
+    names = [f"class number {i}" for i in range(count)]
+    confusion = report.draw_confusion(matrix, names)
+    assert confusion.shape[0] == confusion.shape[1] < 1300
+    cell = max(8, min(48, 960 // count))
+    diagonal = confusion[-cell // 2, -cell // 2]
+    assert diagonal[2] > diagonal[0] + 50  # blue where right
+    assert confusion[-cell // 2, -3 * cell // 2].min() == 255  # white where never
+    assert report.draw_worst(matrix, names).shape[0] <= 26 * 20 + 10
