@@ -21,21 +21,24 @@ BLUE, ORANGE, INK, PAPER = "#2f6fdf", "#e8710a", "#24292f", "#ffffff"
 
 
 def demo():
-    """Six moments of three demo videos that the newest checkpoint annotated, none of them trained on."""
+    """Five moments of three demo videos that the newest checkpoint annotated, none of them trained on."""
     root_dir, output_dir = (ROOT / folder for folder in mypath.Path.db_dir("demo"))
-    tests = {video.class_name: video for video in read_index(output_dir / INDEX) if video.split == "test"}
-    videos = [root_dir / tests[name].source for name in ("Up", "Shrink", "Meet")]
+    tests = [video for video in read_index(output_dir / INDEX) if video.split == "test"]
+    groups = sorted({video.group for video in tests})
+    wanted = dict(zip(("Up", "Shrink", "Meet"), groups, strict=False))
+    chosen = {v.class_name: v for v in tests if wanted.get(v.class_name) == v.group}
+    videos = [root_dir / chosen[name].source for name in wanted]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "inference.py", *videos, "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        rows = [moments(Path(folder) / f"{video.stem}_annotated.mp4", 6) for video in videos]
+        rows = [moments(Path(folder) / f"{video.stem}_annotated.mp4", 5) for video in videos]
     cv2.imwrite(str(HERE / "demo.png"), np.vstack(rows)[:-4, :-4])
 
 
 def moments(path, count):
     video, frames = cv2.VideoCapture(str(path)), []
     while (result := video.read())[0]:
-        frames.append(cv2.resize(result[1], (200, 150), interpolation=cv2.INTER_AREA))
+        frames.append(cv2.resize(result[1], (240, 180), interpolation=cv2.INTER_AREA))
     chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, count).astype(int)]
     bordered = [cv2.copyMakeBorder(frame, 0, 4, 0, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for frame in chosen]
     return np.hstack(bordered)
