@@ -42,6 +42,10 @@ def parse_args():
     for one, other in pairwise(sorted(args.videos, key=lambda path: path.stem)):
         if one.stem == other.stem:
             raise ValueError(f"{one} and {other} would write the same files; give each its own --output")
+    for path in args.videos:
+        target = args.output / f"{path.stem}_annotated.mp4"
+        if any(target.resolve() == video.resolve() for video in args.videos):
+            raise ValueError(f"{target}: would be overwritten; choose another --output")
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise ValueError("--show needs a display, and there is none; the annotated video is written without it")
     args.device = find_device(args.device)

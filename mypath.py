@@ -18,20 +18,18 @@ class Path:
     @classmethod
     def db_dir(cls, dataset):
         """(root_dir, output_dir) of a data set; ValueError for a name that has no entry."""
-        return cls._entry(cls.DATASETS, dataset)
+        if dataset not in cls.DATASETS:
+            raise ValueError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
+        return cls.DATASETS[dataset]
 
     @classmethod
     def split_dir(cls, dataset):
         """The folder of official split lists of a data set; ValueError for a name that has no entry."""
-        return cls._entry(cls.SPLITS, dataset)
+        if dataset not in cls.SPLITS:
+            raise ValueError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
+        return cls.SPLITS[dataset]
 
     @staticmethod
     def model_dir():
         """The file of pretrained weights."""
         return "data/c3d-pretrained.pth"
-
-    @staticmethod
-    def _entry(entries, dataset):
-        if dataset not in entries:
-            raise ValueError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(entries)}")
-        return entries[dataset]

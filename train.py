@@ -22,12 +22,14 @@ import mypath
 from dataloaders.clips import CROP_SIZE, recipe
 from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
 from dataloaders.preprocess import prepare
-from dataloaders.splits import PROTOCOLS, SPLITS, leaked_groups
+from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
 from network import MODELS, find_device, report, weights
 from network.resnet import LAYERS
 
-# Flags that a resumed run reads anew.
+# Flags that a resumed run reads anew, and those that it may change.
 NOT_INHERITED = ("workers", "device", "run_dir", "resume", "test_only", "checkpoint")
+CHANGEABLE = ("epochs", "snapshot", "clips")
+LEAST = {"epochs": 1, "batch_size": 1, "clips": 1, "workers": 0, "snapshot": 0, "seed": 0, "lr": 0}
 
 
 def parse_args():
@@ -67,8 +69,22 @@ def parse_args():
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     args = parser.parse_args()
 
+    for name, least in LEAST.items():
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {least} or more")
+    if args.checkpoint and not args.test_only:
+        raise ValueError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
+    if args.resume and args.test_only:
+        raise ValueError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
+    if args.weights and args.pretrained:
+        raise ValueError("--weights or --pretrained, not both")
+    if args.fold != 1 and args.split != "group":
+        raise ValueError(f"--fold {args.fold}: only --split group has folds")
+    if args.depth != 18 and args.model == "C3D":
+        raise ValueError(f"--depth {args.depth}: C3D has one depth")
+
     if args.dataset == "demo":  # five minutes on two CPU cores
-        parser.set_defaults(epochs=16, batch_size=8, lr=0.006, crop_size=24)
+        parser.set_defaults(epochs=14, batch_size=8, lr=0.006, crop_size=24)
     if args.model == "C3D":
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
@@ -83,8 +99,9 @@ def parse_args():
     checkpoint = weights.load(file)
     parser.set_defaults(**checkpoint["args"])
     args = parser.parse_args()
-    for name in ("dataset", "split", "fold", "crop_size", "model", "depth"):
-        if getattr(args, name) != (was := checkpoint["args"][name]):
+    for name, was in checkpoint["args"].items():
+        free = name in CHANGEABLE or args.test_only and name == "batch_size"
+        if not free and getattr(args, name) != was:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: {run} was started with {was}")
     return args, run, checkpoint
 
@@ -96,7 +113,7 @@ def find_run(run_dir, name):
         if not numbers:
             raise FileNotFoundError(f"{run_dir}: no run to resume; start one without --resume")
         name = str(max(numbers))
-    for run in (Path(name), run_dir / name, run_dir / f"run_{name}"):
+    for run in (run_dir / f"run_{name}", run_dir / name, Path(name)):
         if run.is_dir():
             return run
     raise FileNotFoundError(f"--resume {name}: no such run in {run_dir}")
@@ -167,29 +184,34 @@ def main():
         args, run, checkpoint = parse_args()
         device = find_device(args.device)
         clip = recipe(args.crop_size)
-        options = {} if args.model == "C3D" else {"depth": args.depth}
-        if not options and args.depth != 18:
-            raise ValueError(f"--depth {args.depth}: C3D has one depth")
+        options = {} if args.depth == 18 else {"depth": args.depth}
         with torch.device("meta"):  # a network that cannot take such clips says so here, before any work
             MODELS[args.model](1, **options)(torch.empty(1, 3, clip["clip_len"], args.crop_size, args.crop_size))
+        pretrained = mypath.Path.model_dir() if args.pretrained else args.weights
+        if pretrained and not os.path.isfile(pretrained):
+            raise FileNotFoundError(f"{pretrained}: no such file of weights; --pretrained takes what mypath.py names")
         root_dir, output_dir = mypath.Path.db_dir(args.dataset)
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
         split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
         videos = prepare(args.dataset, root_dir, output_dir, **split)
         leaked = leaked_groups(videos, args.split)
         print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
+        if shared := leaked_groups(videos, "group") - leaked:
+            print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
         if leaked and args.split != "random":
             raise ValueError(f"{output_dir}: groups leak between train, val and test")
         classes = class_names(args.dataset, videos)
-        if checkpoint and classes != checkpoint["classes"]:
-            raise ValueError(f"the classes of {args.dataset} are not those that {run} was started with")
+        if len(classes) < 2:
+            raise ValueError(f"{root_dir}: one class, {classes[0]}, leaves nothing to tell apart")
+        if checkpoint and (classes, digest(videos)) != (checkpoint["classes"], checkpoint["videos"]):
+            raise ValueError(f"the videos of {args.dataset} or their split are no longer those of {run}; start anew")
         torch.manual_seed(args.seed)
         network = MODELS[args.model](num_classes=len(classes), **options)
         head = None
         if checkpoint:
             network, head = weights.build(checkpoint), checkpoint["head"]
-        elif args.weights or args.pretrained:
-            head = weights.load_pretrained(network, args.weights or mypath.Path.model_dir())
+        elif pretrained:
+            head = weights.load_pretrained(network, pretrained, classes)
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -294,6 +316,7 @@ def main():
             "state_dict": network.state_dict(),
             "normalization": network.normalize.statistics,
             "head": head,
+            "videos": digest(videos),
             "optimizer": optimizer.state_dict(),
             "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict(),
@@ -318,7 +341,7 @@ def main():
     writer.close()
     results = {
         "model": args.model,
-        "depth": args.depth,
+        **options,
         "dataset": args.dataset,
         "split": args.split,
         "fold": args.fold,
@@ -342,5 +365,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted; python train.py --resume goes on after the last whole epoch", file=sys.stderr)
+        print("\ninterrupted; if an epoch was whole, python train.py --resume goes on after it", file=sys.stderr)
         sys.exit(130)

@@ -94,7 +94,7 @@ class VideoDataset(Dataset):
         frame = cv2.imread(str(file))
         if frame is None:
             raise FileNotFoundError(
-                f"{file}: missing or damaged. Delete {file.parent} and run python -m dataloaders.preprocess again"
+                f"{file}: missing or damaged. Delete {file.parent} and run python -m dataloaders.preprocess DATASET"
             )
         return frame
 

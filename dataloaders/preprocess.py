@@ -187,3 +187,5 @@ if __name__ == "__main__":
         prepare(args.dataset, *MyPath.db_dir(args.dataset), protocol=args.split, fold=args.fold, split_dir=split_dir)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted; the next start goes on from here\n")

@@ -1,6 +1,7 @@
 """Who is in train, val and test, and the index that records it."""
 
 import csv
+import hashlib
 import os
 import re
 import warnings
@@ -93,6 +94,12 @@ def leaked_groups(videos, protocol):
         if v.split in SPLITS:
             splits[v.group, v.class_name if within_class else ""].add(v.split)
     return sum(len(found) > 1 for found in splits.values())
+
+
+def digest(videos):
+    """A short text that changes whenever a video comes, goes, or moves to another split."""
+    rows = sorted(f"{v.split}/{v.class_name}/{v.video}" for v in videos)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def _group_split(videos, fold):

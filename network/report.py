@@ -80,7 +80,7 @@ def draw_confusion(matrix, names):
     picture[left:, left:] = shades.repeat(cell, 0).repeat(cell, 1)
     if cell < 16:
         return picture
-    across = np.full((left, len(names) * cell, 3), 255, np.uint8).transpose(1, 0, 2).copy()
+    across = np.full((len(names) * cell, left, 3), 255, np.uint8)
     for i, name in enumerate(names):
         y = left + i * cell + cell // 2 + 5
         cv2.putText(picture, name, (6, y), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
@@ -90,7 +90,7 @@ def draw_confusion(matrix, names):
                 ink = (255, 255, 255) if shares[i, j] > 0.5 else (0, 0, 0)
                 place = left + j * cell + 4, y
                 cv2.putText(picture, str(count), place, FONT, 0.4, ink, 1, cv2.LINE_AA)
-    picture[:left, left:] = np.rot90(across[::-1])[:, ::-1]
+    picture[:left, left:] = np.rot90(across)
     return picture
 
 

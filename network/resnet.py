@@ -60,7 +60,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, conv, in_planes, planes, stride):
         super().__init__()
-        # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5).
+        # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5);
+        # the public weights have conv2 share the number of conv1.
         midplanes = (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
         self.conv1 = nn.Sequential(
             conv(in_planes, planes, midplanes, stride), nn.BatchNorm3d(planes), nn.ReLU(inplace=True)

@@ -4,7 +4,7 @@ A checkpoint is a dict of tensors and plain Python values:
 
     model, options, classes, clip   the network, its class names and the recipe its clips are cut by
     state_dict, normalization       the weights, and the statistics that they expect their input normalised by
-    optimizer, scheduler, scaler, epoch, best, args   what it takes to go on training
+    optimizer, scheduler, scaler, epoch, best, head, videos, args   what it takes to go on training
 """
 
 import os
@@ -29,7 +29,7 @@ NUMBERED = {
     "classifier.6": "fc8",
 }
 
-CONTENT = {"model", "options", "classes", "clip", "state_dict", "normalization"}
+CONTENT = {"model", "options", "classes", "clip", "state_dict", "normalization", "head", "videos", "args"}
 
 
 def save(checkpoint, path, *others):
@@ -100,8 +100,8 @@ def build(checkpoint):
     return network
 
 
-def load_pretrained(network, path):
-    """Start a network from weights trained elsewhere, all of them but the last layer, which may have other classes.
+def load_pretrained(network, path, classes):
+    """Start a network from weights trained elsewhere, all of them but the last layer where that has other classes.
 
     Reads checkpoints of train.py, torchvision's `r3d_18` and `r2plus1d_18`, C3D's Sports-1M weights under numbered or
     classic names, and any such weights under a key `state_dict` or with prefixes `module.`.
@@ -137,7 +137,8 @@ def load_pretrained(network, path):
         raise ValueError(f"{path}: weights of another network, this one has no {strangers[0]}")
 
     weight = found.get(f"{head}.weight")
-    replaced = weight is None or weight.shape != own[f"{head}.weight"].shape
+    fits = weight is not None and weight.shape == own[f"{head}.weight"].shape
+    replaced = not fits or content.get("classes", classes) != classes
     if replaced:
         found = {name: value for name, value in found.items() if not name.startswith(f"{head}.")}
     network.load_state_dict(found, strict=False)

@@ -35,6 +35,7 @@ def checkpoint(tmp_path):
         network = MODELS[model](num_classes=len(classes))
         story = {"model": model, "options": {}, "classes": list(classes), "clip": clips.recipe(crop_size)}
         story |= {"state_dict": network.state_dict(), "normalization": network.normalize.statistics}
+        story |= {"head": None, "videos": "", "args": {}}
         weights.save(story, file)
         return file
 
@@ -138,6 +139,7 @@ def test_frames_show_the_window_around_them(tmp_path):
         (["v.avi", "--checkpoint", "v.avi"], "v.avi: damaged, or no checkpoint"),
         (["v.avi"], "no checkpoint under run: train one with train.py"),
         (["v.avi", "again/v.avi"], "v.avi and again/v.avi would write the same files"),
+        (["v.avi", "v_annotated.mp4", "--output", "."], "v_annotated.mp4: would be overwritten"),
         (["v.avi", "--stride", "0"], "--stride must be 1 or more"),
         (["v.avi", "--top-k", "-1"], "--top-k must be 1 or more"),
         (["v.avi", "--device", "cuda:77"], "--device cuda:77: "),
@@ -149,6 +151,7 @@ def test_mistakes_are_one_line(mistake, tmp_path, monkeypatch, flags, message):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     write_video(tmp_path / "v.avi", 20)
     write_video(tmp_path / "again" / "v.avi", 20)
+    write_video(tmp_path / "v_annotated.mp4", 20, fourcc="mp4v")
     assert message in mistake(inference, *flags)
 
 

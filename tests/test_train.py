@@ -107,6 +107,24 @@ def test_resume_ends_where_an_undisturbed_run_ends(project, model):
         assert one[tag][1:] == other[tag]
 
 
+def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkeypatch, capsys):
+    root = write_dataset(tmp_path / "videos", classes=["Run"], groups=3)
+    monkeypatch.setitem(Path.DATASETS, "own", (str(root), str(tmp_path / "frames")))
+    prepare("own", *Path.db_dir("own"))
+    capsys.readouterr()
+    assert "one class, Run" in mistake(train, "--dataset", "own")
+
+    write_dataset(root, classes=["Jump"], groups=3)
+    prepare("own", *Path.db_dir("own"))
+    run = tmp_path / "run" / "run_0"
+    (run / "models").mkdir(parents=True)
+    args = {"dataset": "own", "model": "R3D", "crop_size": 16}
+    story = dict.fromkeys(weights.CONTENT) | {"classes": ["Jump", "Run"], "videos": "before", "args": args}
+    weights.save(story, run / "models" / "R3D-own_last.pth")
+    capsys.readouterr()
+    assert "the videos of own or their split are no longer those of run/run_0" in mistake(train, "--resume")
+
+
 def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
     monkeypatch.setattr(train, "leaked_groups", lambda videos, protocol: 1)
@@ -151,7 +169,7 @@ def test_resume_goes_on_with_the_highest_number_and_more_epochs(project, mistake
     assert [step for step, _ in scalars(project.folder / "run" / "run_10")["data/lr"]] == [1, 2]
     run_dir = ("--run-dir", str(project.folder / "run"))
     assert "run_9: no checkpoint" in mistake(train, *run_dir, "--resume", "9")
-    for flag, value, was in (("--model", "C3D", "R3D"), ("--dataset", "demo", "own"), ("--split", "random", "group")):
+    for flag, value, was in (("--model", "C3D", "R3D"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
         said = mistake(train, *run_dir, "--resume", "run_10", flag, value)
         assert said == f"train.py: {flag} {value}: {run_dir[1]}/run_10 was started with {was}"
 
@@ -181,6 +199,14 @@ def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
         (["--device", "cuda:77"], "--device cuda:77: "),
         (["--model", "C3D", "--depth", "34"], "--depth 34: C3D has one depth"),
         (["--test-only"], "no checkpoint under run"),
+        (["--checkpoint", "a.pth"], "--checkpoint goes with --test-only"),
+        (["--test-only", "--resume"], "not both"),
+        (["--weights", "a.pth", "--pretrained"], "not both"),
+        (["--fold", "2", "--split", "random"], "--fold 2: only --split group has folds"),
+        (["--weights", "none.pth"], "none.pth: no such file of weights"),
+        (["--epochs", "0"], "--epochs 0: must be 1 or more"),
+        (["--batch-size", "-4"], "--batch-size -4: must be 1 or more"),
+        (["--seed", "-1"], "--seed -1: must be 0 or more"),
         (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
         (["--crop-size", "200"], "the crop size is 200, and must be 1 to 112"),
     ],

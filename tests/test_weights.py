@@ -18,6 +18,9 @@ def checkpoint():
         "clip": {"clip_len": 16},
         "state_dict": network.state_dict(),
         "normalization": network.normalize.statistics,
+        "head": None,
+        "videos": "",
+        "args": {},
     }
 
 
@@ -115,14 +118,14 @@ def test_public_weights_of_the_residual_networks(tmp_path, capsys, model, option
     torch.save(FORMATS[form](source), tmp_path / "public.pth")
     network = MODELS[model](num_classes=7, **options)
     head = network.fc.weight.clone()
-    assert weights.load_pretrained(network, tmp_path / "public.pth") == "fc"
+    assert weights.load_pretrained(network, tmp_path / "public.pth", list("abcdefg")) == "fc"
     assert "fc replaced" in capsys.readouterr().out
     state = network.state_dict()
     assert all(torch.equal(state[name], value) for name, value in source.items() if not name.startswith("fc."))
     assert torch.equal(network.fc.weight, head)
 
     same_classes = MODELS[model](num_classes=400, **options)
-    assert weights.load_pretrained(same_classes, tmp_path / "public.pth") is None
+    assert weights.load_pretrained(same_classes, tmp_path / "public.pth", [str(i) for i in range(400)]) is None
     assert torch.equal(same_classes.fc.weight, source["fc.weight"])
 
 
@@ -131,7 +134,7 @@ def test_public_weights_of_c3d(tmp_path, form):
     source = MODELS["C3D"](num_classes=487).state_dict()
     torch.save(form(source), tmp_path / "sports1m.pth")
     network = MODELS["C3D"](num_classes=5)
-    assert weights.load_pretrained(network, tmp_path / "sports1m.pth") == "fc8"
+    assert weights.load_pretrained(network, tmp_path / "sports1m.pth", list("abcde")) == "fc8"
     assert torch.equal(network.conv5b.weight, source["conv5b.weight"])
     assert torch.equal(network.fc7.bias, source["fc7.bias"])
     pixels = torch.full((1, 3, 1, 1, 1), 255.0)
@@ -142,10 +145,18 @@ def test_normalisation_travels_in_our_own_checkpoints(checkpoint, tmp_path):
     statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0]}
     weights.save(checkpoint | {"normalization": statistics}, tmp_path / "a.pth")
     network = MODELS["R3D"](num_classes=9)
-    weights.load_pretrained(network, tmp_path / "a.pth")
+    weights.load_pretrained(network, tmp_path / "a.pth", ["a", "b", "c"])
     for loaded in (network, weights.build(weights.load(tmp_path / "a.pth"))):
         assert loaded.normalize.statistics == statistics
         assert loaded.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
+
+
+@pytest.mark.parametrize(("classes", "head"), [(["a", "b", "c"], None), (["a", "c", "b"], "fc")])
+def test_the_same_number_of_other_classes_needs_another_head(checkpoint, tmp_path, classes, head):
+    weights.save(checkpoint, tmp_path / "a.pth")
+    network = MODELS["R3D"](num_classes=3)
+    assert weights.load_pretrained(network, tmp_path / "a.pth", classes) == head
+    assert torch.equal(network.fc.weight, checkpoint["state_dict"]["fc.weight"]) == (head is None)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +172,21 @@ def test_a_file_of_another_network_is_never_loaded_in_part(checkpoint, tmp_path,
     network = MODELS[model](num_classes=3, **options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(ValueError, match=message):
-        weights.load_pretrained(network, tmp_path / "a.pth")
+        weights.load_pretrained(network, tmp_path / "a.pth", ["a", "b", "c"])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_a_deeper_network_does_not_pass_for_a_shallower(tmp_path):
     torch.save(MODELS["R3D"](num_classes=3, depth=34).state_dict(), tmp_path / "a.pth")
     with pytest.raises(ValueError, match="this one has no layer1.2.conv1.0.weight"):
-        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth")
+        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7])
 def test_a_file_without_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ValueError, match="a.pth: no weights in it"):
-        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth")
+        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
 
 
 def test_weights_of_another_network_are_refused(checkpoint):
