@@ -143,10 +143,14 @@ def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decode
     preprocess.prepare("own", root, frames)
     folders = sorted(frames.rglob("*"))
     before = tree(frames)
+    for split, groups in (("train", range(11, 25)), ("test", range(1, 11))):  # and group 25 in neither
+        names = [f"{name}/v_{name}_g{g:02d}_c01.avi\n" for name in ("Jump", "Run") for g in groups]
+        (tmp_path / f"{split}list03.txt").write_text("".join(names))
     del decoded[:]
-    for protocol in ("random", "official2", "official1", "group"):
+    for protocol in ("random", "official2", "official3", "official1", "group"):
         preprocess.prepare("own", root, frames, protocol=protocol, split_dir=tmp_path)
         assert (tree(frames) == before) == (protocol == "group")
+        assert (frames / "unused").exists() == (protocol == "official3")
     assert sorted(frames.rglob("*")) == folders
     assert decoded == []
     shutil.rmtree(root)

@@ -176,6 +176,14 @@ def test_a_file_of_another_network_is_never_loaded_in_part(checkpoint, tmp_path,
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_the_first_weight_of_another_shape_is_named(checkpoint, tmp_path):
+    checkpoint["state_dict"]["layer2.0.conv1.0.weight"] = torch.zeros(128, 64, 1, 3, 3)
+    weights.save(checkpoint, tmp_path / "a.pth")
+    message = r"layer2.0.conv1.0.weight is \(128, 64, 1, 3, 3\), not \(128, 64, 3, 3, 3\)"
+    with pytest.raises(ValueError, match=message):
+        weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+
+
 def test_a_deeper_network_does_not_pass_for_a_shallower(tmp_path):
     torch.save(MODELS["R3D"](num_classes=3, depth=34).state_dict(), tmp_path / "a.pth")
     with pytest.raises(ValueError, match="this one has no layer1.2.conv1.0.weight"):
