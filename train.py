@@ -188,7 +188,7 @@ def main():
         with torch.device("meta"):  # a network that cannot take such clips says so here, before any work
             MODELS[args.model](1, **options)(torch.empty(1, 3, clip["clip_len"], args.crop_size, args.crop_size))
         pretrained = mypath.Path.model_dir() if args.pretrained else args.weights
-        if pretrained and not os.path.isfile(pretrained):
+        if pretrained and not checkpoint and not os.path.isfile(pretrained):
             raise FileNotFoundError(f"{pretrained}: no such file of weights; --pretrained takes what mypath.py names")
         root_dir, output_dir = mypath.Path.db_dir(args.dataset)
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None

@@ -146,6 +146,7 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     assert head["initial_lr"] == 10 * body["initial_lr"] == 0.01
     assert len(head["params"]) == 2
     assert len(body["params"]) == sum(1 for _ in public.parameters()) - 2
+    (project.folder / "r3d_18.pth").unlink()  # the checkpoint has all that is needed
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
