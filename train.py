@@ -205,13 +205,12 @@ def main():
             raise ValueError(f"{root_dir}: one class, {classes[0]}, leaves nothing to tell apart")
         if checkpoint and (classes, digest(videos)) != (checkpoint["classes"], checkpoint["videos"]):
             raise ValueError(f"the videos of {args.dataset} or their split are no longer those of {run}; start anew")
-        torch.manual_seed(args.seed)
-        network = MODELS[args.model](num_classes=len(classes), **options)
-        head = None
         if checkpoint:
             network, head = weights.build(checkpoint), checkpoint["head"]
-        elif pretrained:
-            head = weights.load_pretrained(network, pretrained, classes)
+        else:
+            torch.manual_seed(args.seed)
+            network = MODELS[args.model](num_classes=len(classes), **options)
+            head = weights.load_pretrained(network, pretrained, classes) if pretrained else None
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

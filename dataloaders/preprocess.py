@@ -18,7 +18,7 @@ import cv2
 from tqdm import tqdm
 
 from dataloaders import clips, demo
-from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, UNUSED, Video, assign, group_of, read_index, write_index
+from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, UNUSED, Video, assign, group_of, read_index, some, write_index
 
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
@@ -46,11 +46,12 @@ def prepare(dataset, root_dir, output_dir, **split):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
     if dataset == "demo":
         demo.write(root_dir)
-    sources = read_index(index) if index.is_file() and not root_dir.exists() else scan(root_dir)
+    indexed = read_index(index) if index.is_file() else []
+    sources = indexed if indexed and not root_dir.exists() else scan(root_dir)
 
     # The journal names the frame folders finished since the last index; a folder that neither names is not trusted.
     videos = assign(sources, **split)
-    finished = {v.source: v for file in (index, journal) if file.is_file() for v in read_index(file)}
+    finished = {v.source: v for v in indexed + (read_index(journal) if journal.is_file() else [])}
     missing = [v for v in videos if v.source not in finished or not locate(v, output_dir)]
     if missing:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def prepare(dataset, root_dir, output_dir, **split):
         if (folder := locate(video, output_dir)) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
     videos = [v._replace(frames=finished[v.source].frames) for v in videos]
-    if journal.is_file() or not index.is_file() or videos != read_index(index):
+    if journal.is_file() or videos != indexed:
         write_index(index, videos)
         journal.unlink(missing_ok=True)
     print(f"{output_dir}: {_summary(videos)}")
@@ -108,8 +109,7 @@ def scan(root_dir):
         if twin is not video:
             raise ValueError(f"{root_dir}: {twin.source} and {source} differ in their ending only; rename one")
     if others:
-        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        print(f"passed over in {root_dir}, {len(others)} that are no <class>/<video>: {names}")
+        print(f"passed over in {root_dir}, {len(others)} that are no <class>/<video>: {some(others)}")
     if not videos:
         raise FileNotFoundError(f"{root_dir}: no class folders with videos in it. mypath.py says where the videos lie")
     return list(videos.values())

@@ -130,7 +130,7 @@ def _official_split(videos, number, split_dir):
     for v in videos:
         parts[listed.get(v.video.casefold(), UNUSED)].append(v)
     on_disk = {v.video.casefold() for v in videos}
-    _report("in the lists but not on disk", [name for name, part in listed.items() if name not in on_disk])
+    _report("in the lists but not on disk", [name for name in listed if name not in on_disk])
     _report("on disk but not in the lists", [v.video for v in videos if v.video.casefold() not in listed])
 
     classes = {v.class_name for v in videos}
@@ -161,7 +161,12 @@ def _lines(file):
 
 def _report(what, names):
     if names:
-        print(f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+        print(f"{len(names)} {what}: {some(names)}")
+
+
+def some(names):
+    """The first five of a list of names, for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _carve_val(rest):
