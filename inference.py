@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from dataloaders import clips
-from network import find_device, weights
+from network import find_device, runs, weights
 
 BATCH_SIZE = 8  # windows that go through the network together
 
@@ -146,7 +146,7 @@ def annotate(path, target, windows, classes, fps, show=False):
 def main():
     try:
         args = parse_args()
-        file = args.checkpoint or weights.newest_best(Path("run"))
+        file = args.checkpoint or runs.newest_best(Path("run"))
         checkpoint = weights.load(file)
         network = weights.build(checkpoint).to(args.device, memory_format=torch.channels_last_3d).eval()
         args.output.mkdir(parents=True, exist_ok=True)

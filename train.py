@@ -23,7 +23,8 @@ from dataloaders.clips import CROP_SIZE, recipe
 from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
 from dataloaders.preprocess import prepare
 from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
-from network import MODELS, find_device, report, weights
+from network import MODELS, find_device, report, runs, weights
+from network.normalize import RESIDUAL
 from network.resnet import LAYERS
 
 # Flags that a resumed run reads anew, and those that it may change.
@@ -49,12 +50,14 @@ def parse_args():
     # network
     flag("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
     flag("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D and R2Plus1D (%(default)s)")
+    flag("--input", choices=("rgb", "residual"), default="rgb", help="frames, or what changes in them (%(default)s)")
     flag("--weights", metavar="FILE", help="start from these weights, the last layer anew if its classes differ")
     flag("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     # optimiser
     flag("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
     flag("--batch-size", type=int, default=16, help="clips in a batch (%(default)s)")
-    flag("--lr", type=float, default=0.01, help="highest learning rate, then a cosine to 0 (%(default)s; C3D 0.003)")
+    flag("--lr", type=float, default=0.01, help="highest learning rate (%(default)s; C3D 0.003)")
+    flag("--schedule", choices=("cosine", "step"), default="cosine", help="cosine after a rise, or /10 each 10 epochs")
     flag("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     flag("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
     # test
@@ -88,11 +91,11 @@ def parse_args():
     if args.model == "C3D":
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
-        file = args.checkpoint or weights.newest_best(args.run_dir)
+        file = args.checkpoint or runs.newest_best(args.run_dir)
         run = file.parent.parent if file.parent.name == "models" else file.parent
     elif args.resume:
-        run = find_run(args.run_dir, args.resume)
-        file = find_last(run)
+        run = runs.find(args.run_dir, args.resume)
+        file = runs.last(run)
     else:
         return parser.parse_args(), None, None
 
@@ -106,41 +109,15 @@ def parse_args():
     return args, run, checkpoint
 
 
-def find_run(run_dir, name):
-    """The folder of a run, by its path, its name or its number; "latest" is the highest number."""
-    if name == "latest":
-        numbers = run_numbers(run_dir)
-        if not numbers:
-            raise FileNotFoundError(f"{run_dir}: no run to resume; start one without --resume")
-        name = str(max(numbers))
-    for run in (run_dir / f"run_{name}", run_dir / name, Path(name)):
-        if run.is_dir():
-            return run
-    raise FileNotFoundError(f"--resume {name}: no such run in {run_dir}")
+def learning_rate(schedule, step, epochs, batches):
+    """The share of --lr at a step, in a run of `epochs` of `batches` steps each.
 
-
-def find_last(run):
-    """The checkpoint that a run goes on from."""
-    if not (files := sorted((run / "models").glob("*_last.pth"))):
-        raise FileNotFoundError(f"{run}: no checkpoint, it ended in its first epoch; start anew without --resume")
-    return files[0]
-
-
-def run_numbers(run_dir):
-    """The numbers N of the folders `run_<N>`."""
-    names = [path.name.removeprefix("run_") for path in run_dir.glob("run_*") if path.is_dir()]
-    return [int(name) for name in names if name.isdecimal()]
-
-
-def new_run(run_dir):
-    """Make the folder `run_<N>` after the highest there is."""
-    run = run_dir / f"run_{max(run_numbers(run_dir), default=-1) + 1}"
-    run.mkdir(parents=True)
-    return run
-
-
-def learning_rate(step, steps):
-    """The share of --lr at a step: a linear rise over the first tenth, then half a cosine down to 0."""
+    cosine: a linear rise over the first tenth of the steps, then half a cosine down to 0.
+    step: a tenth of what it was after every tenth epoch.
+    """
+    if schedule == "step":
+        return 0.1 ** (step // (10 * batches))
+    steps = epochs * batches
     rise = max(1, steps // 10)
     if step < rise:
         return (step + 1) / rise
@@ -210,6 +187,8 @@ def main():
         else:
             torch.manual_seed(args.seed)
             network = MODELS[args.model](num_classes=len(classes), **options)
+            if args.input == "residual":
+                network.normalize.set(**RESIDUAL)
             head = weights.load_pretrained(network, pretrained, classes) if pretrained else None
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
@@ -241,12 +220,14 @@ def main():
     autocast = torch.autocast(device.type, half, enabled=cuda)
 
     # Optimiser
-    steps = args.epochs * len(loaders["train"])
     anew = list(network.get_submodule(head).parameters()) if head else []  # on top of weights that need less
     rest = [parameter for parameter in network.parameters() if not any(parameter is other for other in anew)]
     groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
     optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, steps))
+    batches = len(loaders["train"])
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, batches)
+    )
     scaler = torch.amp.GradScaler(device.type, enabled=cuda and half is torch.float16)
 
     # Resume
@@ -257,9 +238,8 @@ def main():
         if checkpoint["scaler"]:  # empty where it was not needed
             scaler.load_state_dict(checkpoint["scaler"])
         done, best = checkpoint["epoch"], checkpoint["best"]
-    run = run or new_run(args.run_dir)
+    run = run or runs.new(args.run_dir)
     models = run / "models"
-    models.mkdir(exist_ok=True)
     name = f"{args.model}-{args.dataset}"
     writer = SummaryWriter(str(run), purge_step=None if args.test_only else done + 1)
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
@@ -341,6 +321,7 @@ def main():
     results = {
         "model": args.model,
         **options,
+        "input": args.input,
         "dataset": args.dataset,
         "split": args.split,
         "fold": args.fold,

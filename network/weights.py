@@ -74,15 +74,6 @@ def load(path):
     return checkpoint
 
 
-def newest_best(run_dir):
-    """The `best` checkpoint that was written last under a folder of runs; FileNotFoundError where there is none."""
-    files = run_dir.glob("run_*/models/*_best.pth")
-    newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
-    if newest is None:
-        raise FileNotFoundError(f"no checkpoint under {run_dir}: train one with train.py, or name one by --checkpoint")
-    return newest
-
-
 def build(checkpoint):
     """The network of a checkpoint with its weights, on the CPU.
 
@@ -136,12 +127,17 @@ def load_pretrained(network, path, classes):
     if strangers:
         raise ValueError(f"{path}: weights of another network, this one has no {strangers[0]}")
 
+    statistics = content.get("normalization", network.public_normalization)
+    theirs, ours = statistics.get("input", "rgb"), network.normalize.statistics["input"]
+    if theirs != ours:
+        raise ValueError(f"{path}: trained with --input {theirs}, not {ours}")
+
     weight = found.get(f"{head}.weight")
     fits = weight is not None and weight.shape == own[f"{head}.weight"].shape
     replaced = not fits or content.get("classes", classes) != classes
     if replaced:
         found = {name: value for name, value in found.items() if not name.startswith(f"{head}.")}
     network.load_state_dict(found, strict=False)
-    network.normalize.set(**content.get("normalization", network.public_normalization))
+    network.normalize.set(**statistics)
     print(f"{path}: {len(found)} tensors loaded, {f'{head} replaced by a new one' if replaced else 'none left out'}")
     return head if replaced else None

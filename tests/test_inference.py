@@ -1,5 +1,4 @@
 import json
-import os
 
 import cv2
 import numpy as np
@@ -94,15 +93,6 @@ def test_the_newest_best_is_found(project, tmp_path):
     output = project.run("inference.py", video, "--top-k", "99").stdout
     assert output.startswith("run/run_0/models/R3D-own_best.pth: R3D, 2 classes")
     assert len(json.loads((project.folder / "output" / "v.json").read_text())["top_k"]) == 2
-
-
-def test_newest_is_a_matter_of_time(checkpoint, tmp_path):
-    for age, name in enumerate(("run_10", "run_2", "run_9")):
-        file = checkpoint(name=f"run/{name}/models/R3D-own_best.pth")
-        os.utime(file, (1e9 - age, 1e9 - age))
-    assert weights.newest_best(tmp_path / "run").parts[-3] == "run_10"
-    with pytest.raises(FileNotFoundError, match="no checkpoint under .*train.py"):
-        weights.newest_best(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])

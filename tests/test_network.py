@@ -6,6 +6,7 @@ from torch import nn
 
 from network import MODELS
 from network.c3d import C3D
+from network.normalize import RESIDUAL
 
 SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}
 
@@ -48,6 +49,20 @@ def test_the_input_is_normalised_once(name):
     pixels = (mean + 2 * std).view(1, 3, 1, 1, 1).expand(1, 3, 2, 4, 4)
     assert torch.allclose(network.normalize(pixels), torch.tensor(2.0), atol=1e-4)
     assert not {"normalize.mean", "normalize.std"} & network.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_residual_input_is_what_changes_from_frame_to_frame(name):
+    network = MODELS[name](num_classes=2).to(memory_format=torch.channels_last_3d)
+    network.normalize.set(**RESIDUAL)
+    pixels = torch.randint(0, 256, (2, 5, 8, 9, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)
+    residual = network.normalize(pixels)
+    assert residual.shape == pixels.shape
+    assert residual.is_contiguous(memory_format=torch.channels_last_3d)
+    assert not residual[:, :, 0].any()
+    for t in range(1, 5):
+        expected = (pixels[:, :, t].float() - pixels[:, :, t - 1].float()) / 255 / 0.07
+        assert torch.allclose(residual[:, :, t], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

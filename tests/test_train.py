@@ -9,6 +9,7 @@ import train
 from dataloaders.preprocess import prepare
 from mypath import Path
 from network import MODELS, weights
+from network.normalize import RESIDUAL
 
 QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "1", "--model", "R3D")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")}
@@ -150,6 +151,19 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
+def test_residual_input_travels_in_the_checkpoint(project, mistake):
+    project.run(*QUICK, "--epochs", "1", "--input", "residual", "--schedule", "step")
+    run = project.folder / "run" / "run_0"
+    checkpoint = run / "models" / "R3D-own_last.pth"
+    assert weights.build(weights.load(checkpoint)).normalize.statistics == RESIDUAL
+    assert json.loads((run / "results.json").read_text())["input"] == "residual"
+    assert scalars(run)["data/lr"] == [(1, pytest.approx(0.01))]
+    project.run("train.py", "--resume", "--epochs", "2")
+    assert weights.load(checkpoint)["normalization"] == RESIDUAL
+    said = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", "rgb")
+    assert "--input rgb" in said and "was started with residual" in said
+
+
 def test_a_leaky_split_is_told_and_every_epoch_draws_its_clips_anew(project):
     done = project.run(*QUICK, "--epochs", "2", "--lr", "0", "--split", "random", "--clips", "1")
     run = project.folder / "run" / "run_0"
@@ -217,19 +231,15 @@ def test_mistakes_are_one_line_that_says_how_to_mend_them(mistake, tmp_path, fla
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_count_as_numbers(tmp_path):
-    assert train.new_run(tmp_path) == tmp_path / "run_0"
-    for name in ("run_9", "run_10", "run_old"):
-        (tmp_path / name).mkdir()
-    assert train.new_run(tmp_path) == tmp_path / "run_11"
-    assert train.find_run(tmp_path, "latest") == tmp_path / "run_11"
-    assert train.find_run(tmp_path, "9") == tmp_path / "run_9"
-
-
 def test_learning_rate_rises_and_falls_once():
-    rates = [train.learning_rate(step, 200) for step in range(200)]
+    rates = [train.learning_rate("cosine", step, 20, 10) for step in range(200)]
     assert max(rates) == rates[19] == 1
     assert rates[:20] == sorted(rates[:20])
     assert rates[19:] == sorted(rates[19:], reverse=True)
-    assert train.learning_rate(200, 200) == 0
-    assert train.learning_rate(0, 1) == 1
+    assert train.learning_rate("cosine", 200, 20, 10) == 0
+    assert train.learning_rate("cosine", 0, 1, 1) == 1
+
+
+def test_the_classic_schedule_falls_to_a_tenth_every_ten_epochs():
+    rates = [train.learning_rate("step", step, 25, 3) for step in range(75)]
+    assert rates == pytest.approx([1] * 30 + [0.1] * 30 + [0.01] * 15)
