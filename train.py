@@ -24,7 +24,7 @@ from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
 from dataloaders.preprocess import prepare
 from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
 from network import MODELS, find_device, report, runs, weights
-from network.normalize import RESIDUAL
+from network.normalize import INPUTS
 from network.resnet import LAYERS
 
 # Flags that a resumed run reads anew, and those that it may change.
@@ -50,7 +50,7 @@ def parse_args():
     # network
     flag("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
     flag("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D and R2Plus1D (%(default)s)")
-    flag("--input", choices=("rgb", "residual"), default="rgb", help="frames, or what changes in them (%(default)s)")
+    flag("--input", choices=INPUTS, default="residual", help="frames, or their changes (%(default)s; rgb with weights)")
     flag("--weights", metavar="FILE", help="start from these weights, the last layer anew if its classes differ")
     flag("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     # optimiser
@@ -88,6 +88,8 @@ def parse_args():
 
     if args.dataset == "demo":  # five minutes on two CPU cores
         parser.set_defaults(epochs=14, batch_size=8, lr=0.006, crop_size=24)
+    if args.weights or args.pretrained:
+        parser.set_defaults(input="rgb")
     if args.model == "C3D":
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
@@ -187,8 +189,7 @@ def main():
         else:
             torch.manual_seed(args.seed)
             network = MODELS[args.model](num_classes=len(classes), **options)
-            if args.input == "residual":
-                network.normalize.set(**RESIDUAL)
+            network.normalize.set(**network.normalize.statistics | {"input": args.input})
             head = weights.load_pretrained(network, pretrained, classes) if pretrained else None
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
@@ -205,6 +206,7 @@ def main():
             dataset,
             args.batch_size,
             sampler=sampler if split == "train" else None,
+            drop_last=split == "train" and len(dataset) > args.batch_size,  # other videos every epoch
             num_workers=args.workers,
             persistent_workers=args.workers > 0,
             pin_memory=device.type == "cuda",
@@ -249,7 +251,7 @@ def main():
         torch.manual_seed(args.seed + epoch)  # dropout, the same whether the run was resumed or not
         sampler.epoch = epoch
         network.train()
-        totals = torch.zeros(2, device=device)
+        seen, totals = 0, torch.zeros(2, device=device)
         start = time.perf_counter()
         for batch in tqdm(loaders["train"], desc=f"epoch {epoch}/{args.epochs}", unit="batch", leave=False):
             clips, labels = to_device(batch, device)
@@ -262,8 +264,9 @@ def main():
             scaler.update()
             scheduler.step()
             totals += torch.stack([(logits.argmax(1) == labels).sum(), loss.detach() * len(labels)])
-        accuracy, loss = (totals / len(sampler)).tolist()
-        speed = len(sampler) / (time.perf_counter() - start)
+            seen += len(labels)
+        accuracy, loss = (totals / seen).tolist()
+        speed = seen / (time.perf_counter() - start)
         val = evaluate(network, loaders["val"], autocast)
 
         # Log

@@ -3,9 +3,8 @@
 import torch
 from torch import nn
 
-# Residual frames: what changes from one frame to the next. The means cancel; the spread is about that of the
-# differences between frames a sixth of a second apart.
-RESIDUAL = {"mean": [0.0, 0.0, 0.0], "std": [0.07, 0.07, 0.07], "input": "residual"}
+INPUTS = ("rgb", "residual")
+RESIDUAL_GAIN = 3  # frames a sixth of a second apart differ by about a third of their own spread
 
 
 class Normalize(nn.Module):
@@ -17,7 +16,7 @@ class Normalize(nn.Module):
     Args:
         mean, std: three numbers each, RGB, on a scale of 0..1.
         input: "rgb", or "residual" to subtract from every frame the one before it (Tao et al. 2020, arXiv:2006.13017,
-            section 3.1); the first frame of a clip becomes zero, so that the clip keeps its length.
+            section 3.1). The first frame stays, so that a clip keeps its length and what does not move is still seen.
     """
 
     def __init__(self, mean, std, input="rgb"):
@@ -34,4 +33,6 @@ class Normalize(nn.Module):
 
     def forward(self, x):
         x = (x - self.mean) / self.std
-        return x.diff(dim=2, prepend=x[:, :, :1]) if self.statistics["input"] == "residual" else x
+        if self.statistics["input"] == "residual":
+            x = torch.cat([x[:, :, :1], RESIDUAL_GAIN * x.diff(dim=2)], 2)
+        return x

@@ -1,8 +1,17 @@
-"""What a test leaves behind: numbers, a table of predictions, pictures in TensorBoard."""
+"""What a test leaves behind: numbers, a table of predictions, pictures in TensorBoard.
 
+    python -m network.report RUN [RUN ...]
+
+sums up the tests of a cross-validation.
+"""
+
+import argparse
 import csv
 import io
 import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -50,6 +59,24 @@ def write(run, results, dataset, probabilities, classes):
         for video, of_video in zip(dataset.videos, probabilities.mean(1), strict=True):
             best, name = of_video.max().item(), classes[of_video.argmax()]
             rows.writerow((video.source, video.class_name, name, f"{best:.4f}", int(name == video.class_name)))
+
+
+def summary(results):
+    """Sum up the tests of several folds and seeds in one line.
+
+    Args:
+        results: contents of `results.json` files. The seeds of a fold are averaged first: the standard error is that of
+            the mean over folds, or over the seeds of a single fold.
+    """
+    lines = [f"{len(results)} runs"]
+    for name in ("clip_top1", "video_top1"):
+        folds = defaultdict(list)
+        for result in results:
+            folds[result["fold"]].append(result["test"][name])
+        values = [statistics.fmean(seeds) for seeds in folds.values()] if len(folds) > 1 else folds.popitem()[1]
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        lines.append(f"{name} {statistics.fmean(values):.3f} ± {error:.3f}")
+    return ", ".join(lines)
 
 
 def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
@@ -122,3 +149,13 @@ def add_gif(writer, tag, clip, caption, step):
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
     picture = Summary.Image(height=248, width=224, colorspace=3, encoded_image_string=file.getvalue())
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m network.report", description="Sum up the tests of several runs.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    files = [run / "results.json" for run in parser.parse_args().runs]
+    try:
+        print(summary([json.loads(file.read_text(encoding="utf-8")) for file in files]))
+    except OSError as error:
+        parser.exit(2, f"{error.filename}: no results; python train.py --test-only makes them\n")

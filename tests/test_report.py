@@ -42,6 +42,16 @@ def test_few_classes_have_a_top5_too():
     assert report.measure(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
 
 
+def test_summary_of_folds_and_of_seeds():
+    def result(fold, video):
+        return {"fold": fold, "test": {"clip_top1": 0.5, "video_top1": video}}
+
+    folds = [result(1, 0.5), result(1, 0.7), result(2, 0.8), result(2, 0.8)]  # folds 0.6 and 0.8
+    assert report.summary(folds) == "4 runs, clip_top1 0.500 ± 0.000, video_top1 0.700 ± 0.100"
+    assert report.summary(folds[:2]) == "2 runs, clip_top1 0.500 ± 0.000, video_top1 0.600 ± 0.100"
+    assert report.summary(folds[:1]).endswith("video_top1 0.500 ± nan")
+
+
 def test_files_and_pictures(tmp_path):
     videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)

@@ -9,7 +9,6 @@ import train
 from dataloaders.preprocess import prepare
 from mypath import Path
 from network import MODELS, weights
-from network.normalize import RESIDUAL
 
 QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "1", "--model", "R3D")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")}
@@ -61,6 +60,10 @@ def test_a_run_and_what_it_leaves(project):
     predictions = (run / "predictions.csv").read_text().splitlines()
     assert predictions[0] == "source,class,prediction,probability,correct"
     assert len(predictions) == 1 + 2
+
+    summary = project.run("-m", "network.report", "run/run_0").stdout
+    assert summary.startswith(f"1 runs, clip_top1 {results['test']['clip_top1']:.3f} ")
+    assert "run_7/results.json: no results" in project.run("-m", "network.report", "run/run_7", ok=False).stderr
 
     curves = scalars(run)
     assert curves.keys() == SCALARS | {"data/lr", "data/clips_per_second"}
@@ -143,6 +146,7 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "R3D-own_last.pth")
     moved = (checkpoint["state_dict"]["layer4.1.conv2.0.weight"] - public.layer4[1].conv2[0].weight).abs().max()
     assert 0 < moved < 0.05
+    assert checkpoint["normalization"] == {**public.normalize.statistics, "input": "rgb"}
     body, head = checkpoint["optimizer"]["param_groups"]
     assert head["initial_lr"] == 10 * body["initial_lr"] == 0.01
     assert len(head["params"]) == 2
@@ -151,17 +155,19 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
-def test_residual_input_travels_in_the_checkpoint(project, mistake):
-    project.run(*QUICK, "--epochs", "1", "--input", "residual", "--schedule", "step")
+@pytest.mark.parametrize("chosen", ["rgb", "residual"])
+def test_the_input_travels_in_the_checkpoint(project, mistake, chosen):
+    project.run(*QUICK, "--epochs", "1", "--input", chosen, "--schedule", "step")
     run = project.folder / "run" / "run_0"
     checkpoint = run / "models" / "R3D-own_last.pth"
-    assert weights.build(weights.load(checkpoint)).normalize.statistics == RESIDUAL
-    assert json.loads((run / "results.json").read_text())["input"] == "residual"
+    assert weights.build(weights.load(checkpoint)).normalize.statistics["input"] == chosen
+    assert json.loads((run / "results.json").read_text())["input"] == chosen
     assert scalars(run)["data/lr"] == [(1, pytest.approx(0.01))]
     project.run("train.py", "--resume", "--epochs", "2")
-    assert weights.load(checkpoint)["normalization"] == RESIDUAL
-    said = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", "rgb")
-    assert "--input rgb" in said and "was started with residual" in said
+    assert weights.load(checkpoint)["normalization"]["input"] == chosen
+    other = {"rgb": "residual", "residual": "rgb"}[chosen]
+    said = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other)
+    assert f"--input {other}" in said and f"was started with {chosen}" in said
 
 
 def test_a_leaky_split_is_told_and_every_epoch_draws_its_clips_anew(project):

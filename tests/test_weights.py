@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from network import MODELS, weights
-from network.normalize import RESIDUAL
 
 
 @pytest.fixture
@@ -153,16 +152,17 @@ def test_normalisation_travels_in_our_own_checkpoints(checkpoint, tmp_path):
 
 
 def test_weights_for_another_input_are_refused(checkpoint, tmp_path):
-    weights.save(checkpoint, tmp_path / "rgb.pth")
-    weights.save(checkpoint | {"normalization": RESIDUAL}, tmp_path / "residual.pth")
     network = MODELS["R3D"](num_classes=3)
+    residual = network.normalize.statistics | {"input": "residual"}
+    weights.save(checkpoint, tmp_path / "rgb.pth")
+    weights.save(checkpoint | {"normalization": residual}, tmp_path / "residual.pth")
     with pytest.raises(ValueError, match="residual.pth: trained with --input residual, not rgb"):
         weights.load_pretrained(network, tmp_path / "residual.pth", ["a", "b", "c"])
-    network.normalize.set(**RESIDUAL)
+    network.normalize.set(**residual)
     with pytest.raises(ValueError, match="rgb.pth: trained with --input rgb, not residual"):
         weights.load_pretrained(network, tmp_path / "rgb.pth", ["a", "b", "c"])
     assert weights.load_pretrained(network, tmp_path / "residual.pth", ["a", "b", "c"]) is None
-    assert network.normalize.statistics == RESIDUAL
+    assert network.normalize.statistics == residual
 
 
 @pytest.mark.parametrize(("classes", "head"), [(["a", "b", "c"], None), (["a", "c", "b"], "fc")])
