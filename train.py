@@ -50,7 +50,7 @@ def parse_args():
     # network
     flag("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
     flag("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D and R2Plus1D (%(default)s)")
-    flag("--input", choices=INPUTS, default="residual", help="frames, or their changes (%(default)s; rgb with weights)")
+    flag("--input", choices=INPUTS, help="frames, or their changes (residual; with weights, what they were trained on)")
     flag("--weights", metavar="FILE", help="start from these weights, the last layer anew if its classes differ")
     flag("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     # optimiser
@@ -88,8 +88,6 @@ def parse_args():
 
     if args.dataset == "demo":  # five minutes on two CPU cores
         parser.set_defaults(epochs=14, batch_size=8, lr=0.006, crop_size=24)
-    if args.weights or args.pretrained:
-        parser.set_defaults(input="rgb")
     if args.model == "C3D":
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
@@ -189,8 +187,12 @@ def main():
         else:
             torch.manual_seed(args.seed)
             network = MODELS[args.model](num_classes=len(classes), **options)
-            network.normalize.set(**network.normalize.statistics | {"input": args.input})
+            network.normalize.set(**network.normalize.statistics | {"input": args.input or "residual"})
             head = weights.load_pretrained(network, pretrained, classes) if pretrained else None
+            trained = network.normalize.statistics["input"]
+            if args.input not in (None, trained):
+                raise ValueError(f"--input {args.input}: {pretrained} was trained with {trained}; leave the flag out")
+            args.input = trained
     except (OSError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -324,7 +326,7 @@ def main():
     results = {
         "model": args.model,
         **options,
-        "input": args.input,
+        "input": network.normalize.statistics["input"],
         "dataset": args.dataset,
         "split": args.split,
         "fold": args.fold,

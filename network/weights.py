@@ -127,17 +127,12 @@ def load_pretrained(network, path, classes):
     if strangers:
         raise ValueError(f"{path}: weights of another network, this one has no {strangers[0]}")
 
-    statistics = content.get("normalization", network.public_normalization)
-    theirs, ours = statistics.get("input", "rgb"), network.normalize.statistics["input"]
-    if theirs != ours:
-        raise ValueError(f"{path}: trained with --input {theirs}, not {ours}")
-
     weight = found.get(f"{head}.weight")
     fits = weight is not None and weight.shape == own[f"{head}.weight"].shape
     replaced = not fits or content.get("classes", classes) != classes
     if replaced:
         found = {name: value for name, value in found.items() if not name.startswith(f"{head}.")}
     network.load_state_dict(found, strict=False)
-    network.normalize.set(**statistics)
+    network.normalize.set(**content.get("normalization", network.public_normalization))
     print(f"{path}: {len(found)} tensors loaded, {f'{head} replaced by a new one' if replaced else 'none left out'}")
     return head if replaced else None

@@ -80,6 +80,7 @@ def test_a_run_and_what_it_leaves(project):
     assert checkpoint["classes"] == ["Jump", "Run"]
     assert checkpoint["state_dict"]["fc.weight"].shape == (2, 512)
     assert checkpoint["clip"]["crop_size"] == 16
+    assert checkpoint["scheduler"]["last_epoch"] == checkpoint["epoch"]  # of 6 videos, one batch of 4 an epoch
 
     # Tested once more, the best gives the same again, whatever the batch.
     (run / "results.json").unlink()
@@ -165,7 +166,15 @@ def test_the_input_travels_in_the_checkpoint(project, mistake, chosen):
     assert scalars(run)["data/lr"] == [(1, pytest.approx(0.01))]
     project.run("train.py", "--resume", "--epochs", "2")
     assert weights.load(checkpoint)["normalization"]["input"] == chosen
+
+    # Another run starts from it with the same input, and with no other.
+    project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/R3D-own_best.pth")
+    assert json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"] == chosen
+    assert weights.load(project.folder / "run" / "run_1" / "models" / "R3D-own_last.pth")["args"]["input"] == chosen
     other = {"rgb": "residual", "residual": "rgb"}[chosen]
+    refused = project.run(*QUICK, "--weights", checkpoint, "--input", other, ok=False)
+    assert refused.returncode == 2
+    assert refused.stderr == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
     said = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other)
     assert f"--input {other}" in said and f"was started with {chosen}" in said
 
