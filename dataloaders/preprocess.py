@@ -14,25 +14,26 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
-from dataloaders import clips, demo
+from dataloaders import demo
+from dataloaders.extract import extract_all
 from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, UNUSED, Video, assign, group_of, read_index, some, write_index
 
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
 
-def prepare(dataset, root_dir, output_dir, **split):
+def prepare(dataset, root_dir, output_dir, processes=None, **split):
     """Bring the frame folders and their index up to date with the videos and the split.
 
-    What is decoded already is not decoded again; another split moves its folder. A video that cannot be decoded is
-    named and left out.
+    What is decoded already is not decoded again; another split moves its folder. A video that cannot be decoded, or
+    hangs or crashes the decoder, is named and left out.
 
     Args:
         dataset: name of the data set; `demo` writes its own videos first.
         root_dir: folder of class folders of videos. Where it is missing, an index in `output_dir` stands for it.
         output_dir: folder that gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
+        processes: how many videos are decoded at a time; one a core where it is not given.
         split: `protocol`, `fold` and `split_dir` of `splits.assign`.
 
     Returns:
@@ -55,28 +56,36 @@ def prepare(dataset, root_dir, output_dir, **split):
     missing = [v for v in videos if v.source not in finished or not locate(v, output_dir)]
     if missing:
         output_dir.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         write_index(journal, finished.values())
+        jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
         broken = set()
-        for video in tqdm(missing, desc=f"{dataset}: videos to frames", unit="video"):
-            try:
-                frames = extract(root_dir / video.source, partial)
-            except ValueError as error:
-                tqdm.write(f"left out: {error}", file=sys.stderr)
-                broken.add(video)
-                continue
-            for folder in folders(video, output_dir):
-                shutil.rmtree(folder, ignore_errors=True)
-            _move(partial, video.folder(output_dir))
-            finished[video.source] = video._replace(frames=frames)
-            with open(journal, "a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow(finished[video.source])
+        with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count(), len(missing)))) as done:
+            for i, frames, reason in tqdm(done, f"{dataset}: videos to frames", len(missing), unit="video"):
+                video = missing[i]
+                if reason:
+                    tqdm.write(f"left out: {reason}", file=sys.stderr)
+                    broken.add(video)
+                    continue
+                for folder in folders(video, output_dir):
+                    shutil.rmtree(folder, ignore_errors=True)
+                _move(partial / str(i), video.folder(output_dir))
+                finished[video.source] = video._replace(frames=frames)
+                with open(journal, "a", newline="", encoding="utf-8") as file:
+                    csv.writer(file).writerow(finished[video.source])
+        shutil.rmtree(partial, ignore_errors=True)
+        if len(broken) == len(videos):
+            raise ValueError(f"{root_dir}: not one video in it can be decoded")
         if broken:
-            shutil.rmtree(partial, ignore_errors=True)
             videos = assign([v for v in videos if v not in broken], **split)
 
     for video in videos:
         if (folder := locate(video, output_dir)) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
+            for emptied in (folder.parent, folder.parent.parent):
+                with contextlib.suppress(OSError):  # others are still in it
+                    emptied.rmdir()
     videos = [v._replace(frames=finished[v.source].frames) for v in videos]
     if journal.is_file() or videos != indexed:
         write_index(index, videos)
@@ -97,15 +106,16 @@ def scan(root_dir):
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos, others = {}, []
-    for path in sorted(p for entry in root_dir.iterdir() for p in (entry.iterdir() if entry.is_dir() else [entry])):
-        class_name, source = path.parent.name, path.relative_to(root_dir).as_posix()
-        if path.name.startswith(".") or class_name.startswith("."):
+    for source, is_file in sorted(_listing(root_dir)):
+        class_name, _, name = source.rpartition("/")
+        stem, suffix = os.path.splitext(name)
+        if name.startswith(".") or class_name.startswith("."):
             continue
-        if path.parent == root_dir or path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+        if not class_name or suffix.lower() not in VIDEO_SUFFIXES or not is_file:
             others.append(source)
             continue
-        video = Video("", class_name, path.stem, group_of(class_name, path.stem), 0, source)
-        twin = videos.setdefault((class_name, path.stem), video)
+        video = Video("", sys.intern(class_name), stem, group_of(class_name, stem), 0, source)
+        twin = videos.setdefault((class_name, stem), video)
         if twin is not video:
             raise ValueError(f"{root_dir}: {twin.source} and {source} differ in their ending only; rename one")
     if others:
@@ -115,38 +125,13 @@ def scan(root_dir):
     return list(videos.values())
 
 
-def extract(source, folder):
-    """Write the frames of one video that training uses as `folder/00001.jpg`, ..., 171 wide and 128 high.
-
-    Returns:
-        The number of frames written.
-
-    Raises:
-        ValueError: no frame can be decoded.
-        OSError: a frame cannot be written.
-    """
-    video = clips.open_video(source)
-    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    while True:
-        interval = clips.frame_interval(total)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        total = kept = 0
-        while video.grab():
-            if total % interval == 0:
-                read, frame = video.retrieve()
-                if not read:
-                    raise ValueError(f"{source}: frame {total} cannot be decoded")
-                kept += 1
-                file = folder / f"{kept:05d}.jpg"
-                if not cv2.imwrite(str(file), clips.resize(frame)):
-                    raise OSError(f"{file}: cannot be written; is the disk full?")
-            total += 1
-        if total == 0:
-            raise ValueError(f"{source}: no frame can be decoded")
-        if clips.frame_interval(total) == interval:
-            return kept
-        video = clips.open_video(source)  # the file's header had told the wrong length
+def _listing(root_dir):
+    """What lies in a folder and in the folders in it, as (path below it, whether it is a file)."""
+    for entry in os.scandir(root_dir):
+        if entry.is_dir():
+            yield from ((f"{entry.name}/{video.name}", video.is_file()) for video in os.scandir(entry))
+        else:
+            yield entry.name, entry.is_file()
 
 
 def folders(video, output_dir):
@@ -156,15 +141,13 @@ def folders(video, output_dir):
 
 def locate(video, output_dir):
     """The frame folder of a video, in whichever split it lies, or None."""
-    return next((folder for folder in folders(video, output_dir) if folder.is_dir()), None)
+    usual = video.folder(output_dir)
+    return usual if usual.is_dir() else next(filter(Path.is_dir, folders(video, output_dir)), None)
 
 
 def _move(folder, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder, target)
-    for emptied in (folder.parent, folder.parent.parent):
-        with contextlib.suppress(OSError):  # others are still in it
-            emptied.rmdir()
 
 
 def _summary(videos):

@@ -1,11 +1,10 @@
 import shutil
-from pathlib import Path
 
-import cv2
 import pytest
-from conftest import read_number, write_dataset, write_video
+from conftest import write_dataset, write_video
 
 from dataloaders import preprocess
+from dataloaders.extract import extract
 from dataloaders.splits import SPLITS, read_index
 
 
@@ -21,13 +20,17 @@ def root(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the videos that are decoded from here on."""
-    names, extract = [], preprocess.extract
+    names, extract_all = [], preprocess.extract_all
 
-    def spy(source, folder):
-        names.append(source.name)
-        return extract(source, folder)
+    def spy(jobs, processes):
+        def noted():
+            for source, folder in jobs:
+                names.append(source.name)
+                yield source, folder
 
-    monkeypatch.setattr(preprocess, "extract", spy)
+        return extract_all(noted(), processes)
+
+    monkeypatch.setattr(preprocess, "extract_all", spy)
     return names
 
 
@@ -44,36 +47,6 @@ def test_frame_folders_and_index(root, tmp_path):
     assert set(tree(frames)) == expected | {"index.csv"}
 
 
-@pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (130, 4)])
-def test_names_sort_in_time_order_and_every_nth_frame_is_kept(tmp_path, length, interval):
-    video = write_video(tmp_path / "v.avi", length)
-    assert preprocess.extract(video, tmp_path / "frames") == len(range(0, length, interval))
-    images = [cv2.imread(str(path)) for path in sorted((tmp_path / "frames").iterdir())]
-    assert {image.shape for image in images} == {(128, 171, 3)}
-    assert [read_number(image[..., ::-1]) for image in images] == list(range(0, length, interval))
-
-
-@pytest.mark.parametrize("told", [0, 17, 1000])
-def test_a_header_that_tells_the_wrong_length_does_not_matter(tmp_path, monkeypatch, told):
-    video = write_video(tmp_path / "v.avi", 40)
-    preprocess.extract(video, tmp_path / "right")
-    capture = cv2.VideoCapture
-
-    class Liar:
-        def __init__(self, *args):
-            self.video = capture(*args)
-
-        def __getattr__(self, name):
-            return getattr(self.video, name)
-
-        def get(self, prop):
-            return told
-
-    monkeypatch.setattr(cv2, "VideoCapture", Liar)
-    preprocess.extract(video, tmp_path / "wrong")
-    assert tree(tmp_path / "right") == tree(tmp_path / "wrong")
-
-
 def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
     first = preprocess.prepare("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
@@ -86,21 +59,32 @@ def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
 def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, decoded):
     preprocess.prepare("own", root, tmp_path / "undisturbed")
     del decoded[:]
-    imwrite, written = cv2.imwrite, []
+    move, moved = preprocess._move, []
 
     def interrupted(*args):
-        written.append(args)
-        if len(written) == 77:
+        moved.append(args)
+        if len(moved) == 4:
             raise KeyboardInterrupt
-        return imwrite(*args)
+        return move(*args)
 
-    monkeypatch.setattr(cv2, "imwrite", interrupted)
+    monkeypatch.setattr(preprocess, "_move", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        preprocess.prepare("own", root, tmp_path / "frames")
+        preprocess.prepare("own", root, tmp_path / "frames", processes=1)
     assert not (tmp_path / "frames" / "index.csv").exists()
+    del decoded[:]
     preprocess.prepare("own", root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
-    assert len(decoded) == 10 + 1  # the one that was interrupted, twice
+    assert len(decoded) == 10 - 3
+
+
+@pytest.mark.parametrize("processes", [1, 2, 7])
+def test_the_number_of_processes_changes_no_byte(root, tmp_path, processes):
+    write_video(root / "Run" / "v_Run_g06_c01.avi", 130)
+    preprocess.prepare("own", root, tmp_path / "frames", processes=processes)
+    videos = read_index(tmp_path / "frames" / "index.csv")
+    for video in videos:
+        extract(root / video.source, tmp_path / "plain")
+        assert tree(tmp_path / "plain") == tree(video.folder(tmp_path / "frames"))
 
 
 def test_folders_of_unknown_origin_are_not_trusted(root, tmp_path):
@@ -177,8 +161,8 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = preprocess.prepare("own", root, tmp_path / "plain")
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda self: reversed(sorted(iterdir(self))))
+    listing = preprocess._listing
+    monkeypatch.setattr(preprocess, "_listing", lambda folder: reversed(sorted(listing(folder))))
     assert preprocess.prepare("own", root, tmp_path / "frames") == plain
 
 
@@ -192,6 +176,15 @@ def test_a_broken_video_is_named_and_left_out(root, tmp_path, capsys):
     assert tree(tmp_path / "frames") == tree(tmp_path / "plain")
     assert "v_Jump_g08_c01.avi" in (error := capsys.readouterr().err)
     assert "v_Run_g08_c01.mp4" in error
+
+
+def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
+    for name in ("Jump", "Run"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for g in range(3):
+            (tmp_path / "videos" / name / f"v_{name}_g{g:02d}_c01.avi").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="videos: not one video in it can be decoded"):
+        preprocess.prepare("own", tmp_path / "videos", tmp_path / "frames")
 
 
 def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
@@ -222,12 +215,6 @@ def test_wrong_folders_are_refused(tmp_path):
 def test_two_videos_for_one_frame_folder_are_refused(root, tmp_path):
     write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
     with pytest.raises(ValueError, match="v_Run_g01_c01.avi and Run/v_Run_g01_c01.mp4"):
-        preprocess.prepare("own", root, tmp_path / "frames")
-
-
-def test_a_frame_that_cannot_be_written_is_an_error(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "imwrite", lambda *args: False)
-    with pytest.raises(OSError, match="cannot be written"):
         preprocess.prepare("own", root, tmp_path / "frames")
 
 

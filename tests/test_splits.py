@@ -168,3 +168,11 @@ def test_official_split_of_hmdb51(tmp_path):
     assert leaked_groups(rows, "group") == 1
     with pytest.raises(FileNotFoundError, match="no lists of official split 1"):
         assign(videos, "official1", split_dir=tmp_path)
+
+
+def test_videos_without_groups_are_split_class_by_class():
+    videos = [Video("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "") for name in "ab" for i in range(50)]
+    parts = [{(v.class_name, v.video) for v in assign(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)]
+    assert all(Counter(name for name, _ in part) == {"a": 10, "b": 10} for part in parts)
+    assert len(set.union(*parts)) == 100
+    assert Counter((v.class_name, v.split) for v in assign(videos))["a", "val"] == 8
