@@ -14,21 +14,21 @@ from pathlib import Path
 
 import torch
 from tensorboardX import SummaryWriter
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import CROP_SIZE, recipe
-from dataloaders.dataset import TrainingSampler, VideoDataset, class_names
+from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, one_thread
 from dataloaders.preprocess import prepare
 from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
-from network import MODELS, find_device, report, runs, weights
+from network import MODELS, find_device, half_precision, report, runs, weights
+from network.engine import evaluate, train_epoch
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
 # Flags that a resumed run reads anew, and those that it may change.
-NOT_INHERITED = ("workers", "device", "run_dir", "resume", "test_only", "checkpoint")
+NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
 CHANGEABLE = ("epochs", "snapshot", "clips")
 LEAST = {"epochs": 1, "batch_size": 1, "clips": 1, "workers": 0, "snapshot": 0, "seed": 0, "lr": 0}
 
@@ -69,6 +69,7 @@ def parse_args():
     flag("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs, 0: none (%(default)s)")
     flag("--resume", nargs="?", const="latest", metavar="RUN", help="go on with a run, by default the latest")
     flag("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
+    flag("--compile", action="store_true", help="compile the network before the first step")
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     args = parser.parse_args()
 
@@ -122,38 +123,6 @@ def learning_rate(schedule, step, epochs, batches):
     if step < rise:
         return (step + 1) / rise
     return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
-
-
-def to_device(batch, device):
-    """(N, T, H, W, 3) becomes (N, 3, T, H, W) on the device, a view that already is `channels_last_3d`."""
-    clips, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-    return clips.permute(0, 4, 1, 2, 3), labels
-
-
-@torch.inference_mode()
-def evaluate(network, loader, autocast):
-    """Measure a network on the fixed clips of every video.
-
-    Returns:
-        What `report.measure` gives, and "loss", the mean cross-entropy of the clips; "labels" (videos,) and
-        "probabilities" (videos, windows, classes), tensors on the CPU.
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    loss, outputs, every_label = 0, [], []
-    for batch in loader:
-        clips, labels = to_device(batch, device)
-        with autocast:
-            logits = network(clips)
-        logits = logits.float()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        outputs.append(logits.softmax(1))
-        every_label.append(labels)
-    windows = loader.dataset.windows
-    probabilities = torch.cat(outputs).cpu().unflatten(0, (-1, windows))
-    labels = torch.cat(every_label).cpu()[::windows]
-    measured = report.measure(probabilities, labels, loader.dataset.classes)
-    return measured | {"loss": loss.item() / len(loader.dataset), "labels": labels, "probabilities": probabilities}
 
 
 def main():
@@ -211,6 +180,7 @@ def main():
             drop_last=split == "train" and len(dataset) > args.batch_size,  # other videos every epoch
             num_workers=args.workers,
             persistent_workers=args.workers > 0,
+            worker_init_fn=one_thread,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # of its own, so that loading does not advance the one that dropout draws from
         )
@@ -219,25 +189,29 @@ def main():
 
     # Network
     network.to(device, memory_format=torch.channels_last_3d)
-    cuda = device.type == "cuda"
-    half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    autocast = torch.autocast(device.type, half, enabled=cuda)
+    if args.compile:
+        network.compile()
+    torch.backends.cudnn.benchmark = True  # every training batch has the same shape
+    half = half_precision(device)
+    autocast = torch.autocast(device.type, half, enabled=half is not None)
 
     # Optimiser
     anew = list(network.get_submodule(head).parameters()) if head else []  # on top of weights that need less
     rest = [parameter for parameter in network.parameters() if not any(parameter is other for other in anew)]
     groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
-    optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay)
-    batches = len(loaders["train"])
+    fused = half is torch.bfloat16 or None  # None: PyTorch's choice; with GradScaler it would not be safe
+    optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, batches)
+        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, len(loaders["train"]))
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=cuda and half is torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
 
     # Resume
     done, best = 0, None
     if checkpoint:
         optimizer.load_state_dict(checkpoint["optimizer"])
+        for group in optimizer.param_groups:
+            group["fused"] = fused  # of this machine
         scheduler.load_state_dict(checkpoint["scheduler"])
         if checkpoint["scaler"]:  # empty where it was not needed
             scaler.load_state_dict(checkpoint["scaler"])
@@ -252,23 +226,10 @@ def main():
     for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
         torch.manual_seed(args.seed + epoch)  # dropout, the same whether the run was resumed or not
         sampler.epoch = epoch
-        network.train()
-        seen, totals = 0, torch.zeros(2, device=device)
         start = time.perf_counter()
-        for batch in tqdm(loaders["train"], desc=f"epoch {epoch}/{args.epochs}", unit="batch", leave=False):
-            clips, labels = to_device(batch, device)
-            with autocast:
-                logits = network(clips)
-                loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            scheduler.step()
-            totals += torch.stack([(logits.argmax(1) == labels).sum(), loss.detach() * len(labels)])
-            seen += len(labels)
-        accuracy, loss = (totals / seen).tolist()
-        speed = seen / (time.perf_counter() - start)
+        batches = tqdm(loaders["train"], desc=f"epoch {epoch}/{args.epochs}", unit="batch", leave=False)
+        loss, accuracy = train_epoch(network, batches, optimizer, scheduler, scaler, autocast)
+        speed = min(len(batches) * args.batch_size, len(sampler)) / (time.perf_counter() - start)
         val = evaluate(network, loaders["val"], autocast)
 
         # Log
@@ -339,7 +300,7 @@ def main():
     if leaked:
         results["warning"] = f"{leaked} groups stand in more than one of train, val and test: the accuracy is too high"
         print(results["warning"], file=sys.stderr)
-    report.write(run, results, datasets["test"], probabilities, classes)
+    report.write(run, results, [video for video in videos if video.split == "test"], probabilities, classes)
     print(
         f"test of epoch {epoch}, split {args.split}: clip top-1 {test['clip_top1']:.3f}, "
         f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run / 'results.json'}"

@@ -1,5 +1,6 @@
 """Frame folders -> 16-frame clips for training and evaluation."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -59,44 +60,54 @@ class VideoDataset(Dataset):
     """
 
     def __init__(self, output_dir, videos, split, classes, clip, windows=1):
-        self.output_dir = Path(output_dir)
-        self.videos = [video for video in videos if video.split == split]
+        videos = [video for video in videos if video.split == split]
+        label_of = {name: label for label, name in enumerate(classes)}
+        # Arrays, which the worker processes share; of a list of objects each of them would get its own copy.
+        self.folders = np.array([os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_)
+        self.frames = np.array([video.frames for video in videos], np.int32)
+        self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
         self.classes = classes
-        self.labels = {name: label for label, name in enumerate(classes)}
         self.clip = clip
         self.windows = windows
 
     def __len__(self):
-        return len(self.videos) * self.windows
+        return len(self.frames) * self.windows
 
     def __getitem__(self, item):
         clip_len = self.clip["clip_len"]
         if isinstance(item, int):
             index, window = divmod(item, self.windows)
-            video = self.videos[index]
-            start, place = clips.even_starts(video.frames, self.windows, clip_len)[window], {}
+            num_frames = int(self.frames[index])
+            start, place = clips.even_starts(num_frames, self.windows, clip_len)[window], {}
         else:
             index, key = item
-            video = self.videos[index]
+            num_frames = int(self.frames[index])
             rng = np.random.default_rng(key)
-            start = int(rng.integers(clips.num_windows(video.frames, clip_len)))
+            start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
             place = {
                 "top": int(rng.integers(self.clip["height"] - self.clip["crop_size"] + 1)),
                 "left": int(rng.integers(self.clip["width"] - self.clip["crop_size"] + 1)),
                 "flip": bool(rng.random() < 0.5),
             }
-        numbers = clips.window(start, video.frames, clip_len)
-        frames = (self._read(video, number) for number in numbers)
-        return torch.from_numpy(clips.cut(frames, self.clip, **place)), self.labels[video.class_name]
+        folder = os.fsdecode(self.folders[index])
+        files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.window(start, num_frames, clip_len))
+        return torch.from_numpy(clips.cut(map(read_frame, files), self.clip, **place)), int(self.labels[index])
 
-    def _read(self, video, number):
-        file = video.folder(self.output_dir) / f"{number + 1:05d}.jpg"
-        frame = cv2.imread(str(file))
-        if frame is None:
-            raise FileNotFoundError(
-                f"{file}: missing or damaged. Delete {file.parent} and run python -m dataloaders.preprocess DATASET"
-            )
-        return frame
+
+def read_frame(file):
+    """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
+    frame = cv2.imread(file)
+    if frame is None:
+        folder = os.path.dirname(file)
+        raise FileNotFoundError(
+            f"{file}: missing or damaged. Delete {folder} and run python -m dataloaders.preprocess DATASET"
+        )
+    return frame
+
+
+def one_thread(worker):
+    """Keep OpenCV in a worker process of a `DataLoader` to one thread: the others have the other cores."""
+    cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
 
 
 class TrainingSampler(Sampler):

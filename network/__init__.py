@@ -23,3 +23,19 @@ def find_device(name):
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return torch.device(name)
+
+
+def half_precision(device):
+    """The type for mixed precision, bfloat16 or else float16; None where 32-bit floats are the better choice.
+
+    On the CPU they are: there PyTorch's bfloat16 gradients of Conv3d can be wrong. So they are on CUDA with releases
+    known for it, which is said.
+    """
+    if device.type != "cuda":
+        return None
+    release = torch.__version__.split("+")[0]
+    cudnn = torch.backends.cudnn.version() or 0
+    if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
+        print(f"PyTorch {release} with cuDNN {cudnn} is known for wrong mixed precision: 32-bit floats instead")
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

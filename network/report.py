@@ -50,13 +50,13 @@ def measure(probabilities, labels, classes):
     }
 
 
-def write(run, results, dataset, probabilities, classes):
+def write(run, results, videos, probabilities, classes):
     """Write `results.json` and `predictions.csv`, a row for each video, into a run folder."""
     (run / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with open(run / "predictions.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("source", "class", "prediction", "probability", "correct"))
-        for video, of_video in zip(dataset.videos, probabilities.mean(1), strict=True):
+        for video, of_video in zip(videos, probabilities.mean(1), strict=True):
             best, name = of_video.max().item(), classes[of_video.argmax()]
             rows.writerow((video.source, video.class_name, name, f"{best:.4f}", int(name == video.class_name)))
 

@@ -56,14 +56,15 @@ def test_files_and_pictures(tmp_path):
     videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)
     probabilities = torch.tensor([[[0.25, 0.75]] * 2, [[0.5, 0.5], [0.125, 0.875]]])
-    report.write(tmp_path, {"test": {"clip_top1": 0.5}}, dataset, probabilities, ["Jump", "Run"])
+    rows_of_test = [video for video in videos if video.split == "test"]
+    report.write(tmp_path, {"test": {"clip_top1": 0.5}}, rows_of_test, probabilities, ["Jump", "Run"])
     assert json.loads((tmp_path / "results.json").read_text()) == {"test": {"clip_top1": 0.5}}
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [(row["class"], row["prediction"], row["probability"], row["correct"]) for row in rows] == [
         ("Jump", "Run", "0.7500", "0"),
         ("Run", "Run", "0.6875", "1"),
     ]
-    assert [row["source"] for row in rows] == [video.source for video in dataset.videos]
+    assert [row["source"] for row in rows] == [video.source for video in rows_of_test]
 
     writer = SummaryWriter(str(tmp_path / "events"))
     report.draw(writer, 3, dataset, probabilities, torch.tensor([0, 1]), ["Jump", "Run"])

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+import network
+from network import MODELS, engine
+
+CPU = torch.device("cpu")
+SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}
+
+
+def gradients(net, clips, autocast):
+    net.zero_grad()
+    with autocast:
+        loss = F.cross_entropy(net(clips), torch.arange(len(clips), device=clips.device) % 3)
+    loss.backward()
+    return {name: parameter.grad.float().clone() for name, parameter in net.named_parameters()}
+
+
+def features(net, clips):
+    """What the last layer sees of stacked clips in training."""
+    seen = []
+    hook = net.fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    net.train()(engine.to_device((clips, torch.zeros(1)), CPU)[0])
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_gradients_of_the_fast_path_are_those_of_the_plain_one(name, device):
+    """Layer by layer: contiguous 32-bit floats against the layout and the precision that training uses."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    device = torch.device(device)
+    torch.manual_seed(0)
+    net = MODELS[name](num_classes=3).to(device).eval()  # no dropout
+    stacked = torch.randint(0, 256, (4, 16, SIZES[name], SIZES[name], 3), dtype=torch.uint8, device=device)
+    plain = gradients(net, stacked.permute(0, 4, 1, 2, 3).float().contiguous(), torch.autocast("cpu", enabled=False))
+    net.to(memory_format=torch.channels_last_3d)
+    half = network.half_precision(device)
+    fast = gradients(
+        net, stacked.permute(0, 4, 1, 2, 3), torch.autocast(device.type, half, enabled=half is not None)
+    )
+    for layer, gradient in plain.items():
+        error = (fast[layer] - gradient).norm() / gradient.norm()
+        assert error < (0.1 if half else 1e-2), (layer, error)
+
+
+def test_an_epoch_is_one_step_a_batch_and_its_means_are_over_clips():
+    torch.manual_seed(0)
+    net = MODELS["R3D"](num_classes=2)
+    optimizer = torch.optim.SGD([net.fc.bias], 0.1)
+    steps = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    loader = [(torch.randint(0, 256, (n, 2, 16, 16, 3), dtype=torch.uint8), torch.zeros(n).long()) for n in (4, 2)]
+    bias, expected = net.fc.bias.detach().clone(), []
+    for clips, labels in loader:
+        logits = net.fc(features(net, clips)) - net.fc.bias + bias.requires_grad_()
+        loss = F.cross_entropy(logits, labels)
+        expected.append((len(labels), loss.item(), (logits.argmax(1) == labels).sum().item()))
+        bias = (bias - 0.1 * torch.autograd.grad(loss, bias)[0]).detach()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    loss, accuracy = engine.train_epoch(net, loader, optimizer, steps, scaler, torch.autocast("cpu", enabled=False))
+    assert loss == pytest.approx(sum(count * loss for count, loss, _ in expected) / 6, rel=1e-4)
+    assert accuracy == pytest.approx(sum(hits for *_, hits in expected) / 6)
+    assert torch.allclose(net.fc.bias, bias, atol=1e-6)
+    assert steps.last_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("release", "cudnn", "expected"),
+    [
+        ("2.9.1+cu128", 91002, None),
+        ("2.10.0", 91400, None),
+        ("2.9.0", 91500, torch.bfloat16),
+        ("2.9.0", 90701, torch.bfloat16),
+        ("2.13.0+cu130", 91002, torch.bfloat16),
+    ],
+)
+def test_releases_known_for_wrong_gradients_get_32_bit_floats(monkeypatch, capsys, release, cudnn, expected):
+    monkeypatch.setattr(torch, "__version__", release)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert network.half_precision(torch.device("cuda")) is expected
+    assert ("32-bit floats instead" in capsys.readouterr().out) == (expected is None)
+    assert network.half_precision(CPU) is None
