@@ -4,10 +4,13 @@
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import sys
-from bisect import bisect
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -52,15 +55,23 @@ def parse_args():
     return args
 
 
-def read_frames(path):
-    """Yield the frames of a video, BGR images (H, W, 3), as far as it can be decoded."""
-    video = clips.open_video(path)
+def read_frames(video):
+    """Yield the frames of an open video, BGR images (H, W, 3), as far as it can be decoded."""
     while (result := video.read())[0]:
         yield result[1]
 
 
-@torch.inference_mode()
-def predict(network, clip, path, stride=None):
+def ahead(items, count):
+    """Yield items that another thread takes from an iterable, up to `count` of them ahead."""
+    items, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(next, items, end) for _ in range(count))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(thread.submit(next, items, end))
+            yield item
+
+
+def predict(network, clip, frames, stride=None):
     """Classify windows over the whole of a video.
 
     A window spans the frames that a clip of the training would: the same number at the same interval.
@@ -68,34 +79,45 @@ def predict(network, clip, path, stride=None):
     Args:
         network: in evaluation mode.
         clip: the recipe of its checkpoint.
-        path: the video file.
+        frames: an iterable of BGR images (H, W, 3), read once; as many are held as a window spans and a stride.
         stride: frames from the start of one window to that of the next; half a window where it is not given.
 
-    Returns:
-        A list of (start, end, probabilities): the frames start..end-1, and a tensor (num_classes,). The last window
-        ends on the last frame.
+    Yields:
+        (start, end, probabilities, nearest): the window covers the frames start..end-1 and the last one ends on the
+        last frame; a tensor (num_classes,); the images of the frames whose nearest window it is.
 
     Raises:
-        ValueError: no frame can be decoded.
+        ValueError: there is no frame.
     """
     device = next(network.parameters()).device
-    num_frames = int(clips.open_video(path).get(cv2.CAP_PROP_FRAME_COUNT))
-    while True:
-        interval = clips.frame_interval(num_frames, clip["clip_len"], clip["frame_interval"])
-        step = stride or max(1, clip["clip_len"] * interval // 2)
-        small = (clips.resize(frame) for frame in read_frames(path))
-        windows = clips.sliding_windows(small, interval, step, clip["clip_len"])
-        found = []
-        while batch := list(islice(windows, BATCH_SIZE)):
-            pixels = [torch.from_numpy(clips.cut(frames, clip)) for _, _, frames in batch]
-            logits = network(torch.stack(pixels).to(device).permute(0, 4, 1, 2, 3))
-            probabilities = logits.softmax(1).cpu()
-            found += [(start, end, p) for (start, end, _), p in zip(batch, probabilities, strict=True)]
-        if not found:
-            raise ValueError(f"{path}: no frame can be decoded")
-        num_frames = found[-1][1]
-        if clips.frame_interval(num_frames, clip["clip_len"], clip["frame_interval"]) == interval:
-            return found  # else the file's header had told another length, and the interval with it
+    clip_len, longest = clip["clip_len"], clip["frame_interval"]
+    frames = iter(frames)
+    first = deque(islice(frames, (clip_len - 1) * longest + 1))  # a video no longer than these has a shorter interval
+    if not first:
+        raise ValueError("no frame can be decoded")
+    interval = clips.frame_interval(len(first), clip_len, longest)
+    stride = stride or max(1, clip_len * interval // 2)
+    batch_size = min(BATCH_SIZE, max(1, clip_len * interval // stride // 2))  # more would hold too many frames
+    waiting, known, shown = deque(), None, 0
+
+    def small_frames():
+        while (frame := first.popleft() if first else next(frames, None)) is not None:
+            waiting.append(frame)
+            small = clips.resize(frame)
+            yield small.copy() if small is frame else small  # the frame itself is going to be drawn on
+
+    windows = clips.sliding_windows(small_frames(), interval, stride, clip_len)
+    while batch := list(islice(windows, batch_size)):
+        pixels = torch.stack([torch.from_numpy(clips.cut(images, clip)) for _, _, images in batch])
+        with torch.inference_mode():
+            probabilities = network(pixels.to(device).permute(0, 4, 1, 2, 3)).float().softmax(1).cpu()
+        for (start, end, _), of_window in zip(batch, probabilities, strict=True):
+            if known:
+                border = (known[0] + known[1] + start + end) / 4  # between the middles of two windows
+                past, shown = shown, math.ceil(border - 0.5)
+                yield *known, [waiting.popleft() for _ in range(past, shown)]
+            known = start, end, of_window
+    yield *known, list(waiting)
 
 
 def top(probabilities, classes, k):
@@ -117,30 +139,43 @@ def draw_label(frame, text):
     cv2.putText(frame, text, (margin, baseline), font, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
 
 
-def annotate(path, target, windows, classes, fps, show=False):
-    """Write a copy of a video with, on every frame, the likeliest class of the window whose middle is nearest.
+def annotate(windows, target, classes, fps, show=False):
+    """Write a video, whole or not at all, with the likeliest class of the nearest window on every frame.
 
     The frames keep their size, except that the codec drops the last row or column where it is odd.
+
+    Args:
+        windows: what `predict` yields.
+        target: the file to write.
+
+    Yields:
+        (start, end, probabilities) of each window, when its frames are written.
 
     Raises:
         OSError: the file cannot be written.
     """
-    middles = [(start + end) / 2 for start, end, _ in windows]
-    borders = [(one + other) / 2 for one, other in pairwise(middles)]
-    captions = [f"{best['label']}  {best['probability']:.0%}" for *_, p in windows for best in top(p, classes, 1)]
-    writer = None
-    for number, frame in enumerate(tqdm(read_frames(path), path.name, total=windows[-1][1], unit="frame", leave=False)):
-        if writer is None:
-            size = frame.shape[1], frame.shape[0]
-            writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
-            if not writer.isOpened():
-                raise OSError(f"{target}: cannot be written")
-        draw_label(frame, captions[bisect(borders, number + 0.5)])
-        writer.write(frame)
-        if show:
-            cv2.imshow(path.name, frame)
-            cv2.waitKey(1)
-    writer.release()
+    writer, partial = None, target.with_suffix(f".partial{target.suffix}")
+    try:
+        for start, end, probabilities, frames in windows:
+            (best,) = top(probabilities, classes, 1)
+            for frame in frames:
+                if writer is None:
+                    size = frame.shape[1], frame.shape[0]
+                    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+                    if not writer.isOpened():
+                        raise OSError(f"{partial}: cannot be written")
+                draw_label(frame, f"{best['label']}  {best['probability']:.0%}")
+                writer.write(frame)
+                if show:
+                    cv2.imshow(target.name, frame)
+                    cv2.waitKey(1)
+            yield start, end, probabilities
+        writer.release()
+        os.replace(partial, target)
+    finally:
+        if writer:
+            writer.release()
+        partial.unlink(missing_ok=True)
 
 
 def main():
@@ -159,12 +194,17 @@ def main():
     failed = False
     for path in args.videos:
         try:
-            windows = predict(network, checkpoint["clip"], path, args.stride)
-            fps = clips.open_video(path).get(cv2.CAP_PROP_FPS) or 25.0
+            video = clips.open_video(path)
+            fps = video.get(cv2.CAP_PROP_FPS) or 25.0
             target = args.output / f"{path.stem}_annotated.mp4"
-            annotate(path, target, windows, classes, fps, args.show)
+            # Decoding, the network and encoding each have a thread.
+            total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            frames = tqdm(read_frames(video), path.name, total, unit="frame", leave=False)
+            found = ahead(predict(network, checkpoint["clip"], ahead(frames, 8), args.stride), 1)
+            with contextlib.closing(found):
+                windows = list(annotate(found, target, classes, fps, args.show))
         except (OSError, ValueError) as error:
-            print(f"inference.py: {error}", file=sys.stderr)
+            print(f"inference.py: {path}: {str(error).removeprefix(f'{path}: ')}", file=sys.stderr)
             failed = True
             continue
         of_video = top(torch.stack([p for *_, p in windows]).mean(0), classes, args.top_k)

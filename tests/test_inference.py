@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import cv2
 import numpy as np
@@ -42,17 +43,52 @@ def checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (200, 4)])
-@pytest.mark.parametrize("stride", [None, 1, 25])
-def test_windows_sample_frames_as_training_does(tmp_path, length, interval, stride):
+@pytest.mark.parametrize("stride", [None, 1, 25, 100])
+def test_windows_sample_frames_as_training_does_and_each_frame_gets_the_nearest(length, interval, stride):
     eye = Eye()
-    found = inference.predict(eye, clips.recipe(), write_video(tmp_path / "v.avi", length), stride)
+    frames = [numbered_frame(number) for number in range(length)]
+    found = list(inference.predict(eye, clips.recipe(), frames, stride))
     assert len(found) == len(eye.seen)
-    for (start, end, probabilities), numbers in zip(found, eye.seen, strict=True):
+    for (start, end, probabilities, _), numbers in zip(found, eye.seen, strict=True):
         assert numbers == [min(start + i * interval, length - 1) for i in range(16)]
         assert end == min(start + 15 * interval + 1, length)
         assert probabilities.sum().item() == pytest.approx(1)
     assert found[0][0] == 0
     assert found[-1][1] == length
+
+    shown = [(number, frame) for number, (*_, nearest) in enumerate(found) for frame in nearest]
+    assert all(frame is other for (_, frame), other in zip(shown, frames, strict=True))
+    for place, (number, _) in enumerate(shown):
+        distances = [abs((start + end) / 2 - (place + 0.5)) for start, end, *_ in found]
+        assert distances[number] == min(distances)
+
+
+@pytest.mark.parametrize("size", [(160, 120), (171, 128)])
+def test_what_is_drawn_on_a_frame_is_hidden_from_the_network(size):
+    eye = Eye()
+    for *_, nearest in inference.predict(eye, clips.recipe(), [numbered_frame(n, *size) for n in range(80)], 2):
+        for frame in nearest:
+            frame[:] = 255
+    assert eye.seen == [[start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)]
+
+
+def test_frames_are_read_as_they_are_needed_and_let_go():
+    gone, most = [], 0
+
+    class Frame(np.ndarray):
+        """An image whose end can be seen."""
+
+    def frames():
+        nonlocal most
+        for count in range(1, 1001):
+            frame = numbered_frame(0).view(Frame)
+            weakref.finalize(frame, gone.append, count)
+            most = max(most, count - len(gone))
+            yield frame
+
+    for *_, nearest in inference.predict(Eye(), clips.recipe(), frames()):
+        del nearest
+    assert 61 <= most <= 61 + 32 + 2
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -111,14 +147,51 @@ def test_the_label_is_legible_and_inside(size, text, shade):
     assert top > size[1] / 2
 
 
-def test_frames_show_the_window_around_them(tmp_path):
-    video = write_video(tmp_path / "v.avi", [np.full((120, 160, 3), 90, np.uint8)] * 60)
+def test_frames_show_their_window(tmp_path):
+    grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(60)]
     certain = torch.eye(2)
-    windows = [(0, 31, certain[0]), (29, 60, certain[1])]
-    inference.annotate(video, tmp_path / "a.mp4", windows, ["l", "WWWWWWWW"], 25)
-    annotated = [frame[90:].max(2) > 150 for frame in inference.read_frames(tmp_path / "a.mp4")]
-    width = [np.argwhere(letters)[:, 1].max() for letters in annotated]
-    assert max(width[:29]) + 10 < min(width[31:])
+    windows = [(0, 31, certain[0], grey[:30]), (29, 60, certain[1], grey[30:])]
+    found = list(inference.annotate(windows, tmp_path / "a.mp4", ["l", "WWWWWWWW"], 25))
+    assert found == [window[:3] for window in windows]
+    frames = inference.read_frames(clips.open_video(tmp_path / "a.mp4"))
+    width = [np.argwhere(frame[90:].max(2) > 150)[:, 1].max() for frame in frames]
+    assert len(width) == 60
+    assert max(width[:30]) + 10 < min(width[30:])
+
+
+def test_an_annotated_video_is_whole_or_not_there(tmp_path):
+    grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(60)]
+
+    def torn():
+        yield 0, 31, torch.eye(2)[0], grey
+        raise OSError("torn")
+
+    (tmp_path / "a.mp4").write_text("an earlier one")
+    with pytest.raises(OSError, match="torn"):
+        list(inference.annotate(torn(), tmp_path / "a.mp4", ["l", "r"], 25))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_text() == "an earlier one"
+
+
+def test_ahead_keeps_order_and_passes_errors_on():
+    drawn = []
+
+    def items():
+        for i in range(10):
+            drawn.append(i)
+            yield i
+        raise OSError("torn")
+
+    taken = inference.ahead(items(), 3)
+    assert [next(taken) for _ in range(10)] == list(range(10))
+    with pytest.raises(OSError, match="torn"):
+        next(taken)
+    assert list(inference.ahead(range(100), 7)) == list(range(100))
+    drawn.clear()
+    taken = inference.ahead(items(), 3)
+    next(taken)
+    taken.close()
+    assert len(drawn) <= 5
 
 
 @pytest.mark.parametrize(
