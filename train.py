@@ -149,7 +149,8 @@ def main():
         classes = class_names(args.dataset, videos)
         if len(classes) < 2:
             raise ValueError(f"{root_dir}: one class, {classes[0]}, leaves nothing to tell apart")
-        if checkpoint and (classes, digest(videos)) != (checkpoint["classes"], checkpoint["videos"]):
+        split_digest = digest(videos)
+        if checkpoint and (classes, split_digest) != (checkpoint["classes"], checkpoint["videos"]):
             raise ValueError(f"the videos of {args.dataset} or their split are no longer those of {run}; start anew")
         if checkpoint:
             network, head = weights.build(checkpoint), checkpoint["head"]
@@ -261,7 +262,7 @@ def main():
             "state_dict": network.state_dict(),
             "normalization": network.normalize.statistics,
             "head": head,
-            "videos": digest(videos),
+            "videos": split_digest,
             "optimizer": optimizer.state_dict(),
             "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict(),

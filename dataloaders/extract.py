@@ -148,10 +148,10 @@ class Worker:
         answered, hung = threading.Event(), threading.Event()
 
         def watch():
-            frames = None
+            frames = 0
             while not answered.wait(TIME_LIMIT):
                 before, frames = frames, len(list(folder.glob("*")))
-                if frames == before or before is None and not frames:
+                if frames == before:
                     hung.set()
                     process.kill()
                     return
@@ -173,11 +173,10 @@ class Worker:
     def _end(self):
         if self.process:
             process, self.process = self.process, None
-            status = process.poll()
             process.kill()
             with contextlib.suppress(OSError), process:  # closes its pipes, one of them perhaps with an unread job
                 pass
-            return process.returncode if status is None else status
+            return process.returncode
 
 
 def work():

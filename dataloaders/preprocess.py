@@ -135,14 +135,14 @@ def _listing(root_dir):
 
 
 def folders(video, output_dir):
-    """Where the frame folder of a video may lie."""
-    return [video._replace(split=split).folder(output_dir) for split in (*SPLITS, UNUSED)]
+    """Where the frame folder of a video may lie, first where its split would have it."""
+    for split in dict.fromkeys((video.split, *SPLITS, UNUSED)):
+        yield video._replace(split=split).folder(output_dir)
 
 
 def locate(video, output_dir):
     """The frame folder of a video, in whichever split it lies, or None."""
-    usual = video.folder(output_dir)
-    return usual if usual.is_dir() else next(filter(Path.is_dir, folders(video, output_dir)), None)
+    return next(filter(Path.is_dir, folders(video, output_dir)), None)
 
 
 def _move(folder, target):

@@ -164,19 +164,19 @@ def load(videos, work_dir):
     speeds = best(5, classic=classic, ours=ours, floor=floor)
     cv2.setNumThreads(-1)
     yield row("load, clips/s per worker", speeds["classic"], speeds["ours"], speeds["floor"])
-    for videos in (1_000, 13_320, 240_000):
-        print(start_up(work_dir, videos))
+    for size in (1_000, 13_320, 240_000):
+        print(start_up(work_dir, size))
 
 
-def start_up(work_dir, videos):
+def start_up(work_dir, size):
     """Seconds and memory that an index of so many videos takes, from the file to the first batch of four workers."""
     frames = work_dir / "frames"
-    index = work_dir / f"index_{videos}.csv"
+    index = work_dir / f"index_{size}.csv"
     known = read_index(frames / "index.csv")
     with open(index, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
-        rows.writerows(known[i % len(known)] for i in range(videos))
+        rows.writerows(known[i % len(known)] for i in range(size))
     code = (
         "import resource, sys, time\n"
         "from dataloaders import clips\n"
@@ -196,7 +196,7 @@ def start_up(work_dir, videos):
     )
     command = [sys.executable, "-c", code, str(index), str(frames)]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
-    return f"start with {videos:,} videos, to the 20th batch: {done.stdout.strip()}"
+    return f"start with {size:,} videos, to the 20th batch: {done.stdout.strip()}"
 
 
 # Train: clips a second
@@ -239,7 +239,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
     plain.normalize = torch.nn.Identity()
     plain_sgd = torch.optim.SGD(plain.parameters(), 1e-3, 0.9, weight_decay=5e-4)
     fast = MODELS[name](len(classes)).to(device, memory_format=torch.channels_last_3d)
-    fast_sgd = torch.optim.SGD(fast.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=device.type == "cuda")
+    fast_sgd = torch.optim.SGD(fast.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=half is torch.bfloat16 or None)
     constant = torch.optim.lr_scheduler.LambdaLR(fast_sgd, lambda step: 1)
     resident = torch.randint(0, 256, (batch_size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RIGHT_HALF_BLUE = 230
+SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}  # crops that each network takes, small where it may be
 
 
 def numbered_frame(number, width=160, height=120):
@@ -52,6 +53,11 @@ def write_dataset(root, classes=("Jump", "Run"), groups=5, frames=20):
         for group in range(1, groups + 1):
             write_video(root / name / f"v_{name}_g{group:02d}_c01.avi", frames)
     return root
+
+
+def tree(folder):
+    """Every file below a folder and what is in it."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class Project:

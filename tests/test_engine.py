@@ -1,12 +1,12 @@
 import pytest
 import torch
+from conftest import SIZES
 from torch.nn import functional as F
 
 import network
 from network import MODELS, engine
 
 CPU = torch.device("cpu")
-SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}
 
 
 def gradients(net, clips, autocast):

@@ -2,13 +2,12 @@ from collections import Counter
 
 import pytest
 import torch
+from conftest import SIZES
 from torch import nn
 
 from network import MODELS
 from network.c3d import C3D
 from network.normalize import RESIDUAL_GAIN
-
-SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}
 
 
 def clip(size, batch=1, length=16):

@@ -1,15 +1,11 @@
 import shutil
 
 import pytest
-from conftest import write_dataset, write_video
+from conftest import tree, write_dataset, write_video
 
 from dataloaders import preprocess
 from dataloaders.extract import extract
 from dataloaders.splits import SPLITS, read_index
-
-
-def tree(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
