@@ -139,6 +139,7 @@ class Worker:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "dataloaders.extract"],
                     cwd=Path(__file__).parent.parent,
+                    env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

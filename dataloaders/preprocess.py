@@ -33,7 +33,8 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
         dataset: name of the data set; `demo` writes its own videos first.
         root_dir: folder of class folders of videos. Where it is missing, an index in `output_dir` stands for it.
         output_dir: folder that gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
-        processes: how many videos are decoded at a time; one a core where it is not given.
+        processes: how many videos are decoded at a time; one more than there are cores where it is not given, as some
+            wait for the disk.
         split: `protocol`, `fold` and `split_dir` of `splits.assign`.
 
     Returns:
@@ -61,7 +62,7 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
         write_index(journal, finished.values())
         jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
         broken = set()
-        with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count(), len(missing)))) as done:
+        with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as done:
             for i, frames, reason in tqdm(done, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video = missing[i]
                 if reason:

@@ -37,6 +37,7 @@ from dataloaders.splits import COLUMNS, read_index
 from network import MODELS, half_precision
 from network.engine import train_epoch
 
+CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
 CORES = os.cpu_count()
 
@@ -52,6 +53,8 @@ def best(rounds, **ways):
     speeds = dict.fromkeys(ways, 0)
     for _ in range(rounds):
         for name, way in ways.items():
+            if hasattr(os, "sync"):
+                os.sync()  # what the last one wrote
             start = time.perf_counter()
             with quiet():
                 units = way()
@@ -78,7 +81,7 @@ def write_videos(root, groups=25, clips_per_group=4, frames=180):
             cv2.circle(frame, (160 + int(90 * np.sin(t / 9)), 120), 30, (40, 80, 220), -1)
             video.write(frame)
         video.release()
-        for name in ("Run", "Jump"):
+        for name in CLASSES:
             for group in range(1, groups + 1):
                 copy = root / name / f"v_{name}_g{group:02d}_c{clip + 1:02d}.avi"
                 copy.parent.mkdir(exist_ok=True)
@@ -185,7 +188,7 @@ def start_up(work_dir, size):
         "from torch.utils.data import DataLoader\n"
         "start = time.perf_counter()\n"
         "videos = read_index(sys.argv[1])\n"
-        "data = VideoDataset(sys.argv[2], videos, 'train', ['Jump', 'Run'], clips.recipe())\n"
+        "data = VideoDataset(sys.argv[2], videos, 'train', sys.argv[3:], clips.recipe())\n"
         "batches = iter(DataLoader(data, 8, sampler=TrainingSampler(len(data), 0), num_workers=4))\n"
         "for _ in range(20): next(batches)\n"
         "seconds = time.perf_counter() - start\n"
@@ -194,7 +197,7 @@ def start_up(work_dir, size):
         "workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
         "print(f'{seconds:.2f} s, {own:.0f} MB, largest worker {workers:.0f} MB')\n"
     )
-    command = [sys.executable, "-c", code, str(index), str(frames)]
+    command = [sys.executable, "-c", code, str(index), str(frames), *{row[1] for row in known}]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
     return f"start with {size:,} videos, to the 20th batch: {done.stdout.strip()}"
 
@@ -289,13 +292,13 @@ def infer(videos, work_dir):
         writer.write(frames[i % len(frames)])
     writer.release()
     for name in MODELS:
-        network = MODELS[name](2).to(device, memory_format=torch.channels_last_3d).eval()
+        network = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
         yield from infer_network(name, network, long, work_dir, device)
 
 
 def infer_network(name, network, video, work_dir, device):
     """Two rows: at the default stride, and at stride 1."""
-    recipe, classes = clips.recipe(), ["Jump", "Run"]
+    recipe = clips.recipe()
     few = 90  # frames where every one costs a pass
 
     def frames(count):
@@ -310,14 +313,14 @@ def infer_network(name, network, video, work_dir, device):
             if len(held) == 16:
                 inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
                 probabilities = network(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[0]
-                inference.draw_label(frame, f"{classes[probabilities.argmax()]} {probabilities.max():.0%}")
+                inference.draw_label(frame, f"{CLASSES[probabilities.argmax()]} {probabilities.max():.0%}")
             writer = writer or inference_writer(work_dir, frame)
             writer.write(frame)
         return 30 - 15  # those that had a pass
 
     def ours(count, stride):
         found = inference.ahead(inference.predict(network, recipe, inference.ahead(frames(count), 8), stride), 1)
-        windows = len(list(inference.annotate(found, work_dir / "ours.mp4", classes, 25)))
+        windows = len(list(inference.annotate(found, work_dir / "ours.mp4", CLASSES, 25)))
         return windows if stride == 1 else count
 
     @torch.inference_mode()
