@@ -21,7 +21,7 @@ from tqdm import tqdm
 from dataloaders import clips
 from network import find_device, runs, weights
 
-BATCH_SIZE = 8  # windows that go through the network together
+BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows that go through the network together; more would not fit a CPU's cache
 
 
 def parse_args():
@@ -97,7 +97,10 @@ def predict(network, clip, frames, stride=None):
         raise ValueError("no frame can be decoded")
     interval = clips.frame_interval(len(first), clip_len, longest)
     stride = stride or max(1, clip_len * interval // 2)
-    batch_size = min(BATCH_SIZE, max(1, clip_len * interval // stride // 2))  # more would hold too many frames
+    batch_size = min(
+        CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE,
+        max(1, clip_len * interval // stride // 2),  # more would hold too many frames
+    )
     waiting, known, shown = deque(), None, 0
 
     def small_frames():

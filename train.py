@@ -200,7 +200,7 @@ def main():
     anew = list(network.get_submodule(head).parameters()) if head else []  # on top of weights that need less
     rest = [parameter for parameter in network.parameters() if not any(parameter is other for other in anew)]
     groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
-    fused = half is torch.bfloat16 or None  # None: PyTorch's choice; with GradScaler it would not be safe
+    fused = half is not torch.float16  # with GradScaler it would not be safe
     optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, len(loaders["train"]))

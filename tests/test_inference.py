@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import numbered_frame, read_number, write_dataset, write_video
+from conftest import SIZES, numbered_frame, read_number, write_dataset, write_video
 from torch import nn
 
 import inference
@@ -70,6 +70,31 @@ def test_what_is_drawn_on_a_frame_is_hidden_from_the_network(size):
         for frame in nearest:
             frame[:] = 255
     assert eye.seen == [[start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_predictions_are_those_of_the_plain_way_whatever_batch_and_stride(model, monkeypatch):
+    clip = clips.recipe(SIZES[model])
+    torch.manual_seed(0)
+    network = MODELS[model](5).eval()
+    nn.init.normal_(list(network.parameters())[-2], std=0.3)  # of the last layer, so that windows differ
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, rng.integers(1, 256), (128, 171, 3), np.uint8) for _ in range(65)]
+    with torch.inference_mode():
+        plain = [
+            network(torch.from_numpy(clips.cut(frames[i : i + 61 : 4], clip)[None]).permute(0, 4, 1, 2, 3).contiguous())
+            .softmax(1)[0]
+            for i in range(5)
+        ]
+    assert torch.stack(plain).std(0).max() > 1e-3
+
+    network.to(memory_format=torch.channels_last_3d)
+    for batch_size, stride in ((1, 1), (5, 1), (2, 3), (8, 100)):
+        monkeypatch.setattr(inference, "CPU_BATCH_SIZE", batch_size)
+        found = list(inference.predict(network, clip, [frame.copy() for frame in frames], stride))
+        assert [start for start, *_ in found] == sorted({*range(0, 5, stride), 4})
+        for start, _, probabilities, _ in found:
+            torch.testing.assert_close(probabilities, plain[start], rtol=0, atol=2e-5)
 
 
 def test_frames_are_read_as_they_are_needed_and_let_go():
