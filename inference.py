@@ -201,25 +201,28 @@ def main():
             fps = video.get(cv2.CAP_PROP_FPS) or 25.0
             target = args.output / f"{path.stem}_annotated.mp4"
             # Decoding, the network and encoding each have a thread.
-            total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            frames = tqdm(read_frames(video), path.name, total, unit="frame", leave=False)
+            told = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            frames = tqdm(read_frames(video), path.name, told, unit="frame", leave=False)
             found = ahead(predict(network, checkpoint["clip"], ahead(frames, 8), args.stride), 1)
+            total, windows = 0, []
             with contextlib.closing(found):
-                windows = list(annotate(found, target, classes, fps, args.show))
+                for start, end, probabilities in annotate(found, target, classes, fps, args.show):
+                    total = total + probabilities
+                    likeliest = top(probabilities, classes, args.top_k)  # plain: tensors kept would tear memory apart
+                    windows.append({"start": start / fps, "end": end / fps, "top_k": likeliest})
         except (OSError, ValueError) as error:
             print(f"inference.py: {path}: {str(error).removeprefix(f'{path}: ')}", file=sys.stderr)
             failed = True
             continue
-        of_video = top(torch.stack([p for *_, p in windows]).mean(0), classes, args.top_k)
-        of_windows = [{"start": s / fps, "end": e / fps, "top_k": top(p, classes, args.top_k)} for s, e, p in windows]
+        of_video = top(total / len(windows), classes, args.top_k)
         report = {
             "video": str(path),
             "checkpoint": str(file),
             "model": checkpoint["model"],
             "fps": fps,
-            "frames": windows[-1][1],
+            "frames": end,
             "top_k": of_video,
-            "windows": of_windows,
+            "windows": windows,
         }
         text = json.dumps(report, indent=2, ensure_ascii=False)
         (args.output / f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")

@@ -48,18 +48,21 @@ def evaluate(network, loader, autocast):
         "probabilities" (videos, windows, classes), tensors on the CPU.
     """
     network.eval()
-    device = next(network.parameters()).device
-    loss, outputs, every_label = 0, [], []
+    dataset, device = loader.dataset, next(network.parameters()).device
+    loss, seen = 0, 0
+    # Filled in place: a list of small tensors would tear memory apart, and hold a file open for each batch of labels.
+    every_label = torch.empty(len(dataset), dtype=torch.long, device=device)
+    every_probability = torch.empty(len(dataset), len(dataset.classes), device=device)
     for batch in loader:
         clips, labels = to_device(batch, device)
         with autocast:
             logits = network(clips)
         logits = logits.float()
         loss += F.cross_entropy(logits, labels, reduction="sum")
-        outputs.append(logits.softmax(1))
-        every_label.append(labels)
-    windows = loader.dataset.windows
-    probabilities = torch.cat(outputs).cpu().unflatten(0, (-1, windows))
-    labels = torch.cat(every_label).cpu()[::windows]
-    measured = report.measure(probabilities, labels, loader.dataset.classes)
-    return measured | {"loss": loss.item() / len(loader.dataset), "labels": labels, "probabilities": probabilities}
+        batch = slice(seen, seen + len(labels))
+        every_label[batch], every_probability[batch] = labels, logits.softmax(1)
+        seen += len(labels)
+    probabilities = every_probability.cpu().unflatten(0, (-1, dataset.windows))
+    labels = every_label.cpu()[:: dataset.windows]
+    measured = report.measure(probabilities, labels, dataset.classes)
+    return measured | {"loss": loss.item() / len(dataset), "labels": labels, "probabilities": probabilities}

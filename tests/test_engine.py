@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import SIZES
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 import network
 from network import MODELS, engine
@@ -65,6 +69,46 @@ def test_an_epoch_is_one_step_a_batch_and_its_means_are_over_clips():
     assert accuracy == pytest.approx(sum(hits for *_, hits in expected) / 6)
     assert torch.allclose(net.fc.bias, bias, atol=1e-6)
     assert steps.last_epoch == 2
+
+
+class Ones(Dataset):
+    """Clips whose first pixel is their number."""
+
+    windows, classes = 2, ["a", "b", "c"]
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, number):
+        return torch.full((1, 1, 1, 1), number % 256, dtype=torch.uint8), number // 2 % 3
+
+
+class Says(nn.Module):
+    """A network that is sure of the class that the first pixel tells."""
+
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return 10 * F.one_hot(x.flatten(1)[:, 0].long() % 3, 3).float()
+
+
+def test_an_evaluation_keeps_every_video_in_order_and_no_file_open():
+    resource = pytest.importorskip("resource")
+    loader = DataLoader(Ones(), 7, num_workers=1)
+    open_now = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 60, hard))  # batches: 143
+    try:
+        measured = engine.evaluate(Says(), loader, torch.autocast("cpu", enabled=False))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert measured["labels"].tolist() == [number % 3 for number in range(500)]
+    said = (torch.arange(1000) % 256 % 3).unflatten(0, (500, 2))
+    assert torch.equal(measured["probabilities"].argmax(2), said)
+    expected = F.cross_entropy(10 * F.one_hot(said.flatten(), 3).float(), torch.arange(1000) // 2 % 3)
+    assert measured["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
