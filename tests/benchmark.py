@@ -372,8 +372,8 @@ def main():
                 for done in work(videos, Path(folder)):
                     rows.append(done)
                     classic, ours, ratio, floor, fraction = (done[key] for key in KEYS[1:])
-                    digits = 0 if floor > 100 else 2
-                    speeds = f"{classic:10,.{digits}f}{ours:10,.{digits}f}{ratio:8.2f}x{floor:10,.{digits}f}"
+                    classic, ours, floor = (f"{n:,.{0 if n >= 100 else 2}f}" for n in (classic, ours, floor))
+                    speeds = f"{classic:>10}{ours:>10}{ratio:8.2f}x{floor:>10}"
                     print(f"{done['work']:34}{speeds}{fraction:8.2f}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
