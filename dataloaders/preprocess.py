@@ -14,11 +14,24 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.extract import extract_all
-from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, UNUSED, Video, assign, group_of, read_index, some, write_index
+from dataloaders.splits import (
+    INDEX,
+    PROTOCOLS,
+    SPLITS,
+    UNUSED,
+    Video,
+    assign,
+    group_of,
+    read_index,
+    some,
+    write_index,
+    write_table,
+)
 
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
@@ -26,8 +39,9 @@ VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4
 def prepare(dataset, root_dir, output_dir, processes=None, **split):
     """Bring the frame folders and their index up to date with the videos and the split.
 
-    What is decoded already is not decoded again; another split moves its folder. A video that cannot be decoded, or
-    hangs or crashes the decoder, is named and left out.
+    What is decoded already is not decoded again, unless the video has changed since; another split moves its folder.
+    The frames of a video that has gone are removed. A video that cannot be decoded, or hangs or crashes the decoder,
+    is named in `skipped.csv` with the reason, and left out until it changes.
 
     Args:
         dataset: name of the data set; `demo` writes its own videos first.
@@ -44,54 +58,98 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
         OSError: there are no videos, or the frames cannot be written.
         ValueError: the videos cannot be split, or the index is damaged.
     """
-    root_dir, output_dir = Path(root_dir), Path(output_dir)
+    with _alone(output_dir := Path(output_dir)):
+        return _prepare(dataset, Path(root_dir), output_dir, processes, split)
+
+
+@contextlib.contextmanager
+def _alone(output_dir):
+    """Wait until no other process prepares these frames."""
+    lock = FileLock(output_dir.with_name(f".{output_dir.name}.lock"))
+    with contextlib.suppress(OSError):  # in a place that cannot be written nobody can prepare anything
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process is preparing {output_dir}: waiting for it", flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _prepare(dataset, root_dir, output_dir, processes, split):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
+    skipped = output_dir / "skipped.csv"
     if dataset == "demo":
         demo.write(root_dir)
     indexed = read_index(index) if index.is_file() else []
-    sources = indexed if indexed and not root_dir.exists() else scan(root_dir)
+    if indexed and not root_dir.exists():
+        sources, modified = indexed, {}
+    else:
+        sources = scan(root_dir)
+        modified = {v.source: os.stat(root_dir / v.source).st_mtime for v in sources}
+    known = _read_skipped(skipped)
+    broken = {row[0]: row for row in known if row[0] in modified and _same_time(modified[row[0]], row[1])}
+    if modified and len(broken) < len(known):
+        _write_skipped(skipped, broken.values())
 
-    # The journal names the frame folders finished since the last index; a folder that neither names is not trusted.
-    videos = assign(sources, **split)
-    finished = {v.source: v for v in indexed + (read_index(journal) if journal.is_file() else [])}
-    missing = [v for v in videos if v.source not in finished or not locate(v, output_dir)]
+    def split_the_rest():
+        rest = [v for v in sources if v.source not in broken]
+        if not rest:
+            raise ValueError(f"{root_dir}: not one video in it can be decoded; {skipped} says why")
+        return assign(rest, **split)
+
+    # A start that was interrupted left a journal, which stands for the index: it names the frame folders that are
+    # whole. A folder that it does not name is not trusted.
+    videos = split_the_rest()
+    earlier = read_index(journal, growing=True) if journal.is_file() else indexed
+    finished = {v.source: v for v in earlier}
+    missing = [v for v in videos if v.source not in finished or not _is_fresh(v, output_dir, modified)]
     if missing:
         output_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+        for video in missing:
+            finished.pop(video.source, None)
         write_index(journal, finished.values())
         jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
-        broken = set()
+        before = len(broken)
         with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as done:
             for i, frames, reason in tqdm(done, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video = missing[i]
-                if reason:
-                    tqdm.write(f"left out: {reason}", file=sys.stderr)
-                    broken.add(video)
-                    continue
                 for folder in folders(video, output_dir):
                     shutil.rmtree(folder, ignore_errors=True)
+                if reason:
+                    tqdm.write(f"left out: {reason}", file=sys.stderr)
+                    broken[video.source] = video.source, modified[video.source], reason
+                    _write_skipped(skipped, broken.values())
+                    continue
+                os.utime(partial / str(i), (modified[video.source],) * 2)  # by which a change of the video is seen
                 _move(partial / str(i), video.folder(output_dir))
                 finished[video.source] = video._replace(frames=frames)
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(finished[video.source])
-        shutil.rmtree(partial, ignore_errors=True)
-        if len(broken) == len(videos):
-            raise ValueError(f"{root_dir}: not one video in it can be decoded")
-        if broken:
-            videos = assign([v for v in videos if v not in broken], **split)
+        if len(broken) > before:
+            videos = split_the_rest()
 
     for video in videos:
         if (folder := locate(video, output_dir)) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
-            for emptied in (folder.parent, folder.parent.parent):
-                with contextlib.suppress(OSError):  # others are still in it
-                    emptied.rmdir()
+            _remove_emptied(folder)
+    there = {v[1:3] for v in videos}
+    if gone := [v for v in indexed + earlier if v[1:3] not in there and v.source not in broken]:
+        print(f"gone from {root_dir}, and so are their frames: {some(sorted({v.source for v in gone}))}")
+        for folder in (folder for video in gone for folder in folders(video, output_dir) if folder.is_dir()):
+            shutil.rmtree(folder)
+            _remove_emptied(folder)
     videos = [v._replace(frames=finished[v.source].frames) for v in videos]
     if journal.is_file() or videos != indexed:
         write_index(index, videos)
         journal.unlink(missing_ok=True)
-    print(f"{output_dir}: {_summary(videos)}")
+    shutil.rmtree(partial, ignore_errors=True)
+    print(f"{output_dir}: {_summary(videos)}" + (f"; {len(broken)} left out, see {skipped}" if broken else ""))
     return videos
 
 
@@ -144,6 +202,39 @@ def folders(video, output_dir):
 def locate(video, output_dir):
     """The frame folder of a video, in whichever split it lies, or None."""
     return next(filter(Path.is_dir, folders(video, output_dir)), None)
+
+
+def _is_fresh(video, output_dir, modified):
+    folder = locate(video, output_dir)
+    return folder and (not modified or _same_time(folder.stat().st_mtime, modified[video.source]))
+
+
+def _same_time(one, other):
+    return abs(one - other) < 2  # seconds, as fine as every file system keeps them
+
+
+def _read_skipped(file):
+    """The rows (source, modified, reason) of a file of skipped videos; none where there is no such file."""
+    if not file.is_file():
+        return []
+    with open(file, newline="", encoding="utf-8") as lines:
+        try:
+            return [(source, float(modified), reason) for source, modified, reason in list(csv.reader(lines))[1:]]
+        except (ValueError, csv.Error):
+            raise ValueError(f"{file} is damaged: delete it and preprocess again") from None
+
+
+def _write_skipped(file, rows):
+    if rows:
+        write_table(file, ("source", "modified", "reason"), rows)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _remove_emptied(folder):
+    for emptied in (folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # others are still in it
+            emptied.rmdir()
 
 
 def _move(folder, target):

@@ -206,29 +206,45 @@ def _poorest(videos):
     return "the classes with fewest groups: " + ", ".join(f"{name} ({len(groups[name])})" for name in fewest)
 
 
-def read_index(path):
+def read_index(path, growing=False):
     """Read an index file into a list of `Video`.
+
+    Args:
+        growing: rows are still being added, so the last one may be torn, and is then left out.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no index.
+        ValueError: it is no index, or a row of it would lie outside the folder of the frames.
     """
     with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        try:
-            if tuple(next(rows, ())) != COLUMNS:
-                raise ValueError("its first line is not " + ",".join(COLUMNS))
-            # A hundred thousand rows share few splits, classes and groups.
-            return [Video(*map(sys.intern, row[:2]), row[2], sys.intern(row[3]), int(row[4]), *row[5:]) for row in rows]
-        except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and preprocess again") from None
+        lines = file.readlines()
+    if growing and lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    rows = csv.reader(lines)
+    try:
+        if tuple(next(rows, ())) != COLUMNS:
+            raise ValueError("its first line is not " + ",".join(COLUMNS))
+        # A hundred thousand rows share few splits, classes and groups.
+        videos = [Video(*map(sys.intern, row[:2]), row[2], sys.intern(row[3]), int(row[4]), *row[5:]) for row in rows]
+        for video in videos:
+            names = video.class_name, video.video
+            if video.split not in (*SPLITS, UNUSED) or any(n in ("", ".", "..") or set(n) & set("/\\") for n in names):
+                raise ValueError(f"{video.split}/{video.class_name}/{video.video} is no frame folder")
+        return videos
+    except (ValueError, TypeError, IndexError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it and preprocess again") from None
 
 
 def write_index(path, videos):
     """Write an index file, whole or not at all."""
+    write_table(path, COLUMNS, videos)
+
+
+def write_table(path, columns, rows):
+    """Write a CSV file, whole or not at all."""
     partial = path.with_suffix(".partial")
     with open(partial, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        rows.writerows(videos)
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(rows)
     os.replace(partial, path)

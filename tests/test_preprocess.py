@@ -1,7 +1,14 @@
+import csv
+import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
 
+import numpy as np
 import pytest
-from conftest import tree, write_dataset, write_video
+from conftest import ROOT, tree, write_dataset, write_video
 
 from dataloaders import preprocess
 from dataloaders.extract import extract
@@ -10,7 +17,10 @@ from dataloaders.splits import SPLITS, read_index
 
 @pytest.fixture
 def root(tmp_path):
-    return write_dataset(tmp_path / "videos")
+    root = write_dataset(tmp_path / "videos")
+    for video in root.glob("*/*"):
+        os.utime(video, (1e9, 1e9))
+    return root
 
 
 @pytest.fixture
@@ -47,6 +57,8 @@ def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
     first = preprocess.prepare("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
     assert len(decoded) == 10
+    (tmp_path / "frames" / ".partial" / "0").mkdir(parents=True)  # a start killed at its very end
+    (tmp_path / "frames" / ".partial" / "0" / "00001.jpg").touch()
     assert preprocess.prepare("own", root, tmp_path / "frames") == first
     assert len(decoded) == 10
     assert tree(tmp_path / "frames") == before
@@ -162,16 +174,135 @@ def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeyp
     assert preprocess.prepare("own", root, tmp_path / "frames") == plain
 
 
-def test_a_broken_video_is_named_and_left_out(root, tmp_path, capsys):
+def test_a_broken_video_is_named_and_left_out_until_it_changes(root, tmp_path, capsys, decoded):
     for g in (6, 7):
         write_video(root / "Jump" / f"v_Jump_g{g:02d}_c01.avi", 20)
     plain = preprocess.prepare("own", root, tmp_path / "plain")
     (root / "Jump" / "v_Jump_g08_c01.avi").write_bytes(b"no video")
     (root / "Run" / "v_Run_g08_c01.mp4").write_bytes(b"")
     assert preprocess.prepare("own", root, tmp_path / "frames") == plain
-    assert tree(tmp_path / "frames") == tree(tmp_path / "plain")
-    assert "v_Jump_g08_c01.avi" in (error := capsys.readouterr().err)
-    assert "v_Run_g08_c01.mp4" in error
+    skipped = tmp_path / "frames" / "skipped.csv"
+    assert set(tree(tmp_path / "frames")) == {*tree(tmp_path / "plain"), "skipped.csv"}
+    with open(skipped, newline="") as file:
+        rows = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+    assert "not a video" in rows["Jump/v_Jump_g08_c01.avi"]
+    assert "not a video" in rows["Run/v_Run_g08_c01.mp4"]
+    assert "v_Jump_g08_c01.avi" in capsys.readouterr().err
+
+    del decoded[:]
+    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert decoded == []
+    assert "2 left out, see" in capsys.readouterr().out
+
+    shutil.copy(root / "Jump" / "v_Jump_g07_c01.avi", root / "Jump" / "v_Jump_g08_c01.avi")
+    make_newer(root / "Jump" / "v_Jump_g08_c01.avi")
+    (root / "Run" / "v_Run_g08_c01.mp4").unlink()
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert decoded == ["v_Jump_g08_c01.avi"]
+    preprocess.prepare("own", root, tmp_path / "fresh")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+
+
+def make_newer(path):
+    os.utime(path, (path.stat().st_mtime + 10,) * 2)
+
+
+@pytest.mark.parametrize("kind", ["changed", "broken", "removed", "another ending"])
+def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind):
+    preprocess.prepare("own", root, tmp_path / "frames")
+    del decoded[:]
+    video = root / "Run" / "v_Run_g02_c01.avi"
+    if kind == "changed":
+        write_video(video, 40)
+    elif kind == "broken":
+        video.write_bytes(b"no video")
+    elif kind == "removed":
+        video.unlink()
+    else:
+        video = video.rename(video.with_suffix(".mkv"))
+    if kind != "removed":
+        make_newer(video)
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert decoded == ([] if kind == "removed" else [video.name])
+    assert ("gone from" in capsys.readouterr().out) == (kind == "removed")
+    preprocess.prepare("own", root, tmp_path / "fresh")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+
+
+def test_frames_alone_keep_what_was_skipped(root, tmp_path):
+    (root / "Run" / "v_Run_g06_c01.avi").write_bytes(b"no video")
+    preprocess.prepare("own", root, tmp_path / "frames")
+    before = tree(tmp_path / "frames")
+    shutil.rmtree(root)
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert tree(tmp_path / "frames") == before
+
+
+def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch):
+    preprocess.prepare("own", root, tmp_path / "frames")
+    video = root / "Run" / "v_Run_g02_c01.avi"
+    make_newer(write_video(video, 30))
+    move = preprocess._move
+
+    def interrupted(*args):
+        move(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(preprocess, "_move", interrupted)
+        preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.prepare("own", root, tmp_path / "fresh")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+
+
+def test_a_journal_with_a_torn_row_will_do(root, tmp_path, decoded):
+    preprocess.prepare("own", root, tmp_path / "frames")
+    before = tree(tmp_path / "frames")
+    journal = (tmp_path / "frames" / "index.csv").rename(tmp_path / "frames" / "index.journal")
+    journal.write_bytes(journal.read_bytes()[:-35])
+    del decoded[:]
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert len(decoded) == 1
+    assert tree(tmp_path / "frames") == before
+
+
+def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
+    for g in range(1, 6):
+        write_video(root / "Run" / f"v_Run_g{g:02d}_c02.avi", 200)
+    preprocess.prepare("own", root, tmp_path / "undisturbed")
+    code = "import sys; from dataloaders.preprocess import prepare; print('go', flush=True)\n"
+    code += "prepare('own', sys.argv[1], sys.argv[2], processes=1)"
+    command = [sys.executable, "-c", code, str(root), str(tmp_path / "frames")]
+    for delay in np.random.default_rng(0).permutation(np.linspace(0, 0.8, 9)):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            process.stdout.readline()
+            time.sleep(delay)
+            process.kill()
+    preprocess.prepare("own", root, tmp_path / "frames")
+    assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
+
+
+def test_of_two_starts_one_waits(root, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    with preprocess._alone(frames):
+        other = threading.Thread(target=preprocess.prepare, args=("own", root, frames))
+        other.start()
+        time.sleep(0.5)
+        assert "waiting" in capsys.readouterr().out
+        assert not frames.exists()
+    other.join()
+    assert (frames / "index.csv").is_file()
+
+
+def test_frames_in_a_place_that_cannot_be_written_will_do(root, tmp_path, monkeypatch):
+    videos = preprocess.prepare("own", root, tmp_path / "frames")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(preprocess.FileLock, "acquire", refuse)
+    assert preprocess.prepare("own", root, tmp_path / "frames") == videos
 
 
 def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):

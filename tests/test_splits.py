@@ -90,8 +90,23 @@ def test_index_round_trip(tmp_path):
     assert (tmp_path / "index.csv").read_text(encoding="utf-8").startswith("split,class,video,group,frames,source")
 
 
-@pytest.mark.parametrize("text", ["", "nonsense\n", "split,class,video,group,frames,source\ntrain,a\n"])
-def test_a_damaged_index_is_refused(tmp_path, text):
+HEAD = "split,class,video,group,frames,source\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense\n",
+        HEAD + "train,a\n",
+        HEAD + "train,..,v,g,3,v.avi\n",
+        HEAD + "train,Jump,../../v,g,3,v.avi\n",
+        HEAD + "train,Jump,..\\v,g,3,v.avi\n",
+        HEAD + "../train,Jump,v,g,3,v.avi\n",
+        HEAD + "train,,v,g,3,v.avi\n",
+    ],
+)
+def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text):
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(ValueError, match="index.csv is damaged"):
         read_index(tmp_path / "index.csv")
