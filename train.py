@@ -8,6 +8,7 @@
 import argparse
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, one_
 from dataloaders.preprocess import prepare
 from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
 from network import MODELS, find_device, half_precision, report, runs, weights
-from network.engine import evaluate, train_epoch
+from network.engine import Signals, evaluate, train_epoch
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
@@ -202,13 +203,14 @@ def main():
     groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
     fused = half is not torch.float16  # with GradScaler it would not be safe
     optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
+    batches = len(loaders["train"])
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, len(loaders["train"]))
+        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, batches)
     )
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
 
     # Resume
-    done, best = 0, None
+    done, best, sums = 0, None, (0, 0, 0)  # sums: of an epoch that was begun
     if checkpoint:
         optimizer.load_state_dict(checkpoint["optimizer"])
         for group in optimizer.param_groups:
@@ -216,22 +218,56 @@ def main():
         scheduler.load_state_dict(checkpoint["scheduler"])
         if checkpoint["scaler"]:  # empty where it was not needed
             scaler.load_state_dict(checkpoint["scaler"])
-        done, best = checkpoint["epoch"], checkpoint["best"]
+        done, best, sums = checkpoint["epoch"], checkpoint["best"], checkpoint["sums"]
     run = run or runs.new(args.run_dir)
     models = run / "models"
     name = f"{args.model}-{args.dataset}"
     writer = SummaryWriter(str(run), purge_step=None if args.test_only else done + 1)
+    interrupted = Signals()
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
+
+    def story(epoch, sums=(0, 0, 0)):
+        return {
+            "model": args.model,
+            "options": options,
+            "classes": classes,
+            "clip": clip,
+            "state_dict": network.state_dict(),
+            "normalization": network.normalize.statistics,
+            "head": head,
+            "videos": split_digest,
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "scaler": scaler.state_dict(),
+            "epoch": epoch,
+            "sums": sums,
+            "best": best,
+            "args": {flag: value for flag, value in vars(args).items() if flag not in NOT_INHERITED},
+        }
+
+    def leave_if_interrupted():
+        if came := interrupted():
+            writer.close()
+            if args.test_only:
+                sys.exit(128 + came)
+            print(f"{signal.Signals(came).name}: python train.py --resume {run} goes on from here", file=sys.stderr)
+            sys.exit(128 + came)
 
     # Train
     for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
-        torch.manual_seed(args.seed + epoch)  # dropout, the same whether the run was resumed or not
-        sampler.epoch = epoch
-        start = time.perf_counter()
-        batches = tqdm(loaders["train"], desc=f"epoch {epoch}/{args.epochs}", unit="batch", leave=False)
-        loss, accuracy = train_epoch(network, batches, optimizer, scheduler, scaler, autocast)
-        speed = min(len(batches) * args.batch_size, len(sampler)) / (time.perf_counter() - start)
-        val = evaluate(network, loaders["val"], autocast)
+        sampler.epoch, sampler.start = epoch, sums[2]
+        start, before = time.perf_counter(), sums[2]
+        left = tqdm(
+            loaders["train"], f"epoch {epoch}/{args.epochs}", batches, False,
+            unit="batch", initial=batches - len(loaders["train"]),
+        )
+        sums = train_epoch(network, left, optimizer, scheduler, scaler, autocast, args.seed, sums, interrupted)
+        speed = (sums[2] - before) / (time.perf_counter() - start)
+        val = None if interrupted() else evaluate(network, loaders["val"], autocast, interrupted)
+        if val is None:
+            weights.save(story(epoch - 1, sums), models / f"{name}_last.pth")
+            leave_if_interrupted()
+        loss, accuracy, sums = sums[0] / sums[2], sums[1] / sums[2], (0, 0, 0)
 
         # Log
         for tag, value in {
@@ -254,32 +290,18 @@ def main():
         improved = best is None or score > best["score"]
         if improved:
             best = {"score": score, "epoch": epoch}
-        checkpoint = {
-            "model": args.model,
-            "options": options,
-            "classes": classes,
-            "clip": clip,
-            "state_dict": network.state_dict(),
-            "normalization": network.normalize.statistics,
-            "head": head,
-            "videos": split_digest,
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "scaler": scaler.state_dict(),
-            "epoch": epoch,
-            "best": best,
-            "args": {flag: value for flag, value in vars(args).items() if flag not in NOT_INHERITED},
-        }
         snapshot = args.snapshot and epoch % args.snapshot == 0
         files = ["best"] * improved + [f"epoch-{epoch}"] * bool(snapshot) + ["last"]
-        weights.save(checkpoint, *(models / f"{name}_{file}.pth" for file in files))
+        weights.save(story(epoch), *(models / f"{name}_{file}.pth" for file in files))
+        leave_if_interrupted()
 
     # Test
     if not args.test_only:
         checkpoint = weights.load(models / f"{name}_best.pth")
         network.load_state_dict(checkpoint["state_dict"])
     epoch = checkpoint["epoch"]
-    test = evaluate(network, loaders["test"], autocast)
+    test = evaluate(network, loaders["test"], autocast, interrupted)
+    leave_if_interrupted()
     labels, probabilities = test.pop("labels"), test.pop("probabilities")
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
@@ -312,5 +334,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted; if an epoch was whole, python train.py --resume goes on after it", file=sys.stderr)
+        print("\ninterrupted; python train.py --resume goes on from the last checkpoint, if there is one", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,7 @@
 """Frame folders -> 16-frame clips for training and evaluation."""
 
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -106,7 +107,10 @@ def read_frame(file):
 
 
 def one_thread(worker):
-    """Keep OpenCV in a worker process of a `DataLoader` to one thread: the others have the other cores."""
+    """Keep OpenCV in a worker process of a `DataLoader` to one thread, as the others have the other cores, and leave
+    signals to the parent, which finishes its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
 
 
@@ -114,16 +118,16 @@ class TrainingSampler(Sampler):
     """Every video once an epoch, in random order, each with the key that its clip is drawn from.
 
     Order and keys depend on the seed, the epoch and the position alone, whatever the number of workers. Set `epoch`
-    before each epoch.
+    before each epoch, and `start` to the position at which to go on with one.
     """
 
     def __init__(self, num_videos, seed):
-        self.num_videos, self.seed, self.epoch = num_videos, seed, 0
+        self.num_videos, self.seed, self.epoch, self.start = num_videos, seed, 0, 0
 
     def __len__(self):
-        return self.num_videos
+        return self.num_videos - self.start
 
     def __iter__(self):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
-        for position, index in enumerate(order.tolist()):
+        for position, index in enumerate(order[self.start :].tolist(), self.start):
             yield index, (self.seed, self.epoch, position)

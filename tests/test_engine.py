@@ -64,11 +64,34 @@ def test_an_epoch_is_one_step_a_batch_and_its_means_are_over_clips():
         expected.append((len(labels), loss.item(), (logits.argmax(1) == labels).sum().item()))
         bias = (bias - 0.1 * torch.autograd.grad(loss, bias)[0]).detach()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    loss, accuracy = engine.train_epoch(net, loader, optimizer, steps, scaler, torch.autocast("cpu", enabled=False))
-    assert loss == pytest.approx(sum(count * loss for count, loss, _ in expected) / 6, rel=1e-4)
-    assert accuracy == pytest.approx(sum(hits for *_, hits in expected) / 6)
+    sums = engine.train_epoch(net, loader, optimizer, steps, scaler, torch.autocast("cpu", enabled=False))
+    assert sums[0] == pytest.approx(sum(count * loss for count, loss, _ in expected), rel=1e-4)
+    assert sums[1:] == (sum(hits for *_, hits in expected), 6)
     assert torch.allclose(net.fc.bias, bias, atol=1e-6)
     assert steps.last_epoch == 2
+
+
+def test_an_epoch_in_two_parts_is_the_epoch():
+    def start():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Dropout(), nn.Linear(8, 2))
+        optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
+        return net, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+
+    loader = [(torch.rand(2, 1, 2, 2, 3), torch.tensor([0, 1])) for _ in range(5)]
+    rest = torch.amp.GradScaler("cpu", enabled=False), torch.autocast("cpu", enabled=False), 7
+    whole, *others = start()
+    sums = engine.train_epoch(whole, loader, *others, *rest)
+    parts, *others = start()
+    left = iter([None, 15])
+    first = engine.train_epoch(parts, loader, *others, *rest, stop=lambda: next(left))
+    assert first[2] == 4
+    torch.rand(3)
+    assert engine.train_epoch(parts, loader[2:], *others, *rest, first) == sums
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+    another, *others = start()
+    assert engine.train_epoch(another, loader, *others, *rest[:2], 8) != sums
 
 
 class Ones(Dataset):
@@ -109,6 +132,7 @@ def test_an_evaluation_keeps_every_video_in_order_and_no_file_open():
     assert torch.equal(measured["probabilities"].argmax(2), said)
     expected = F.cross_entropy(10 * F.one_hot(said.flatten(), 3).float(), torch.arange(1000) // 2 % 3)
     assert measured["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert engine.evaluate(Says(), loader, torch.autocast("cpu", enabled=False), stop=lambda: 2) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -110,6 +115,38 @@ def test_resume_ends_where_an_undisturbed_run_ends(project, model):
     one, other = scalars(whole.parent), scalars(cut.parent)
     for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
         assert one[tag][1:] == other[tag]
+
+
+def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
+    flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--clips", "1")
+    project.run(*flags)
+    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    last = cut / "models" / "R3D-own_last.pth"
+
+    def interrupt(number, delay, *flags):
+        command = [sys.executable, *flags]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=project.folder, env=environment, start_new_session=True, **pipes) as process:
+            while "epochs done" not in process.stdout.readline():
+                pass
+            time.sleep(delay)
+            os.killpg(process.pid, number)  # the workers get it as well, as from a terminal
+            errors = process.stderr.read()
+        assert process.returncode == 128 + number, errors
+        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
+        assert "Traceback" not in errors
+
+    interrupt(signal.SIGINT, 0, *flags)
+    assert weights.load(last)["epoch"] == 0
+    assert 0 < weights.load(last)["sums"][2] < 6
+    interrupt(signal.SIGTERM, 0.1, "train.py", "--resume", "run/run_1")
+    interrupt(signal.SIGINT, 0.4, "train.py", "--resume", "run/run_1", "--workers", "2")
+    project.run("train.py", "--resume", "run/run_1", "--workers", "0")
+    assert same(weights.load(last), weights.load(whole / "models" / "R3D-own_last.pth"))
+    one, other = scalars(whole), scalars(cut)
+    for tag in SCALARS | {"data/lr"}:
+        assert one[tag] == other[tag]
 
 
 def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkeypatch, capsys):
