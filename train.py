@@ -334,5 +334,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted; python train.py --resume goes on from the last checkpoint, if there is one", file=sys.stderr)
+        print("\ninterrupted; if there is a checkpoint, python train.py --resume goes on from it", file=sys.stderr)
         sys.exit(130)

@@ -58,8 +58,11 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
         OSError: there are no videos, or the frames cannot be written.
         ValueError: the videos cannot be split, or the index is damaged.
     """
-    with _alone(output_dir := Path(output_dir)):
-        return _prepare(dataset, Path(root_dir), output_dir, processes, split)
+    root_dir, output_dir = Path(root_dir), Path(output_dir)
+    if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
+        scan(root_dir)  # which says so, before a folder is made for the lock
+    with _alone(output_dir):
+        return _prepare(dataset, root_dir, output_dir, processes, split)
 
 
 @contextlib.contextmanager
