@@ -248,9 +248,8 @@ def main():
     def leave_if_interrupted():
         if came := interrupted():
             writer.close()
-            if args.test_only:
-                sys.exit(128 + came)
-            print(f"{signal.Signals(came).name}: python train.py --resume {run} goes on from here", file=sys.stderr)
+            if not args.test_only:
+                print(f"{signal.Signals(came).name}: python train.py --resume {run} goes on from here", file=sys.stderr)
             sys.exit(128 + came)
 
     # Train
