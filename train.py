@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import CROP_SIZE, recipe
-from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, one_thread
+from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
 from network import MODELS, find_device, half_precision, report, runs, weights
@@ -182,9 +182,8 @@ def main():
             drop_last=split == "train" and len(dataset) > args.batch_size,  # other videos every epoch
             num_workers=args.workers,
             persistent_workers=args.workers > 0,
-            worker_init_fn=one_thread,
+            worker_init_fn=init_worker,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # of its own, so that loading does not advance the one that dropout draws from
         )
         for split, dataset in datasets.items()
     }
@@ -226,7 +225,7 @@ def main():
     interrupted = Signals()
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
 
-    def story(epoch, sums=(0, 0, 0)):
+    def story(epoch):
         return {
             "model": args.model,
             "options": options,
@@ -255,16 +254,16 @@ def main():
     # Train
     for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
         sampler.epoch, sampler.start = epoch, sums[2]
-        start, before = time.perf_counter(), sums[2]
+        start = time.perf_counter()
         left = tqdm(
-            loaders["train"], f"epoch {epoch}/{args.epochs}", batches, False,
-            unit="batch", initial=batches - len(loaders["train"]),
+            loaders["train"], f"epoch {epoch}/{args.epochs}", batches, leave=False, unit="batch",
+            initial=batches - len(loaders["train"]),
         )
         sums = train_epoch(network, left, optimizer, scheduler, scaler, autocast, args.seed, sums, interrupted)
-        speed = (sums[2] - before) / (time.perf_counter() - start)
+        speed = (sums[2] - sampler.start) / (time.perf_counter() - start)
         val = None if interrupted() else evaluate(network, loaders["val"], autocast, interrupted)
         if val is None:
-            weights.save(story(epoch - 1, sums), models / f"{name}_last.pth")
+            weights.save(story(epoch - 1), models / f"{name}_last.pth")
             leave_if_interrupted()
         loss, accuracy, sums = sums[0] / sums[2], sums[1] / sums[2], (0, 0, 0)
 

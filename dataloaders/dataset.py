@@ -106,9 +106,9 @@ def read_frame(file):
     return frame
 
 
-def one_thread(worker):
-    """Keep OpenCV in a worker process of a `DataLoader` to one thread, as the others have the other cores, and leave
-    signals to the parent, which finishes its step."""
+def init_worker(worker):
+    """Prepare a worker process of a `DataLoader`: signals are the parent's, which finishes its step, and OpenCV has one
+    thread, as the other workers have the other cores."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have

@@ -92,7 +92,7 @@ def _prepare(dataset, root_dir, output_dir, processes, split):
         sources, modified = indexed, {}
     else:
         sources = scan(root_dir)
-        modified = {v.source: os.stat(root_dir / v.source).st_mtime for v in sources}
+        modified = {v.source: os.stat(f"{root_dir}/{v.source}").st_mtime for v in sources}
     known = _read_skipped(skipped)
     broken = {row[0]: row for row in known if row[0] in modified and _same_time(modified[row[0]], row[1])}
     if modified and len(broken) < len(known):
@@ -118,12 +118,10 @@ def _prepare(dataset, root_dir, output_dir, processes, split):
             finished.pop(video.source, None)
         write_index(journal, finished.values())
         jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
-        before = len(broken)
         with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as done:
             for i, frames, reason in tqdm(done, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video = missing[i]
-                for folder in folders(video, output_dir):
-                    shutil.rmtree(folder, ignore_errors=True)
+                _remove_frames(video, output_dir)
                 if reason:
                     tqdm.write(f"left out: {reason}", file=sys.stderr)
                     broken[video.source] = video.source, modified[video.source], reason
@@ -134,7 +132,7 @@ def _prepare(dataset, root_dir, output_dir, processes, split):
                 finished[video.source] = video._replace(frames=frames)
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(finished[video.source])
-        if len(broken) > before:
+        if any(v.source in broken for v in missing):
             videos = split_the_rest()
 
     for video in videos:
@@ -144,9 +142,8 @@ def _prepare(dataset, root_dir, output_dir, processes, split):
     there = {v[1:3] for v in videos}
     if gone := [v for v in indexed + earlier if v[1:3] not in there and v.source not in broken]:
         print(f"gone from {root_dir}, and so are their frames: {some(sorted({v.source for v in gone}))}")
-        for folder in (folder for video in gone for folder in folders(video, output_dir) if folder.is_dir()):
-            shutil.rmtree(folder)
-            _remove_emptied(folder)
+        for video in gone:
+            _remove_frames(video, output_dir)
     videos = [v._replace(frames=finished[v.source].frames) for v in videos]
     if journal.is_file() or videos != indexed:
         write_index(index, videos)
@@ -232,6 +229,12 @@ def _write_skipped(file, rows):
         write_table(file, ("source", "modified", "reason"), rows)
     else:
         file.unlink(missing_ok=True)
+
+
+def _remove_frames(video, output_dir):
+    for folder in filter(Path.is_dir, folders(video, output_dir)):
+        shutil.rmtree(folder)
+        _remove_emptied(folder)
 
 
 def _remove_emptied(folder):

@@ -217,22 +217,23 @@ def read_index(path, growing=False):
         ValueError: it is no index, or a row of it would lie outside the folder of the frames.
     """
     with open(path, newline="", encoding="utf-8") as file:
-        lines = file.readlines()
-    if growing and lines and not lines[-1].endswith("\n"):
-        lines.pop()
-    rows = csv.reader(lines)
-    try:
-        if tuple(next(rows, ())) != COLUMNS:
-            raise ValueError("its first line is not " + ",".join(COLUMNS))
-        # A hundred thousand rows share few splits, classes and groups.
-        videos = [Video(*map(sys.intern, row[:2]), row[2], sys.intern(row[3]), int(row[4]), *row[5:]) for row in rows]
-        for video in videos:
-            names = video.class_name, video.video
-            if video.split not in (*SPLITS, UNUSED) or any(n in ("", ".", "..") or set(n) & set("/\\") for n in names):
-                raise ValueError(f"{video.split}/{video.class_name}/{video.video} is no frame folder")
-        return videos
-    except (ValueError, TypeError, IndexError, csv.Error) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and preprocess again") from None
+        rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
+        try:
+            if tuple(next(rows, ())) != COLUMNS:
+                raise ValueError("its first line is not " + ",".join(COLUMNS))
+            # A hundred thousand rows share few splits, classes and groups.
+            videos = [Video(*map(sys.intern, r[:2]), r[2], sys.intern(r[3]), int(r[4]), *r[5:]) for r in rows]
+        except (ValueError, TypeError, IndexError, csv.Error) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it and preprocess again") from None
+    for video in videos:
+        if not (video.split in (*SPLITS, UNUSED) and _is_name(video.class_name) and _is_name(video.video)):
+            folder = "/".join(video[:3])
+            raise ValueError(f"{path} is damaged ({folder} is no frame folder): delete it and preprocess again")
+    return videos
+
+
+def _is_name(text):
+    return text not in ("", ".", "..") and "/" not in text and "\\" not in text
 
 
 def write_index(path, videos):

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import inference
 from dataloaders import clips
-from dataloaders.dataset import VideoDataset, one_thread
+from dataloaders.dataset import VideoDataset, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import COLUMNS, read_index
 from network import MODELS, half_precision
@@ -84,10 +84,10 @@ def write_videos(root, groups=25, clips_per_group=4, frames=180):
         video.release()
         for name in CLASSES:
             for group in range(1, groups + 1):
-                copy = root / name / f"v_{name}_g{group:02d}_c{clip + 1:02d}.avi"
-                copy.parent.mkdir(exist_ok=True)
-                if copy != first:
-                    shutil.copy(first, copy)
+                twin = root / name / f"v_{name}_g{group:02d}_c{clip + 1:02d}.avi"
+                twin.parent.mkdir(exist_ok=True)
+                if twin != first:
+                    shutil.copy(first, twin)
 
 
 # Preprocess: frames a second of the videos
@@ -121,10 +121,9 @@ def preprocess(videos, work_dir):
             video = clips.open_video(file, threads=1)
             while video.grab():
                 pass
-        return sum(counts)
+        return sum(counts) * CORES
 
-    speeds = best(3, classic=classic, ours=ours, floor=floor)
-    yield row("preprocess, frames/s", speeds["classic"], speeds["ours"], speeds["floor"] * CORES)
+    yield row("preprocess, frames/s", **best(3, classic=classic, ours=ours, floor=floor))
 
 
 # Load: training clips a second of one worker
@@ -167,7 +166,7 @@ def load(videos, work_dir):
     cv2.setNumThreads(1)
     speeds = best(5, classic=classic, ours=ours, floor=floor)
     cv2.setNumThreads(-1)
-    yield row("load, clips/s per worker", speeds["classic"], speeds["ours"], speeds["floor"])
+    yield row("load, clips/s per worker", **speeds)
     for size in (1_000, 13_320, 240_000):
         print(start_up(work_dir, size))
 
@@ -230,7 +229,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
         sampler=[(i % len(dataset), (0, 1, i)) for i in range(steps * batch_size)],
         num_workers=CORES,
         persistent_workers=True,
-        worker_init_fn=one_thread,
+        worker_init_fn=init_worker,
         pin_memory=device.type == "cuda",
     )
     torch.backends.cudnn.benchmark = True
@@ -276,7 +275,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
 
     plain.train()
     speeds = best(4, classic=classic, ours=ours, floor=floor)
-    return row(f"train {name}, clips/s", speeds["classic"], speeds["ours"], speeds["floor"])
+    return row(f"train {name}, clips/s", **speeds)
 
 
 # Infer: frames a second of annotated video

@@ -8,7 +8,7 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader
 
 from dataloaders import clips
-from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, one_thread
+from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import SPLITS, Video
 
@@ -155,5 +155,5 @@ def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     image = np.zeros((1000, 1000, 3), np.uint8)
     cv2.resize(image, (3000, 3000), interpolation=cv2.INTER_CUBIC)  # by several threads
     dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe(8))
-    loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=one_thread, timeout=30)
+    loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=init_worker, timeout=30)
     assert sum(len(labels) for _, labels in loader) == len(dataset)

@@ -94,7 +94,7 @@ def test_an_epoch_in_two_parts_is_the_epoch():
     assert engine.train_epoch(another, loader, *others, *rest[:2], 8) != sums
 
 
-class Ones(Dataset):
+class Numbers(Dataset):
     """Clips whose first pixel is their number."""
 
     windows, classes = 2, ["a", "b", "c"]
@@ -119,7 +119,7 @@ class Says(nn.Module):
 
 def test_an_evaluation_keeps_every_video_in_order_and_no_file_open():
     resource = pytest.importorskip("resource")
-    loader = DataLoader(Ones(), 7, num_workers=1)
+    loader = DataLoader(Numbers(), 7, num_workers=1)
     open_now = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 60, hard))  # batches: 143
