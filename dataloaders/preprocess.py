@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import csv
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -36,7 +37,7 @@ from dataloaders.splits import (
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
 
-def prepare(dataset, root_dir, output_dir, processes=None, **split):
+def prepare(dataset, root_dir, output_dir, processes=None, check=lambda videos: None, **split):
     """Bring the frame folders and their index up to date with the videos and the split.
 
     What is decoded already is not decoded again, unless the video has changed since; another split moves its folder.
@@ -49,6 +50,8 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
         output_dir: folder that gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
         processes: how many videos are decoded at a time; one more than there are cores where it is not given, as some
             wait for the disk.
+        check: called with the split before any video is decoded, and again where some could not be, to raise what
+            speaks against it.
         split: `protocol`, `fold` and `split_dir` of `splits.assign`.
 
     Returns:
@@ -62,7 +65,7 @@ def prepare(dataset, root_dir, output_dir, processes=None, **split):
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         scan(root_dir)  # which says so, before a folder is made for the lock
     with _alone(output_dir):
-        return _prepare(dataset, root_dir, output_dir, processes, split)
+        return _prepare(dataset, root_dir, output_dir, processes, check, split)
 
 
 @contextlib.contextmanager
@@ -82,7 +85,7 @@ def _alone(output_dir):
         lock.release()
 
 
-def _prepare(dataset, root_dir, output_dir, processes, split):
+def _prepare(dataset, root_dir, output_dir, processes, check, split):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
     skipped = output_dir / "skipped.csv"
     if dataset == "demo":
@@ -102,7 +105,9 @@ def _prepare(dataset, root_dir, output_dir, processes, split):
         rest = [v for v in sources if v.source not in broken]
         if not rest:
             raise ValueError(f"{root_dir}: not one video in it can be decoded; {skipped} says why")
-        return assign(rest, **split)
+        videos = assign(rest, **split)
+        check(videos)
+        return videos
 
     # A start that was interrupted left a journal, which stands for the index: it names the frame folders that are
     # whole. A folder that it does not name is not trusted.
@@ -160,7 +165,7 @@ def scan(root_dir):
 
     Raises:
         FileNotFoundError: there is no such folder, or no video in it.
-        ValueError: two videos would share a frame folder.
+        ValueError: two videos would share a frame folder, or a name is no text that a table can hold.
     """
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
@@ -173,6 +178,8 @@ def scan(root_dir):
         if not class_name or suffix.lower() not in VIDEO_SUFFIXES or not is_file:
             others.append(source)
             continue
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", source):
+            raise ValueError(f"{root_dir}/{source!a}: a name that no table can hold; rename it")
         video = Video("", sys.intern(class_name), stem, group_of(class_name, stem), 0, source)
         twin = videos.setdefault((class_name, stem), video)
         if twin is not video:

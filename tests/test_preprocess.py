@@ -283,6 +283,68 @@ def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
     assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
 
 
+SMALL = """
+import subprocess, sys
+from pathlib import Path
+from dataloaders.preprocess import prepare
+root, place = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], check=True)
+try:
+    prepare("own", root, place + "/frames")
+except OSError as error:
+    print(error)
+left = sorted(Path(place).glob("frames/*/*/*/*"))
+subprocess.run(["mount", "-o", "remount,size=20m", place], check=True)
+prepare("own", root, place + "/frames")
+prepare("own", root, sys.argv[1] + "_frames")
+subprocess.run(["diff", "-r", place + "/frames", sys.argv[1] + "_frames"], check=True)
+print(len(left), "frames were there")
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"]).returncode != 0,
+    reason="needs a mount of its own",
+)
+def test_a_disk_that_fills_up_is_told_and_the_next_start_goes_on(root, tmp_path):
+    (tmp_path / "small").mkdir()
+    command = ["unshare", "-rm", sys.executable, "-c", SMALL, str(root), str(tmp_path / "small")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot be written; is the disk full?" in done.stdout or "No space left on device" in done.stdout
+    assert "\n0 frames were there" not in done.stdout
+
+
+def test_a_class_that_broken_videos_leave_too_small_is_named(root, tmp_path):
+    for video in sorted((root / "Run").iterdir())[:3]:
+        video.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"):
+        preprocess.prepare("own", root, tmp_path / "frames")
+
+
+def test_what_speaks_against_a_split_is_asked_before_anything_is_decoded(root, tmp_path, decoded):
+    def check(videos):
+        assert {video.split for video in videos} == set(SPLITS)
+        asked.append(len(videos))
+        if len(asked) == 1:
+            raise ValueError("no")
+
+    asked = []
+    with pytest.raises(ValueError, match="no"):
+        preprocess.prepare("own", root, tmp_path / "frames", check=check)
+    assert (asked, decoded) == ([10], [])
+    (root / "Run" / "v_Run_g05_c01.avi").write_bytes(b"no video")
+    preprocess.prepare("own", root, tmp_path / "frames", check=check)
+    assert asked == [10, 10, 9]
+
+
+@pytest.mark.parametrize("name", ["a\nb.avi", os.fsdecode(b"a\xffb.avi")])
+def test_a_name_that_no_table_can_hold_is_refused(root, tmp_path, name):
+    (root / "Run" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"Run/a.*b.avi.*: a name that no table can hold; rename it"):
+        preprocess.prepare("own", root, tmp_path / "frames")
+
+
 def test_of_two_starts_one_waits(root, tmp_path, capsys):
     frames = tmp_path / "frames"
     with preprocess._alone(frames):
@@ -315,7 +377,9 @@ def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
 
 
 def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
+    nasty = "$(touch hacked) `touch hacked`; touch hacked & | > < * ? -rf"
     for i in range(4):
+        write_video(tmp_path / "videos" / "é" / f"{nasty} {i}.avi", 17)
         for path in (f"shoot bow/film {i}!!!_300+_(x)[y]_shoot bow_f_nm_np1_fr_med_{i}.avi", f"é/100%d, {i}.avi"):
             write_video(tmp_path / "videos" / path, 17)
     videos = preprocess.prepare("own", tmp_path / "videos", tmp_path / "frames")
