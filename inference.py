@@ -3,7 +3,6 @@
     python inference.py VIDEO [VIDEO ...]
 """
 
-import argparse
 import contextlib
 import json
 import math
@@ -19,13 +18,13 @@ import torch
 from tqdm import tqdm
 
 from dataloaders import clips
-from network import find_device, runs, weights
+from network import find_device, flags, runs, weights
 
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows that go through the network together; more would not fit a CPU's cache
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = flags.Parser(description=__doc__.split("\n")[0])
     flag = parser.add_argument
     flag("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
     flag("--checkpoint", type=Path, metavar="FILE", help="a checkpoint of train.py (the newest best under ./run)")
@@ -36,9 +35,7 @@ def parse_args():
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     args = parser.parse_args()
 
-    for name in ("top_k", "stride"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
+    flags.check(args, least={"top_k": 1, "stride": 1})
     for path in args.videos:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
@@ -182,15 +179,13 @@ def annotate(windows, target, classes, fps, show=False):
 
 
 def main():
-    try:
+    with flags.in_a_line("inference.py", 2, OSError, ValueError):
         args = parse_args()
         file = args.checkpoint or runs.newest_best(Path("run"))
         checkpoint = weights.load(file)
+        clips.check(checkpoint["clip"])
         network = weights.build(checkpoint).to(args.device, memory_format=torch.channels_last_3d).eval()
         args.output.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        print(f"inference.py: {error}", file=sys.stderr)
-        sys.exit(2)
     classes = checkpoint["classes"]
     print(f"{file}: {checkpoint['model']}, {len(classes)} classes")
 

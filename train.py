@@ -3,11 +3,12 @@
     python train.py --dataset demo
     python train.py --dataset ucf101 --model R2Plus1D
     python train.py --resume
+    torchrun --nproc_per_node=8 train.py --dataset ucf101
 """
 
-import argparse
-import math
+import atexit
 import os
+import re
 import signal
 import sys
 import time
@@ -20,18 +21,20 @@ from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import CROP_SIZE, recipe
-from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, init_worker
+from dataloaders.dataset import TrainingBatches, VideoDataset, class_names, end_workers, init_worker, share
 from dataloaders.preprocess import prepare
-from dataloaders.splits import PROTOCOLS, SPLITS, digest, leaked_groups
-from network import MODELS, find_device, half_precision, report, runs, weights
-from network.engine import Signals, evaluate, train_epoch
+from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, audit, digest, leaked_groups, read_index, same_data
+from network import MODELS, flags, half_precision, report, runs, weights
+from network.distributed import World
+from network.engine import NotFinite, Signals, evaluate, learning_rate, train_epoch
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
-# Flags that a resumed run reads anew, and those that it may change.
-NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
-CHANGEABLE = ("epochs", "snapshot", "clips")
-LEAST = {"epochs": 1, "batch_size": 1, "clips": 1, "workers": 0, "snapshot": 0, "seed": 0, "lr": 0}
+BATCH_SIZE = 16
+LEAST = {"epochs": 1, "batch_size": 1, "clips": 1} | dict.fromkeys(
+    ("workers", "snapshot", "seed", "lr", "momentum", "weight_decay"), 0
+)
+MOST = {"momentum": 1, "seed": 2**63 - 1}
 
 
 def parse_args():
@@ -40,7 +43,7 @@ def parse_args():
     Returns:
         (args, run, checkpoint): run folder and checkpoint are None for a new run.
     """
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = flags.Parser(description=__doc__.split("\n")[0])
     flag = parser.add_argument
     # data
     flag("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
@@ -56,7 +59,7 @@ def parse_args():
     flag("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     # optimiser
     flag("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
-    flag("--batch-size", type=int, default=16, help="clips in a batch (%(default)s)")
+    flag("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE}, or as many as there are)")
     flag("--lr", type=float, default=0.01, help="highest learning rate (%(default)s; C3D 0.003)")
     flag("--schedule", choices=("cosine", "step"), default="cosine", help="cosine after a rise, or /10 each 10 epochs")
     flag("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
@@ -72,21 +75,7 @@ def parse_args():
     flag("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
     flag("--compile", action="store_true", help="compile the network before the first step")
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
-    args = parser.parse_args()
-
-    for name, least in LEAST.items():
-        if getattr(args, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be {least} or more")
-    if args.checkpoint and not args.test_only:
-        raise ValueError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
-    if args.resume and args.test_only:
-        raise ValueError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
-    if args.weights and args.pretrained:
-        raise ValueError("--weights or --pretrained, not both")
-    if args.fold != 1 and args.split != "group":
-        raise ValueError(f"--fold {args.fold}: only --split group has folds")
-    if args.depth != 18 and args.model == "C3D":
-        raise ValueError(f"--depth {args.depth}: C3D has one depth")
+    args = check(parser.parse_args())
 
     if args.dataset == "demo":  # five minutes on two CPU cores
         parser.set_defaults(epochs=14, batch_size=8, lr=0.006, crop_size=24)
@@ -102,34 +91,79 @@ def parse_args():
         return parser.parse_args(), None, None
 
     checkpoint = weights.load(file)
-    parser.set_defaults(**checkpoint["args"])
-    args = parser.parse_args()
+    if unknown := checkpoint["args"].keys() - flags.travelling(args).keys():
+        raise ValueError(f"{file}: damaged, or of another version: unknown flags {', '.join(map(str, unknown))}")
+    args = check(parser.parse_args(flags.command_line(checkpoint["args"]) + sys.argv[1:]))
     for name, was in checkpoint["args"].items():
-        free = name in CHANGEABLE or args.test_only and name == "batch_size"
+        free = name in flags.CHANGEABLE or args.test_only and name == "batch_size"
         if not free and getattr(args, name) != was:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: {run} was started with {was}")
     return args, run, checkpoint
 
 
-def learning_rate(schedule, step, epochs, batches):
-    """The share of --lr at a step, in a run of `epochs` of `batches` steps each.
+def check(args):
+    """Return flags that go together; ValueError where they do not."""
+    flags.check(args, LEAST, MOST)
+    if args.checkpoint and not args.test_only:
+        raise ValueError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
+    if args.resume and args.test_only:
+        raise ValueError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
+    if args.weights and args.pretrained:
+        raise ValueError("--weights or --pretrained, not both")
+    if args.fold != 1 and args.split != "group":
+        raise ValueError(f"--fold {args.fold}: only --split group has folds")
+    if args.depth != 18 and args.model == "C3D":
+        raise ValueError(f"--depth {args.depth}: C3D has one depth")
+    return args
 
-    cosine: a linear rise over the first tenth of the steps, then half a cosine down to 0.
-    step: a tenth of what it was after every tenth epoch.
+
+def load_data(args, world, checkpoint):
+    """Preprocess where that is due, and settle the size of a batch.
+
+    Returns:
+        (videos, classes, found, leaked): rows of the index, names, digest, and how many groups the split tears apart.
     """
-    if schedule == "step":
-        return 0.1 ** (step // (10 * batches))
-    steps = epochs * batches
-    rise = max(1, steps // 10)
-    if step < rise:
-        return (step + 1) / rise
-    return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+    root_dir, output_dir = mypath.Path.db_dir(args.dataset)
+    split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
+
+    def check(videos):
+        audit(videos, args.split)
+        most = sum(video.split == "train" for video in videos) // world.size
+        if (args.batch_size or 1) > most and not args.test_only:
+            raise ValueError(f"--batch-size {args.batch_size or 1}: there are training videos for {most} at most")
+        return most
+
+    if world.local_rank == 0:
+        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        prepare(args.dataset, root_dir, output_dir, **split, check=lambda videos: checkpoint or check(videos))
+    world.wait()
+    videos = read_index(Path(output_dir) / INDEX)
+    classes = class_names(args.dataset, videos)
+    found = classes, digest(videos)
+    if world.tell(found) != found:
+        raise ValueError(f"{output_dir}: other videos than the first process has; what was skipped on either?")
+    if checkpoint:
+        same_data(checkpoint, *found)
+    most = check(videos)
+    if args.batch_size is None:
+        args.batch_size = min(BATCH_SIZE, most)
+        if most < BATCH_SIZE:
+            print(f"batches of {most} clips: there are no more training videos")
+    leaked = leaked_groups(videos, args.split)
+    print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
+    if shared := leaked_groups(videos, "group") - leaked:
+        print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
+    return videos, *found, leaked
 
 
 def main():
-    try:
+    world = World.of_torchrun()
+    if world.rank:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one speaks for all
+    world.join()
+    with flags.in_a_line("train.py", 2, OSError, ValueError):
         args, run, checkpoint = parse_args()
-        device = find_device(args.device)
+        device = world.device(args.device)
         clip = recipe(args.crop_size)
         options = {} if args.depth == 18 else {"depth": args.depth}
         with torch.device("meta"):  # a network that cannot take such clips says so here, before any work
@@ -137,22 +171,8 @@ def main():
         pretrained = mypath.Path.model_dir() if args.pretrained else args.weights
         if pretrained and not checkpoint and not os.path.isfile(pretrained):
             raise FileNotFoundError(f"{pretrained}: no such file of weights; --pretrained takes what mypath.py names")
-        root_dir, output_dir = mypath.Path.db_dir(args.dataset)
-        split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
-        videos = prepare(args.dataset, root_dir, output_dir, **split)
-        leaked = leaked_groups(videos, args.split)
-        print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
-        if shared := leaked_groups(videos, "group") - leaked:
-            print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
-        if leaked and args.split != "random":
-            raise ValueError(f"{output_dir}: groups leak between train, val and test")
-        classes = class_names(args.dataset, videos)
-        if len(classes) < 2:
-            raise ValueError(f"{root_dir}: one class, {classes[0]}, leaves nothing to tell apart")
-        split_digest = digest(videos)
-        if checkpoint and (classes, split_digest) != (checkpoint["classes"], checkpoint["videos"]):
-            raise ValueError(f"the videos of {args.dataset} or their split are no longer those of {run}; start anew")
+        runs.check(run or args.run_dir)
+        videos, classes, found, leaked = load_data(args, world, checkpoint)
         if checkpoint:
             network, head = weights.build(checkpoint), checkpoint["head"]
         else:
@@ -164,22 +184,21 @@ def main():
             if args.input not in (None, trained):
                 raise ValueError(f"--input {args.input}: {pretrained} was trained with {trained}; leave the flag out")
             args.input = trained
-    except (OSError, ValueError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        run = world.tell(run or (runs.new(args.run_dir) if world.rank == 0 else None))
 
     # Data
+    output_dir = mypath.Path.db_dir(args.dataset)[1]
     datasets = {
         split: VideoDataset(output_dir, videos, split, classes, clip, windows=args.clips if split == "test" else 1)
         for split in SPLITS
     }
-    sampler = TrainingSampler(len(datasets["train"]), args.seed)
+    sources = {split: [video.source for video in videos if video.split == split] for split in SPLITS}
+    batches = TrainingBatches(len(datasets["train"]), args.batch_size, args.seed, world.rank, world.size)
     loaders = {
         split: DataLoader(
             dataset,
-            args.batch_size,
-            sampler=sampler if split == "train" else None,
-            drop_last=split == "train" and len(dataset) > args.batch_size,  # other videos every epoch
+            **{"batch_sampler": batches} if split == "train" else
+            {"batch_size": args.batch_size, "sampler": share(dataset, world.rank, world.size)},
             num_workers=args.workers,
             persistent_workers=args.workers > 0,
             worker_init_fn=init_worker,
@@ -202,31 +221,38 @@ def main():
     groups = [{"params": rest}] + [{"params": anew, "lr": 10 * args.lr}] * bool(head)
     fused = half is not torch.float16  # with GradScaler it would not be safe
     optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
-    batches = len(loaders["train"])
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, batches)
-    )
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
 
     # Resume
     done, best, sums = 0, None, (0, 0, 0)  # sums: of an epoch that was begun
+    steps = max(1, len(batches))  # in an epoch; none where a test alone needs none
     if checkpoint:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        for group in optimizer.param_groups:
-            group["fused"] = fused  # of this machine
-        scheduler.load_state_dict(checkpoint["scheduler"])
-        if checkpoint["scaler"]:  # empty where it was not needed
-            scaler.load_state_dict(checkpoint["scaler"])
-        done, best, sums = checkpoint["epoch"], checkpoint["best"], checkpoint["sums"]
-    run = run or runs.new(args.run_dir)
-    models = run / "models"
-    name = f"{args.model}-{args.dataset}"
-    writer = SummaryWriter(str(run), purge_step=None if args.test_only else done + 1)
+        with flags.in_a_line("train.py", 2, ValueError):
+            done, best, sums = weights.restore(checkpoint, optimizer, scaler)
+            if not 0 <= sums[2] <= len(datasets["train"]):
+                raise ValueError(f"the checkpoint is damaged: {sums[2]} clips of an epoch are done")
+    batches.start = sums[2]
+    step = (done + 1) * steps - len(batches)  # whatever the number of processes that came so far
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, steps), last_epoch=step - 1
+    )
+    steering = optimizer, scheduler, scaler, autocast
+    parallel = world.parallel(network)
+    models, name = run / "models", f"{args.model}-{args.dataset}"
+    last = models / f"{name}_last.pth"
+    launcher = "python" if world.size == 1 else f"torchrun --nproc_per_node={world.local_size}"
+    goes_on = f"{launcher} train.py --resume {run} goes on from here"
+    purged = None if args.test_only else done + 1  # points of an epoch that did not end
+    writer = SummaryWriter(str(run), purge_step=purged, write_to_disk=world.rank == 0)
     interrupted = Signals()
+    atexit.register(end_workers)
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
 
-    def story(epoch):
-        return {
+    def stop():
+        return world.most(interrupted())  # the same answer everywhere, after the same step
+
+    def save(epoch, *files):
+        story = {
             "model": args.model,
             "options": options,
             "classes": classes,
@@ -234,98 +260,118 @@ def main():
             "state_dict": network.state_dict(),
             "normalization": network.normalize.statistics,
             "head": head,
-            "videos": split_digest,
+            "videos": found,
             "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
+            "scheduler": {"last_epoch": scheduler.last_epoch},
             "scaler": scaler.state_dict(),
             "epoch": epoch,
             "sums": sums,
             "best": best,
-            "args": {flag: value for flag, value in vars(args).items() if flag not in NOT_INHERITED},
+            "args": flags.travelling(args),
         }
+        if world.rank == 0:
+            weights.save(story, *(models / f"{name}_{file}.pth" for file in files))
+
+    def leave():
+        nonlocal parallel
+        parallel = None  # or PyTorch may abort at the exit
+        world.leave()
 
     def leave_if_interrupted():
-        if came := interrupted():
+        if came := stop():
             writer.close()
-            if not args.test_only:
-                print(f"{signal.Signals(came).name}: python train.py --resume {run} goes on from here", file=sys.stderr)
+            world.wait()
+            if world.rank == 0 and not args.test_only:
+                print(f"{signal.Signals(came).name}: {goes_on}", file=sys.stderr)
+            leave()
             sys.exit(128 + came)
 
-    # Train
-    for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
-        sampler.epoch, sampler.start = epoch, sums[2]
-        start = time.perf_counter()
-        left = tqdm(
-            loaders["train"], f"epoch {epoch}/{args.epochs}", batches, leave=False, unit="batch",
-            initial=batches - len(loaders["train"]),
+    def not_finite(position):
+        batches.start = position
+        step = batches.epoch * steps - len(batches) + 1
+        batch = batches.order()[position:][: args.batch_size * world.size]
+        return (
+            f"the loss is not finite in step {step} (epoch {batches.epoch}), of "
+            + ", ".join(sources["train"][index] for index in batch)
+            + ". Look at these, or try a smaller --lr; "
+            + (f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet")
         )
-        sums = train_epoch(network, left, optimizer, scheduler, scaler, autocast, args.seed, sums, interrupted)
-        speed = (sums[2] - sampler.start) / (time.perf_counter() - start)
-        val = None if interrupted() else evaluate(network, loaders["val"], autocast, interrupted)
-        if val is None:
-            weights.save(story(epoch - 1), models / f"{name}_last.pth")
+
+    decoded = f"{args.dataset} --split {args.split} --fold {args.fold}"  # completes the advice about a damaged frame
+    with flags.in_a_line("train.py", 1, OSError, ArithmeticError, dataset=decoded):
+        # Train
+        for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
+            batches.epoch, batches.start = epoch, sums[2]
+            start = time.perf_counter()
+            progress = tqdm(
+                loaders["train"], f"epoch {epoch}/{args.epochs}", steps, leave=False, unit="batch",
+                initial=steps - len(batches), disable=world.rank > 0,
+            )
+            try:
+                sums = train_epoch(parallel, progress, *steering, args.seed, sums, stop, world)
+            except NotFinite as error:
+                if world.rank:
+                    sys.exit(1)
+                raise ArithmeticError(not_finite(error.position)) from None
+            speed = (sums[2] - batches.start) / (time.perf_counter() - start)
+            world.agree(network)
+            val = None if stop() else evaluate(network, loaders["val"], autocast, stop, world)
+            if val is None:
+                save(epoch - 1, "last")
+                leave_if_interrupted()
+            loss, accuracy, sums = sums[0] / sums[2], sums[1] / sums[2], (0, 0, 0)
+
+            # Log
+            for tag, value in {
+                "train_loss_epoch": loss,
+                "train_acc_epoch": accuracy,
+                "val_loss_epoch": val["loss"],
+                "val_acc_epoch": val["clip_top1"],
+                "lr": scheduler.get_last_lr()[0],
+                "clips_per_second": speed,
+            }.items():
+                writer.add_scalar(f"data/{tag}", value, epoch)
+            writer.flush()
+            print(
+                f"epoch {epoch}/{args.epochs}  train loss {loss:.3f} top-1 {accuracy:.3f}  "
+                f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {speed:.1f} clips/s"
+            )
+
+            # Save
+            score = [val["clip_top1"], -val["loss"]]  # the loss decides between equal accuracies
+            improved = best is None or score > best["score"]
+            if improved:
+                best = {"score": score, "epoch": epoch}
+            snapshot = args.snapshot and epoch % args.snapshot == 0
+            save(epoch, *["best"] * improved, *[f"epoch-{epoch}"] * bool(snapshot), "last")
             leave_if_interrupted()
-        loss, accuracy, sums = sums[0] / sums[2], sums[1] / sums[2], (0, 0, 0)
 
-        # Log
-        for tag, value in {
-            "train_loss_epoch": loss,
-            "train_acc_epoch": accuracy,
-            "val_loss_epoch": val["loss"],
-            "val_acc_epoch": val["clip_top1"],
-            "lr": scheduler.get_last_lr()[0],
-            "clips_per_second": speed,
-        }.items():
-            writer.add_scalar(f"data/{tag}", value, epoch)
-        writer.flush()
-        print(
-            f"epoch {epoch}/{args.epochs}  train loss {loss:.3f} top-1 {accuracy:.3f}  "
-            f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {speed:.1f} clips/s"
-        )
-
-        # Save
-        score = [val["clip_top1"], -val["loss"]]  # the loss decides between equal accuracies
-        improved = best is None or score > best["score"]
-        if improved:
-            best = {"score": score, "epoch": epoch}
-        snapshot = args.snapshot and epoch % args.snapshot == 0
-        files = ["best"] * improved + [f"epoch-{epoch}"] * bool(snapshot) + ["last"]
-        weights.save(story(epoch), *(models / f"{name}_{file}.pth" for file in files))
+        # Test
+        if not args.test_only:
+            if world.rank == 0:
+                with flags.in_a_line("train.py", 1, ValueError):
+                    checkpoint = weights.load(models / f"{name}_best.pth")
+                network.load_state_dict(checkpoint["state_dict"])
+            world.agree(network)
+        epoch = checkpoint["epoch"] if world.rank == 0 else None
+        test = evaluate(network, loaders["test"], autocast, stop, world)
         leave_if_interrupted()
-
-    # Test
-    if not args.test_only:
-        checkpoint = weights.load(models / f"{name}_best.pth")
-        network.load_state_dict(checkpoint["state_dict"])
-    epoch = checkpoint["epoch"]
-    test = evaluate(network, loaders["test"], autocast, interrupted)
-    leave_if_interrupted()
-    labels, probabilities = test.pop("labels"), test.pop("probabilities")
-    writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
-    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
-    report.draw(writer, epoch, datasets["test"], probabilities, labels, classes)
-    writer.close()
-    results = {
-        "model": args.model,
-        **options,
-        "input": network.normalize.statistics["input"],
-        "dataset": args.dataset,
-        "split": args.split,
-        "fold": args.fold,
-        "leaked_groups": leaked,
-        "seed": args.seed,
-        "epoch": epoch,
-        "clips": args.clips,
-        "test": test,
-    }
-    if leaked:
-        results["warning"] = f"{leaked} groups stand in more than one of train, val and test: the accuracy is too high"
-        print(results["warning"], file=sys.stderr)
-    report.write(run, results, [video for video in videos if video.split == "test"], probabilities, classes)
-    print(
-        f"test of epoch {epoch}, split {args.split}: clip top-1 {test['clip_top1']:.3f}, "
-        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run / 'results.json'}"
-    )
+        if world.rank == 0:
+            results = {
+                "model": args.model,
+                **options,
+                "input": network.normalize.statistics["input"],
+                "dataset": args.dataset,
+                "split": args.split,
+                "fold": args.fold,
+                "leaked_groups": leaked,
+                "seed": args.seed,
+                "epoch": epoch,
+                "clips": args.clips,
+            }
+            report.conclude(run, writer, results, test, datasets["test"], sources["test"])
+            writer.close()
+    leave()
 
 
 if __name__ == "__main__":
@@ -334,3 +380,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("\ninterrupted; if there is a checkpoint, python train.py --resume goes on from it", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        if not re.search("(closed|reset) by peer|Broken pipe|remote process exited", str(error)):
+            raise
+        sys.exit(1)  # another process has failed, and says why

@@ -37,6 +37,13 @@ def recipe(crop_size=CROP_SIZE):
     }
 
 
+def check(clip):
+    """ValueError where a recipe from a file is none by which clips can be cut."""
+    whole = clip.keys() >= recipe().keys() and all(type(value) is int and 0 < value <= 4096 for value in clip.values())
+    if not whole or clip["crop_size"] > min(clip["height"], clip["width"]):
+        raise ValueError(f"no clips can be cut by {clip}")
+
+
 # Which frames
 
 

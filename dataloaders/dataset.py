@@ -1,5 +1,6 @@
 """Frame folders -> 16-frame clips for training and evaluation."""
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -114,20 +115,50 @@ def init_worker(worker):
     cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
 
 
-class TrainingSampler(Sampler):
-    """Every video once an epoch, in random order, each with the key that its clip is drawn from.
+def end_workers():
+    """Kill the worker processes of every `DataLoader`, which do not hear the signals by which Python would end them."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch would complain
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
-    Order and keys depend on the seed, the epoch and the position alone, whatever the number of workers. Set `epoch`
-    before each epoch, and `start` to the position at which to go on with one.
+
+class TrainingBatches(Sampler):
+    """The batches of one process: every video once an epoch, in random order, each with the key of its clip.
+
+    Order and keys depend on the seed, the epoch and the position in the epoch alone, whatever the number of workers.
+    Processes that train together take turns, a batch each; what is left when not everyone gets a whole batch is passed
+    over, other videos every epoch. Set `epoch` before each, and `start` to the position at which to go on with one.
+
+    Args:
+        num_videos: of all processes together.
+        batch_size: of one process.
+        rank, size: which process this is, of how many.
     """
 
-    def __init__(self, num_videos, seed):
-        self.num_videos, self.seed, self.epoch, self.start = num_videos, seed, 0, 0
+    def __init__(self, num_videos, batch_size, seed, rank=0, size=1):
+        self.num_videos, self.batch_size, self.seed, self.rank, self.size = num_videos, batch_size, seed, rank, size
+        self.epoch, self.start = 0, 0
 
     def __len__(self):
-        return self.num_videos - self.start
+        return (self.num_videos - self.start) // (self.batch_size * self.size)
 
     def __iter__(self):
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
-        for position, index in enumerate(order[self.start :].tolist(), self.start):
-            yield index, (self.seed, self.epoch, position)
+        order = self.order()
+        for number in range(len(self)):
+            first = self.start + (number * self.size + self.rank) * self.batch_size
+            positions = range(first, first + self.batch_size)
+            yield [(int(order[position]), (self.seed, self.epoch, position)) for position in positions]
+
+    def order(self):
+        """The videos of the epoch, position by position."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
+
+
+def share(dataset, rank, size):
+    """The items that one process evaluates: every `size`-th video, with all of its windows."""
+    return [
+        video * dataset.windows + window
+        for video in range(rank, len(dataset) // dataset.windows, size)
+        for window in range(dataset.windows)
+    ]

@@ -97,10 +97,41 @@ def leaked_groups(videos, protocol):
     return sum(len(found) > 1 for found in splits.values())
 
 
+def audit(videos, protocol):
+    """ValueError where a split leaks, unless the protocol is "random", or there is one class only."""
+    if protocol != "random" and (leaked := leaked_groups(videos, protocol)):
+        raise ValueError(f"{leaked} groups leak between train, val and test")
+    if len(found := {v.class_name for v in videos}) < 2:
+        raise ValueError(f"one class, {found.pop()}, leaves nothing to tell apart")
+
+
 def digest(videos):
-    """A short text that changes whenever a video comes, goes, or moves to another split."""
-    rows = sorted(f"{v.split}/{v.class_name}/{v.video}" for v in videos)
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+    """Count and hash of the videos of each split, {split: [count, hash]}, by which a change is seen."""
+    rows = defaultdict(list)
+    for v in videos:
+        rows[v.split].append(f"{v.class_name}/{v.video}")
+    hashes = {split: hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest() for split, names in rows.items()}
+    return {split: [len(rows[split]), hashes[split][:16]] for split in sorted(rows)}
+
+
+def same_data(checkpoint, classes, videos):
+    """ValueError, which says what differs, where a checkpoint's classes or videos, a `digest`, are not these."""
+    was, changes = checkpoint["classes"], []
+    known = {split: pair for split, pair in checkpoint["videos"].items() if isinstance(pair, list) and len(pair) == 2}
+    if added := [name for name in classes if name not in was]:
+        changes.append(f"new classes {some(added)}")
+    if gone := [name for name in was if name not in classes]:
+        changes.append(f"no more classes {some(gone)}")
+    if classes != was and not changes:
+        changes.append("other labels for the same classes")
+    for split in (*SPLITS, UNUSED):
+        now, before = videos.get(split, [0, ""]), known.get(split, [0, ""])
+        if now[0] != before[0]:
+            changes.append(f"{now[0]} {split} videos, not {before[0]}")
+        elif now != before:
+            changes.append(f"other {split} videos")
+    if changes:
+        raise ValueError(f"not the data that the run was started with: {', '.join(changes)}; start anew")
 
 
 def _group_split(videos, fold):

@@ -19,7 +19,7 @@ MODELS = {
 def find_device(name):
     """The device to compute on; ValueError where it is not there."""
     try:
-        torch.empty(0, device=name)
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return torch.device(name)

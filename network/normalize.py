@@ -26,7 +26,9 @@ class Normalize(nn.Module):
         self.set(mean, std, input)
 
     def set(self, mean, std, input="rgb"):
-        """Take other statistics, with weights that were trained with them."""
+        """Take other statistics, with weights that were trained with them; ValueError for an unknown input."""
+        if input not in INPUTS:
+            raise ValueError(f"unknown input {input!r}, known are {', '.join(INPUTS)}")
         for buffer, values in ((self.mean, mean), (self.std, std)):
             buffer.copy_(255 * torch.tensor(values).view(1, 3, 1, 1, 1))
         self.statistics = {"mean": list(mean), "std": list(std), "input": input}

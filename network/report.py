@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -50,15 +51,36 @@ def measure(probabilities, labels, classes):
     }
 
 
-def write(run, results, videos, probabilities, classes):
-    """Write `results.json` and `predictions.csv`, a row for each video, into a run folder."""
+def conclude(run, writer, results, test, dataset, sources):
+    """Leave what a test found: `results.json`, `predictions.csv` with a row for each video, pictures, and a line.
+
+    Args:
+        run: the run folder.
+        writer: its `SummaryWriter`.
+        results: what the test was of, plain values by name.
+        test: what `engine.evaluate` gave.
+        dataset: what it was measured on.
+        sources: names of the videos.
+    """
+    labels, probabilities, epoch = test.pop("labels"), test.pop("probabilities"), results["epoch"]
+    writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
+    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
+    draw(writer, epoch, dataset, probabilities, labels, dataset.classes)
+    results = results | {"test": test}
+    if leaked := results["leaked_groups"]:
+        results["warning"] = f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
+        print(results["warning"], file=sys.stderr)
     (run / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with open(run / "predictions.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("source", "class", "prediction", "probability", "correct"))
-        for video, of_video in zip(videos, probabilities.mean(1), strict=True):
-            best, name = of_video.max().item(), classes[of_video.argmax()]
-            rows.writerow((video.source, video.class_name, name, f"{best:.4f}", int(name == video.class_name)))
+        for source, label, of_video in zip(sources, labels, probabilities.mean(1), strict=True):
+            best, right, name = of_video.max().item(), dataset.classes[label], dataset.classes[of_video.argmax()]
+            rows.writerow((source, right, name, f"{best:.4f}", int(name == right)))
+    print(
+        f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
+        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run / 'results.json'}"
+    )
 
 
 def summary(results):

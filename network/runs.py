@@ -1,5 +1,7 @@
 """Run folders, `run/run_<N>/`, and the checkpoints in their `models/`."""
 
+import contextlib
+import os
 from pathlib import Path
 
 
@@ -11,9 +13,22 @@ def numbers(run_dir):
 
 def new(run_dir):
     """Make the folder `run_<N>` after the highest there is, with a place for its checkpoints."""
-    run = run_dir / f"run_{max(numbers(run_dir), default=-1) + 1}"
-    (run / "models").mkdir(parents=True)
-    return run
+    run_dir.mkdir(parents=True, exist_ok=True)
+    while True:
+        run = run_dir / f"run_{max(numbers(run_dir), default=-1) + 1}"
+        with contextlib.suppress(FileExistsError):  # another start took the number
+            run.mkdir()
+            (run / "models").mkdir()
+            return run
+
+
+def check(run_dir):
+    """Raise OSError where no run folder can be made."""
+    parent = run_dir.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OSError(f"{parent}: not a folder that can be written; --run-dir says where runs go")
 
 
 def find(run_dir, name):

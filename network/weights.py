@@ -4,11 +4,13 @@ A checkpoint is a dict of tensors and plain Python values:
 
     model, options, classes, clip   the network, its class names and the recipe its clips are cut by
     state_dict, normalization       the weights, and the statistics that they expect their input normalised by
-    optimizer, scheduler, scaler, epoch, best, head, videos, args   what it takes to go on training
+    optimizer, scheduler, scaler, epoch, sums, best, head, videos, args   what it takes to go on training
 """
 
 import os
 import shutil
+import textwrap
+import zipfile
 
 import torch
 
@@ -29,13 +31,43 @@ NUMBERED = {
     "classifier.6": "fc8",
 }
 
-CONTENT = {"model", "options", "classes", "clip", "state_dict", "normalization", "head", "videos", "args"}
+CONTENT = {
+    "model": str,
+    "options": dict,
+    "classes": list,
+    "clip": dict,
+    "state_dict": dict,
+    "normalization": dict,
+    "head": (str, type(None)),
+    "videos": dict,
+    "args": dict,
+}
+TO_GO_ON = {
+    "optimizer": dict,
+    "scheduler": dict,
+    "scaler": dict,
+    "epoch": int,
+    "sums": (tuple, list),
+    "best": (dict, type(None)),
+}
 
 
 def save(checkpoint, path, *others):
-    """Write a checkpoint, whole or not at all, and give it further names, which take no more space where links are."""
+    """Write a checkpoint, whole or not at all, and give it further names, which take no more space where links are.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     partial = path.with_suffix(".partial")
-    torch.save(checkpoint, partial)
+    partial.unlink(missing_ok=True)  # of a start that was killed, it may be another name of a checkpoint
+    try:
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
+    except (OSError, RuntimeError) as error:  # the latter is PyTorch's when the disk is full
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path}: cannot be written; is the disk full?") from error
     os.replace(partial, path)
     for other in others:
         partial.unlink(missing_ok=True)
@@ -53,10 +85,10 @@ def read(path):
         OSError: the file cannot be opened.
         ValueError: it holds something else.
     """
+    with open(path, "rb"):  # what is no file or not ours to read says so
+        pass
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # what the unpickler makes of foreign bytes has no one type
         raise ValueError(f"{path}: damaged, or no checkpoint") from error
 
@@ -66,12 +98,43 @@ def load(path):
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is no checkpoint of ours.
+        ValueError: it is no checkpoint of ours, or a damaged one; the message names the one before it, if there is one.
     """
+    try:
+        return _load(path)
+    except ValueError as error:
+        others = path.parent.glob(f"{path.stem.rpartition('_')[0]}_*{path.suffix}")
+        for other in sorted(set(others) - {path}, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+            try:
+                epoch = _load(other).get("epoch")
+            except (OSError, ValueError):
+                continue
+            raise ValueError(f"{error}; the one before it, of epoch {epoch}, is {other}: copy that over it") from None
+        raise
+
+
+def _load(path):
+    with open(path, "rb") as file:
+        if _is_torn(file):
+            raise ValueError(f"{path}: damaged, or no checkpoint")
     checkpoint = read(path)
-    if not isinstance(checkpoint, dict) or CONTENT - checkpoint.keys():
+    if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise ValueError(f"{path}: not a checkpoint of train.py")
+    kinds = CONTENT | TO_GO_ON
+    if wrong := [key for key in kinds.keys() & checkpoint.keys() if not isinstance(checkpoint[key], kinds[key])]:
+        raise ValueError(f"{path}: damaged, its {wrong[0]} is a {type(checkpoint[wrong[0]]).__name__}")
+    if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
+        raise ValueError(f"{path}: damaged, its classes are no names")
     return checkpoint
+
+
+def _is_torn(file):
+    """Look at the check sums that PyTorch writes and does not read, and for what it would take for an empty folder."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return bool(archive.testzip() or any(entry.external_attr for entry in archive.infolist()))
+    except Exception:  # what zipfile makes of foreign bytes has no one type either
+        return True
 
 
 def build(checkpoint):
@@ -82,13 +145,45 @@ def build(checkpoint):
     """
     if checkpoint["model"] not in MODELS:
         raise ValueError(f"unknown model {checkpoint['model']!r}, known are {', '.join(MODELS)}")
-    network = MODELS[checkpoint["model"]](num_classes=len(checkpoint["classes"]), **checkpoint["options"])
-    network.normalize.set(**checkpoint["normalization"])
     try:
+        network = MODELS[checkpoint["model"]](num_classes=len(checkpoint["classes"]), **checkpoint["options"])
+        network.normalize.set(**checkpoint["normalization"])
         network.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not fit {checkpoint['model']}: {error}") from None
+        network.get_submodule(checkpoint["head"] or "")
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        said = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise ValueError(f"the weights do not fit {checkpoint['model']}: {said}") from None
     return network
+
+
+def restore(checkpoint, optimizer, scaler):
+    """Put an optimiser and a `GradScaler` back to where a checkpoint has them.
+
+    Returns:
+        (done, best, sums): epochs done; score and epoch of the best; sums over an epoch that was begun.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    fused = optimizer.defaults["fused"]
+    try:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        for group in optimizer.param_groups:
+            group["fused"] = fused  # of this machine
+            float(group["initial_lr"])
+            for parameter in group["params"]:
+                buffer = optimizer.state[parameter].get("momentum_buffer")
+                if buffer is not None and buffer.shape != parameter.shape:
+                    raise ValueError(f"momentum of shape {tuple(buffer.shape)} for {tuple(parameter.shape)}")
+        if checkpoint["scaler"]:  # empty where it was not needed
+            scaler.load_state_dict(checkpoint["scaler"])
+        best, (loss, hits, clips) = checkpoint["best"], checkpoint["sums"]
+        if best:
+            accuracy, negative_loss = map(float, best["score"])
+            best = {"score": [accuracy, negative_loss], "epoch": int(best["epoch"])}
+        return checkpoint["epoch"], best, (float(loss), int(hits), int(clips))
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint is damaged: {error}") from None
 
 
 def load_pretrained(network, path, classes):

@@ -9,6 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from dataloaders import clips
+from network import MODELS
 
 ROOT = Path(__file__).parent.parent
 RIGHT_HALF_BLUE = 230
@@ -53,6 +57,31 @@ def write_dataset(root, classes=("Jump", "Run"), groups=5, frames=20):
         for group in range(1, groups + 1):
             write_video(root / name / f"v_{name}_g{group:02d}_c01.avi", frames)
     return root
+
+
+def make_checkpoint(**changes):
+    """What train.py writes about a run that was started but did no step."""
+    torch.manual_seed(0)
+    network = MODELS["R3D"](num_classes=3)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    return {
+        "model": "R3D",
+        "options": {},
+        "classes": ["a", "b", "c"],
+        "clip": clips.recipe(16),
+        "state_dict": network.state_dict(),
+        "normalization": network.normalize.statistics,
+        "head": None,
+        "videos": {},
+        "optimizer": optimizer.state_dict(),
+        "scheduler": {},
+        "scaler": {},
+        "epoch": 0,
+        "sums": (0, 0, 0),
+        "best": None,
+        "args": {},
+    } | changes
 
 
 def tree(folder):

@@ -99,3 +99,17 @@ def test_open_video_takes_any_name(tmp_path, monkeypatch, name):
     video = write_video(tmp_path / "plain.avi", 3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert clips.open_video(video.relative_to(tmp_path)).grab()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"clip_len": 10**12}, {"crop_size": 0}, {"crop_size": 129}, {"height": "128"}, {"width": True}, {"clip_len": -4}],
+    ids=str,
+)
+def test_a_recipe_that_cuts_no_clips_is_refused(change):
+    clips.check(clips.recipe())
+    clips.check(clips.recipe(16))
+    with pytest.raises(ValueError, match="no clips can be cut"):
+        clips.check(clips.recipe() | change)
+    with pytest.raises(ValueError, match="no clips can be cut"):
+        clips.check({})

@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader
 
 from dataloaders import clips
-from dataloaders.dataset import TrainingSampler, VideoDataset, class_names, init_worker
+from dataloaders.dataset import TrainingBatches, VideoDataset, class_names, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import SPLITS, Video
 
@@ -103,8 +104,8 @@ def test_the_number_of_workers_changes_nothing(data, workers):
     dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())
 
     def epochs(num_workers):
-        sampler = TrainingSampler(len(dataset), seed=1)
-        loader = DataLoader(dataset, 2, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
+        sampler = TrainingBatches(len(dataset), 2, seed=1)
+        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
         for sampler.epoch in (1, 2):
             yield from loader
 
@@ -117,10 +118,10 @@ def test_the_number_of_workers_changes_nothing(data, workers):
 
 
 def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
-    sampler = TrainingSampler(50, seed=3)
-    first = list(sampler)
+    sampler = TrainingBatches(50, 5, seed=3)
+    first = list(chain(*sampler))
     sampler.epoch = 1
-    second = list(sampler)
+    second = list(chain(*sampler))
     assert Counter(index for index, _ in first) == Counter(range(50)) == Counter(index for index, _ in second)
     assert [index for index, _ in first] != [index for index, _ in second]
     assert not {key for _, key in first} & {key for _, key in second}

@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,72 @@ def test_an_epoch_in_two_parts_is_the_epoch():
         assert torch.equal(one, other)
     another, *others = start()
     assert engine.train_epoch(another, loader, *others, *rest[:2], 8) != sums
+
+
+def steps_of(network, losses, **others):
+    """Train on one-clip batches of such losses; the optimiser sets the weight to the loss."""
+    optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    loader = [(torch.full((1, 1, 1, 1, 1), loss), torch.tensor([0])) for loss in losses]
+    rest = torch.amp.GradScaler("cpu", enabled=False), torch.autocast("cpu", enabled=False)
+    return engine.train_epoch(network, loader, optimizer, scheduler, *rest, **others)
+
+
+class Loss(nn.Module):
+    """Logits whose cross-entropy is about the number in the clip; the weight takes it too."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return torch.stack([-x.flatten() - self.weight + self.weight.detach(), torch.zeros(1)], 1)
+
+
+def test_the_first_loss_that_is_not_finite_is_told_by_its_position():
+    loss, hits, clips = steps_of(Loss(), [20.0, 30.0])
+    assert (loss, hits, clips) == (pytest.approx(50), 0, 2)
+    for losses, position in (([1.0, float("nan"), float("inf"), 1.0], 1), ([1.0, 1.0, float("-inf")], 2)):
+        with pytest.raises(engine.NotFinite) as stopped:
+            steps_of(Loss(), losses)
+        assert stopped.value.position == position
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_told():
+    network = Loss()
+    network.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(engine.NotFinite) as stopped:
+        steps_of(network, [1.0])
+    assert stopped.value.position == 0
+
+
+def test_losses_that_are_fetched_together_are_looked_at_one_by_one():
+    losses = [(position, torch.tensor(value)) for position, value in ((4, 1.0), (8, 2.0), (12, 3.0))]
+    assert engine.fetch(losses) == 6
+    assert losses == []
+    losses = [(4, torch.tensor(1.0)), (8, torch.tensor(float("nan"))), (12, torch.tensor(float("nan")))]
+    with pytest.raises(engine.NotFinite) as stopped:
+        engine.fetch(losses)
+    assert stopped.value.position == 8
+
+
+def test_a_signal_is_noted_first_and_obeyed_when_it_comes_again(monkeypatch):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    now = [100.0]
+    monkeypatch.setattr(engine.time, "monotonic", lambda: now[0])
+    try:
+        interrupted = engine.Signals()
+        assert interrupted() == 0
+        signal.raise_signal(signal.SIGINT)
+        now[0] += 0.1
+        signal.raise_signal(signal.SIGTERM)  # the same, passed on by a launcher
+        assert interrupted() == signal.SIGINT
+        now[0] += 5
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Numbers(Dataset):

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, numbered_frame, read_number, write_dataset, write_video
+from conftest import SIZES, make_checkpoint, numbered_frame, read_number, write_dataset, write_video
 from torch import nn
 
 import inference
@@ -33,9 +33,13 @@ def checkpoint(tmp_path):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         network = MODELS[model](num_classes=len(classes))
-        story = {"model": model, "options": {}, "classes": list(classes), "clip": clips.recipe(crop_size)}
-        story |= {"state_dict": network.state_dict(), "normalization": network.normalize.statistics}
-        story |= {"head": None, "videos": "", "args": {}}
+        story = make_checkpoint(
+            model=model,
+            classes=list(classes),
+            clip=clips.recipe(crop_size),
+            state_dict=network.state_dict(),
+            normalization=network.normalize.statistics,
+        )
         weights.save(story, file)
         return file
 
@@ -228,8 +232,10 @@ def test_ahead_keeps_order_and_passes_errors_on():
         (["v.avi"], "no checkpoint under run: train one with train.py"),
         (["v.avi", "again/v.avi"], "v.avi and again/v.avi would write the same files"),
         (["v.avi", "v_annotated.mp4", "--output", "."], "v_annotated.mp4: would be overwritten"),
-        (["v.avi", "--stride", "0"], "--stride must be 1 or more"),
-        (["v.avi", "--top-k", "-1"], "--top-k must be 1 or more"),
+        (["v.avi", "--stride", "0"], "--stride 0: must be 1 or more"),
+        (["v.avi", "--top-k", "-1"], "--top-k -1: must be 1 or more"),
+        (["v.avi", "--stride", "x"], "--stride: invalid int value: 'x'; --help lists the flags"),
+        ([], "required: VIDEO; --help lists the flags"),
         (["v.avi", "--device", "cuda:77"], "--device cuda:77: "),
         (["v.avi", "--show"], "--show needs a display"),
     ],

@@ -52,25 +52,31 @@ def test_summary_of_folds_and_of_seeds():
     assert report.summary(folds[:1]).endswith("video_top1 0.500 ± nan")
 
 
-def test_files_and_pictures(tmp_path):
+def test_files_and_pictures(tmp_path, capsys):
     videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)
     probabilities = torch.tensor([[[0.25, 0.75]] * 2, [[0.5, 0.5], [0.125, 0.875]]])
-    rows_of_test = [video for video in videos if video.split == "test"]
-    report.write(tmp_path, {"test": {"clip_top1": 0.5}}, rows_of_test, probabilities, ["Jump", "Run"])
-    assert json.loads((tmp_path / "results.json").read_text()) == {"test": {"clip_top1": 0.5}}
+    sources = [video.source for video in videos if video.split == "test"]
+    measured = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0}
+    writer = SummaryWriter(str(tmp_path / "events"))
+    test = measured | {"labels": torch.tensor([0, 1]), "probabilities": probabilities}
+    of = {"epoch": 3, "split": "random", "leaked_groups": 2}
+    report.conclude(tmp_path, writer, of, test, dataset, sources)
+    writer.close()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert "2 groups in more than one" in results.pop("warning")
+    assert results == of | {"test": measured}
+    assert "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [(row["class"], row["prediction"], row["probability"], row["correct"]) for row in rows] == [
         ("Jump", "Run", "0.7500", "0"),
         ("Run", "Run", "0.6875", "1"),
     ]
-    assert [row["source"] for row in rows] == [video.source for video in rows_of_test]
+    assert [row["source"] for row in rows] == sources
 
-    writer = SummaryWriter(str(tmp_path / "events"))
-    report.draw(writer, 3, dataset, probabilities, torch.tensor([0, 1]), ["Jump", "Run"])
-    writer.close()
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
+    assert set(events.Tags()["scalars"]) == {"data/test_loss_epoch", "data/test_acc_epoch"}
     assert set(events.Tags()["images"]) == {"test/confusion", "test/worst_classes", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
     assert Image.open(tmp_path / "wrong.gif").n_frames == 16

@@ -1,6 +1,8 @@
+import os
 import random
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 
 from dataloaders.splits import SPLITS, Video, assign, group_of, leaked_groups, read_index, write_index
@@ -110,6 +112,24 @@ def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(ValueError, match="index.csv is damaged"):
         read_index(tmp_path / "index.csv")
+
+
+def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
+    file, rng = tmp_path / "index.csv", np.random.default_rng(0)
+    write_index(file, [Video(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS])
+    content, refused = bytearray(file.read_bytes()), 0
+    for place in rng.integers(len(content), size=400):
+        was, content[place] = content[place], rng.choice([*b"./\\\",\n\r\0-9", *range(128, 256)])
+        file.write_bytes(content)
+        content[place] = was
+        try:
+            videos = read_index(file)
+        except ValueError as error:
+            refused += "index.csv is damaged" in str(error)
+        else:
+            assert all(len(os.path.relpath(v.folder(tmp_path), tmp_path).split("/")) == 3 for v in videos)
+            assert all(".." not in os.path.relpath(v.folder(tmp_path), tmp_path).split("/") for v in videos)
+    assert refused > 100
 
 
 def test_folds_of_the_groups_test_every_video_once():

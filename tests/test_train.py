@@ -1,21 +1,27 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
-from conftest import write_dataset
+from conftest import make_checkpoint, tree, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
+from dataloaders import splits
+from dataloaders.dataset import TrainingBatches
 from dataloaders.preprocess import prepare
+from dataloaders.splits import read_index
 from mypath import Path
 from network import MODELS, weights
+from network.engine import learning_rate
 
-QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "1", "--model", "R3D")
+QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "R3D")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")}
 
 
@@ -48,7 +54,7 @@ def project(project, videos):
 
 
 def test_a_run_and_what_it_leaves(project):
-    output = project.run(*QUICK, "--epochs", "2", "--snapshot", "1").stdout
+    output = project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--workers", "1").stdout
     run = project.folder / "run" / "run_0"
     names = {f"R3D-own_{name}.pth" for name in ("last", "best", "epoch-1", "epoch-2")}
     assert {path.name for path in (run / "models").iterdir()} == names
@@ -137,7 +143,7 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
         assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
         assert "Traceback" not in errors
 
-    interrupt(signal.SIGINT, 0, *flags)
+    interrupt(signal.SIGINT, 0, *flags, "--workers", "1")
     assert weights.load(last)["epoch"] == 0
     assert 0 < weights.load(last)["sums"][2] < 6
     interrupt(signal.SIGTERM, 0.1, "train.py", "--resume", "run/run_1")
@@ -147,6 +153,145 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
     one, other = scalars(whole), scalars(cut)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
+
+
+def test_killed_at_any_instant_a_run_goes_on_and_no_point_is_doubled_or_missing(project):
+    flags = (*QUICK, "--batch-size", "2", "--clips", "1", "--schedule", "step")
+    project.run(*flags, "--epochs", "5")
+    project.run(*flags, "--epochs", "1")
+    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    last = cut / "models" / "R3D-own_last.pth"
+    command = [sys.executable, "-u", "train.py", "--resume", "--epochs", "5"]
+    for delay in np.random.default_rng(0).permutation(np.linspace(0, 1.5, 4)):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, cwd=project.folder, **pipes) as process:
+            while b"epochs done" not in process.stdout.readline():
+                pass
+            time.sleep(delay)
+            process.kill()
+        assert weights.load(last)["epoch"] >= 1
+    project.run(*command[2:])
+    assert same(weights.load(last), weights.load(whole / "models" / "R3D-own_last.pth"))
+    one, other = scalars(whole), scalars(cut)
+    for tag in (SCALARS | {"data/lr"}) - {"data/test_loss_epoch", "data/test_acc_epoch"}:
+        assert one[tag] == other[tag]
+
+
+def replace(project, function, code):
+    """A script that runs train.py with a function of network.engine replaced by some code, which knows the original."""
+    lines = "import os, runpy, signal, sys, torch", "from network import engine", f"original = {function}", code
+    run = "sys.argv = sys.argv[1:]", "runpy.run_path('train.py', run_name='__main__')"
+    (project.folder / "replaced.py").write_text("\n".join((*lines, *run)))
+    return "replaced.py"
+
+
+def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project):
+    script = replace(
+        project,
+        "engine.F.cross_entropy",
+        "def poisoned(logits, labels, reduction='mean'):\n"
+        "    global steps\n"
+        "    steps += reduction == 'mean'\n"
+        "    return original(logits, labels, reduction=reduction) * (float('nan') if steps == 5 else 1)\n"
+        "steps, engine.F.cross_entropy = 0, poisoned",
+    )
+    stopped = project.run(script, *QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
+    assert stopped.returncode == 1
+    videos = [v.source for v in read_index(project.folder / "data/own_frames/index.csv") if v.split == "train"]
+    batches = TrainingBatches(len(videos), 2, seed=0)
+    batches.epoch = 2
+    names = ", ".join(videos[index] for index, _ in list(batches)[1])
+    line = stopped.stderr.splitlines()[-1].rpartition("\r")[2]
+    models = project.folder / "run" / "run_0" / "models"
+    assert line == (
+        f"train.py: the loss is not finite in step 5 (epoch 2), of {names}. Look at these, or try a smaller --lr; "
+        "run/run_0/models/R3D-own_last.pth is good: --weights takes it"
+    )
+    assert same(weights.load(models / "R3D-own_last.pth"), weights.load(models / "R3D-own_epoch-1.pth"))
+    assert list(scalars(models.parent)["data/lr"])[-1][0] == 1
+
+
+def test_a_damaged_frame_is_named_with_the_command_that_restores_it(project):
+    project.run(*QUICK, "--epochs", "1", "--split", "random")
+    frame = next((project.folder / "data" / "own_frames" / "val").rglob("*.jpg"))
+    whole = tree(frame.parent)
+    for file in frame.parent.iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    stopped = project.run("train.py", "--resume", "--epochs", "2", "--workers", "1", ok=False)
+    assert stopped.returncode == 1
+    line = stopped.stderr.splitlines()[-1].rpartition("\r")[2]
+    folder = str(frame.parent.relative_to(project.folder))
+    assert line.startswith(f"train.py: {folder}/0")
+    command = f"Delete {folder} and run python -m dataloaders.preprocess own --split random --fold 1"
+    assert line.endswith(f".jpg: missing or damaged. {command}")
+    shutil.rmtree(frame.parent)
+    project.run(*command.partition(" python ")[2].split())
+    assert tree(frame.parent) == whole
+
+
+def test_a_damaged_checkpoint_is_refused_with_the_one_before_it(mistake, tmp_path):
+    models = tmp_path / "run" / "run_0" / "models"
+    models.mkdir(parents=True)
+    weights.save(make_checkpoint(epoch=1), models / "R3D-own_best.pth")
+    weights.save(make_checkpoint(epoch=2), models / "R3D-own_last.pth")
+    content = bytearray((models / "R3D-own_last.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (models / "R3D-own_last.pth").write_bytes(content)
+    before = "the one before it, of epoch 1, is run/run_0/models/R3D-own_best.pth: copy that over it"
+    assert mistake(train, "--resume").endswith(f"R3D-own_last.pth: damaged, or no checkpoint; {before}")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"help": True}, "unknown flags help"),
+        ({"run_dir": "/tmp"}, "unknown flags run_dir"),
+        ({"epochs": [1]}, "argument --epochs: invalid int value: '[1]'"),
+        ({"epochs": -3}, "--epochs -3: must be 1 or more"),
+        ({"dataset": "../../etc"}, "unknown data set '../../etc'"),
+        ({"weights": 5}, "--weights 5: run/run_0 was started with 5"),
+    ],
+)
+def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tmp_path, args, message):
+    file = tmp_path / "run" / "run_0" / "models" / "R3D-own_last.pth"
+    file.parent.mkdir(parents=True)
+    weights.save(make_checkpoint(args=args), file)
+    assert message in mistake(train, "--resume")
+
+
+def test_a_test_that_is_interrupted_is_done_by_the_next_start(project):
+    script = replace(
+        project,
+        "engine.evaluate",
+        "def interrupted(network, loader, *rest):\n"
+        "    if loader.dataset.windows > 1: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return original(network, loader, *rest)\n"
+        "engine.evaluate = interrupted",
+    )
+    run = project.folder / "run" / "run_0"
+    stopped = project.run(script, *QUICK, "--epochs", "1", ok=False)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert stopped.stderr.endswith("SIGTERM: python train.py --resume run/run_0 goes on from here\n")
+    assert not (run / "results.json").exists()
+    assert "1 of 1 epochs done" in project.run("train.py", "--resume").stdout
+    assert (run / "results.json").exists()
+    stopped = project.run(script, "train.py", "--test-only", ok=False)
+    assert (stopped.returncode, stopped.stderr.splitlines()[-1:]) == (128 + signal.SIGTERM, [])
+
+
+def test_where_none_is_asked_for_a_batch_is_no_larger_than_the_data(project):
+    place = QUICK.index("--batch-size")
+    output = project.run(*QUICK[:place], *QUICK[place + 2 :], "--epochs", "1").stdout
+    assert "batches of 6 clips: there are no more training videos\n" in output
+    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "R3D-own_last.pth")
+    assert (checkpoint["args"]["batch_size"], checkpoint["scheduler"]["last_epoch"]) == (6, 1)
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_any_work(mistake, videos, tmp_path, monkeypatch):
+    monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
+    said = mistake(train, "--dataset", "own", "--batch-size", "7")
+    assert said == "train.py: --batch-size 7: there are training videos for 6 at most"
+    assert not (tmp_path / "frames").exists()
 
 
 def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkeypatch, capsys):
@@ -161,18 +306,21 @@ def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkey
     run = tmp_path / "run" / "run_0"
     (run / "models").mkdir(parents=True)
     args = {"dataset": "own", "model": "R3D", "crop_size": 16}
-    story = dict.fromkeys(weights.CONTENT) | {"classes": ["Jump", "Run"], "videos": "before", "args": args}
+    videos = {"train": [5, "x"], "val": [1, "x"], "test": [1, "x"]}
+    story = make_checkpoint(classes=["Fly", "Jump"], videos=videos, args=args)
     weights.save(story, run / "models" / "R3D-own_last.pth")
     capsys.readouterr()
-    assert "the videos of own or their split are no longer those of run/run_0" in mistake(train, "--resume")
+    said = mistake(train, "--resume")
+    assert said.endswith(
+        "not the data that the run was started with: new classes Run, no more classes Fly, "
+        "2 train videos, not 5, 2 val videos, not 1, 2 test videos, not 1; start anew"
+    )
 
 
 def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
-    monkeypatch.setattr(train, "leaked_groups", lambda videos, protocol: 1)
-    prepare("own", *Path.db_dir("own"))
-    capsys.readouterr()
-    assert "groups leak between train, val and test" in mistake(train, "--dataset", "own")
+    monkeypatch.setattr(splits, "leaked_groups", lambda videos, protocol: 1)
+    assert mistake(train, "--dataset", "own") == "train.py: 1 groups leak between train, val and test"
     assert not (tmp_path / "run").exists()
 
 
@@ -193,8 +341,8 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
-@pytest.mark.parametrize("chosen", ["rgb", "residual"])
-def test_the_input_travels_in_the_checkpoint(project, mistake, chosen):
+def test_the_input_travels_in_the_checkpoint(project, mistake):
+    chosen, other = "rgb", "residual"
     project.run(*QUICK, "--epochs", "1", "--input", chosen, "--schedule", "step")
     run = project.folder / "run" / "run_0"
     checkpoint = run / "models" / "R3D-own_last.pth"
@@ -208,7 +356,6 @@ def test_the_input_travels_in_the_checkpoint(project, mistake, chosen):
     project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/R3D-own_best.pth")
     assert json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"] == chosen
     assert weights.load(project.folder / "run" / "run_1" / "models" / "R3D-own_last.pth")["args"]["input"] == chosen
-    other = {"rgb": "residual", "residual": "rgb"}[chosen]
     refused = project.run(*QUICK, "--weights", checkpoint, "--input", other, ok=False)
     assert refused.returncode == 2
     assert refused.stderr == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
@@ -221,7 +368,7 @@ def test_a_leaky_split_is_told_and_every_epoch_draws_its_clips_anew(project):
     run = project.folder / "run" / "run_0"
     results = json.loads((run / "results.json").read_text())
     assert results["leaked_groups"] > 0
-    assert results["warning"].startswith(f"{results['leaked_groups']} groups stand in more than one")
+    assert results["warning"].startswith(f"{results['leaked_groups']} groups in more than one")
     assert results["warning"] in done.stderr
     # With a learning rate of 0 nothing but the clips can change the training loss.
     (_, first), (_, second) = scalars(run)["data/train_loss_epoch"]
@@ -274,6 +421,18 @@ def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
         (["--epochs", "0"], "--epochs 0: must be 1 or more"),
         (["--batch-size", "-4"], "--batch-size -4: must be 1 or more"),
         (["--seed", "-1"], "--seed -1: must be 0 or more"),
+        (["--seed", str(2**64)], f"--seed {2**64}: must be {2**63 - 1} or less"),
+        (["--lr", "nan"], "--lr nan: must be a number"),
+        (["--lr", "inf"], "--lr inf: must be a number"),
+        (["--momentum", "-0.5"], "--momentum -0.5: must be 0 or more"),
+        (["--momentum", "2"], "--momentum 2.0: must be 1 or less"),
+        (["--weight-decay", "-1"], "--weight-decay -1.0: must be 0 or more"),
+        (["--epochs", "x"], "argument --epochs: invalid int value: 'x'; --help lists the flags"),
+        (["--model", "R4D"], "argument --model: invalid choice: 'R4D'"),
+        (["--turbo"], "unrecognized arguments: --turbo"),
+        (["--device", "meta"], "--device meta: "),
+        (["--run-dir", __file__], f"{__file__}: not a folder that can be written; --run-dir says where runs go"),
+        (["--run-dir", f"{__file__}/run"], f"{__file__}: not a folder"),
         (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
         (["--crop-size", "200"], "the crop size is 200, and must be 1 to 112"),
     ],
@@ -284,14 +443,14 @@ def test_mistakes_are_one_line_that_says_how_to_mend_them(mistake, tmp_path, fla
 
 
 def test_learning_rate_rises_and_falls_once():
-    rates = [train.learning_rate("cosine", step, 20, 10) for step in range(200)]
+    rates = [learning_rate("cosine", step, 20, 10) for step in range(200)]
     assert max(rates) == rates[19] == 1
     assert rates[:20] == sorted(rates[:20])
     assert rates[19:] == sorted(rates[19:], reverse=True)
-    assert train.learning_rate("cosine", 200, 20, 10) == 0
-    assert train.learning_rate("cosine", 0, 1, 1) == 1
+    assert learning_rate("cosine", 200, 20, 10) == 0
+    assert learning_rate("cosine", 0, 1, 1) == 1
 
 
 def test_the_classic_schedule_falls_to_a_tenth_every_ten_epochs():
-    rates = [train.learning_rate("step", step, 25, 3) for step in range(75)]
+    rates = [learning_rate("step", step, 25, 3) for step in range(75)]
     assert rates == pytest.approx([1] * 30 + [0.1] * 30 + [0.01] * 15)

@@ -1,33 +1,24 @@
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
+from conftest import make_checkpoint
 
 from network import MODELS, weights
 
 
 @pytest.fixture
 def checkpoint():
-    torch.manual_seed(0)
-    network = MODELS["R3D"](num_classes=3)
-    return {
-        "model": "R3D",
-        "options": {},
-        "classes": ["a", "b", "c"],
-        "clip": {"clip_len": 16},
-        "state_dict": network.state_dict(),
-        "normalization": network.normalize.statistics,
-        "head": None,
-        "videos": "",
-        "args": {},
-    }
+    return make_checkpoint()
 
 
 def test_round_trip(checkpoint, tmp_path):
     weights.save(checkpoint, tmp_path / "a.pth")
     loaded = weights.load(tmp_path / "a.pth")
-    assert [loaded[key] for key in ("model", "classes", "clip")] == ["R3D", ["a", "b", "c"], {"clip_len": 16}]
+    assert loaded.keys() == checkpoint.keys()
+    assert all(loaded[key] == checkpoint[key] for key in loaded if key != "state_dict")
     state = weights.build(loaded).state_dict()
     assert state.keys() == checkpoint["state_dict"].keys()
     assert all(torch.equal(state[key], value) for key, value in checkpoint["state_dict"].items())
@@ -53,6 +44,112 @@ def test_a_failed_save_leaves_the_old_file(checkpoint, tmp_path):
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
         weights.save({"state_dict": torch.ones(1000), "unpicklable": lambda: 0}, tmp_path / "a.pth")
     assert (tmp_path / "a.pth").read_bytes() == before
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_file(checkpoint, tmp_path):
+    resource = pytest.importorskip("resource")
+    weights.save(checkpoint, tmp_path / "a.pth")
+    before = (tmp_path / "a.pth").read_bytes()
+    os.link(tmp_path / "a.pth", tmp_path / "a.partial")  # a start was killed when it gave the file another name
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # bytes a file: as if the disk were full
+    try:
+        with pytest.raises(OSError, match="a.pth: cannot be written; is the disk full?"):
+            weights.save(checkpoint, tmp_path / "a.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+    assert (tmp_path / "a.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_checkpoint_with_one_changed_byte_is_refused_or_means_the_same(tmp_path, seed):
+    small = {"layer.weight": torch.arange(500.0)}
+    checkpoint, file = make_checkpoint(state_dict=small, optimizer={}), tmp_path / "R3D-own_last.pth"
+    weights.save(checkpoint, file)
+    content, refused = bytearray(file.read_bytes()), 0
+    rng = np.random.default_rng(seed)
+    for place, change in zip(rng.integers(len(content), size=400), rng.integers(1, 256, size=400), strict=True):
+        content[place] ^= change
+        file.write_bytes(content)
+        content[place] ^= change
+        try:
+            loaded = weights.load(file)
+        except ValueError:
+            refused += 1
+        else:
+            assert torch.equal(loaded.pop("state_dict")["layer.weight"], small["layer.weight"])
+            assert loaded == {key: value for key, value in checkpoint.items() if key != "state_dict"}
+    assert refused > 250
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": ["R3D"]},
+        {"model": "../R3D"},
+        {"options": {"num_classes": 3}},
+        {"options": {"depth": -1}},
+        {"classes": []},
+        {"classes": [1, 2, 3]},
+        {"state_dict": {"fc.weight": "a"}},
+        {"state_dict": {0: torch.ones(1)}},
+        {"normalization": {"mean": [1], "std": [1, 1, 1]}},
+        {"normalization": {"mean": [0, 0, 0], "std": [1, 1, 1], "input": "other"}},
+        {"head": "no.layer"},
+        {"epoch": "1"},
+        {"best": [1]},
+        {"best": {"score": ["a"], "epoch": 1}},
+        {"sums": (1, 2)},
+        {"optimizer": {}},
+        {"optimizer": {"param_groups": [], "state": {}}},
+        {"optimizer": {"param_groups": [3], "state": 5}},
+        {"scaler": {"scale": "a"}},
+        {"sums": (0.0, 0, float("inf"))},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_hostile_values_is_an_error_and_nothing_else(tmp_path, changes):
+    file = tmp_path / "R3D-own_last.pth"
+    weights.save(make_checkpoint(**changes), file)
+    optimizer = torch.optim.SGD(MODELS["R3D"](3).parameters(), 0.1)
+    with pytest.raises(ValueError) as refused:
+        loaded = weights.load(file)
+        weights.build(loaded)
+        weights.restore(loaded, optimizer, torch.amp.GradScaler("cpu"))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_momentum_of_another_shape_is_refused(checkpoint):
+    network = weights.build(checkpoint)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    sum(parameter.sum() for parameter in network.parameters()).backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["momentum_buffer"] = torch.ones(1)
+    with pytest.raises(ValueError, match="momentum of shape"):
+        weights.restore(checkpoint | {"optimizer": state}, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+
+
+def test_an_error_names_the_checkpoint_before_a_damaged_one(checkpoint, tmp_path):
+    names = ("epoch-1", "best", "last")
+    files = {name: tmp_path / f"R3D-own_{name}.pth" for name in names}
+    weights.save(make_checkpoint(epoch=9), tmp_path / "R3D-other_last.pth")
+    for epoch, file in enumerate(files.values(), start=1):
+        weights.save(checkpoint | {"epoch": epoch}, file)
+        os.utime(file, (epoch, epoch))
+    whole = files["last"].read_bytes()
+    files["last"].write_bytes(whole[:-1000])
+    os.utime(files["last"], (3, 3))
+    with pytest.raises(ValueError, match=r"own_last.pth: damaged.*before it, of epoch 2, is .*own_best.pth: copy"):
+        weights.load(files["last"])
+    files["best"].write_bytes(b"")
+    with pytest.raises(ValueError, match=r"own_last.pth: damaged.*before it, of epoch 1, is .*own_epoch-1.pth: copy"):
+        weights.load(files["last"])
+    files["epoch-1"].unlink()
+    with pytest.raises(ValueError, match=r"own_last.pth: damaged, or no checkpoint$"):
+        weights.load(files["last"])
 
 
 class Hostile:
