@@ -1,16 +1,18 @@
 """Recognise the actions in videos: an annotated copy of each and its predictions.
 
     python inference.py VIDEO [VIDEO ...]
+    python inference.py FOLDER --labels-only
 """
 
 import contextlib
+import csv
 import json
 import math
 import os
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -18,44 +20,43 @@ import torch
 from tqdm import tqdm
 
 from dataloaders import clips
+from dataloaders.videos import CODES, annotate, find_videos, read_frames
 from network import find_device, flags, runs, weights
 
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows that go through the network together; more would not fit a CPU's cache
+BREAKS_OFF = 0.9  # of the frames that a file's header tells, which may be an estimate
 
 
 def parse_args():
     parser = flags.Parser(description=__doc__.split("\n")[0])
     flag = parser.add_argument
-    flag("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
+    flag("videos", nargs="+", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
     flag("--checkpoint", type=Path, metavar="FILE", help="a checkpoint of train.py (the newest best under ./run)")
     flag("--output", type=Path, default="output", metavar="DIR", help="folder for what is written (%(default)s)")
     flag("--top-k", type=int, default=5, metavar="K", help="likeliest classes to report (%(default)s)")
     flag("--stride", type=int, metavar="N", help="frames from one window to the next (half a window)")
+    flag("--format", choices=CODES, default="mp4", help="of the annotated videos; browsers play webm (%(default)s)")
+    flag("--labels-only", action="store_true", help="write no videos but a table, predictions.csv")
     flag("--show", action="store_true", help="show the annotated video in a window as well")
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     args = parser.parse_args()
 
     flags.check(args, least={"top_k": 1, "stride": 1})
-    for path in args.videos:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-    for one, other in pairwise(sorted(args.videos, key=lambda path: path.stem)):
-        if one.stem == other.stem:
-            raise ValueError(f"{one} and {other} would write the same files; give each its own --output")
-    for path in args.videos:
-        target = args.output / f"{path.stem}_annotated.mp4"
-        if any(target.resolve() == video.resolve() for video in args.videos):
+    args.videos = find_videos(args.videos)
+    targets = {}
+    for path, folder in args.videos:
+        other = targets.setdefault(folder / path.stem, path)
+        if other is not path and not args.labels_only:
+            raise ValueError(f"{other} and {path} would write the same files; give each its own --output")
+    sources = {path.resolve() for path, _ in args.videos}
+    for stem in targets:
+        target = args.output / f"{stem}_annotated.{args.format}"
+        if target.resolve() in sources and not args.labels_only:
             raise ValueError(f"{target}: would be overwritten; choose another --output")
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise ValueError("--show needs a display, and there is none; the annotated video is written without it")
     args.device = find_device(args.device)
     return args
-
-
-def read_frames(video):
-    """Yield the frames of an open video, BGR images (H, W, 3), as far as it can be decoded."""
-    while (result := video.read())[0]:
-        yield result[1]
 
 
 def ahead(items, count):
@@ -127,57 +128,6 @@ def top(probabilities, classes, k):
     return [{"label": classes[label], "probability": probability} for label, probability in pairs]
 
 
-def draw_label(frame, text):
-    """Write one line, white on a dark band along the bottom edge, into an image; it shrinks where it would not fit."""
-    height, width = frame.shape[:2]
-    font, margin = cv2.FONT_HERSHEY_SIMPLEX, max(2, height // 40)
-    (text_width, text_height), below = cv2.getTextSize(text, font, 1, 2)
-    scale = min(max(10, height / 16) / text_height, (width - 2 * margin) / text_width)
-    baseline = height - margin - round(below * scale)
-    band = frame[max(0, baseline - round(text_height * scale) - margin) :]
-    band[:] = band // 4
-    cv2.putText(frame, text, (margin, baseline), font, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
-
-
-def annotate(windows, target, classes, fps, show=False):
-    """Write a video, whole or not at all, with the likeliest class of the nearest window on every frame.
-
-    The frames keep their size, except that the codec drops the last row or column where it is odd.
-
-    Args:
-        windows: what `predict` yields.
-        target: the file to write.
-
-    Yields:
-        (start, end, probabilities) of each window, when its frames are written.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    writer, partial = None, target.with_suffix(f".partial{target.suffix}")
-    try:
-        for start, end, probabilities, frames in windows:
-            (best,) = top(probabilities, classes, 1)
-            for frame in frames:
-                if writer is None:
-                    size = frame.shape[1], frame.shape[0]
-                    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
-                    if not writer.isOpened():
-                        raise OSError(f"{partial}: cannot be written")
-                draw_label(frame, f"{best['label']}  {best['probability']:.0%}")
-                writer.write(frame)
-                if show:
-                    cv2.imshow(target.name, frame)
-                    cv2.waitKey(1)
-            yield start, end, probabilities
-        writer.release()
-        os.replace(partial, target)
-    finally:
-        if writer:
-            writer.release()
-        partial.unlink(missing_ok=True)
-
-
 def main():
     with flags.in_a_line("inference.py", 2, OSError, ValueError):
         args = parse_args()
@@ -190,41 +140,59 @@ def main():
     print(f"{file}: {checkpoint['model']}, {len(classes)} classes")
 
     failed = False
-    for path in args.videos:
-        try:
-            video = clips.open_video(path)
-            fps = video.get(cv2.CAP_PROP_FPS) or 25.0
-            target = args.output / f"{path.stem}_annotated.mp4"
-            # Decoding, the network and encoding each have a thread.
-            told = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            frames = tqdm(read_frames(video), path.name, told, unit="frame", leave=False)
-            found = ahead(predict(network, checkpoint["clip"], ahead(frames, 8), args.stride), 1)
-            total, windows = 0, []
-            with contextlib.closing(found):
-                for start, end, probabilities in annotate(found, target, classes, fps, args.show):
-                    total = total + probabilities
-                    likeliest = top(probabilities, classes, args.top_k)  # plain: tensors kept would tear memory apart
-                    windows.append({"start": start / fps, "end": end / fps, "top_k": likeliest})
-        except (OSError, ValueError) as error:
-            print(f"inference.py: {path}: {str(error).removeprefix(f'{path}: ')}", file=sys.stderr)
-            failed = True
-            continue
-        of_video = top(total / len(windows), classes, args.top_k)
-        report = {
-            "video": str(path),
-            "checkpoint": str(file),
-            "model": checkpoint["model"],
-            "fps": fps,
-            "frames": end,
-            "top_k": of_video,
-            "windows": windows,
-        }
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        (args.output / f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")
-        print(path)
-        for guess in of_video:
-            print(f"  {guess['probability']:6.1%}  {guess['label']}")
-        print(f"  in {target}")
+    with contextlib.ExitStack() as stack:
+        if args.labels_only:
+            table = stack.enter_context(open(args.output / "predictions.csv", "w", newline="", encoding="utf-8"))
+            rows = csv.writer(table)
+            rows.writerow(("video", "label", "probability", "frames", "seconds"))
+        for path, folder in args.videos:
+            stem = args.output / folder / path.stem
+            target = stem.with_name(f"{path.stem}_annotated.{args.format}")
+            try:
+                video = clips.open_video(path)
+                fps, told = video.get(cv2.CAP_PROP_FPS) or 25.0, int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+                # Decoding, the network and encoding each have a thread.
+                frames = tqdm(read_frames(video), path.name, told, unit="frame", leave=False)
+                found = ahead(predict(network, checkpoint["clip"], ahead(frames, 8), args.stride), 1)
+                total, windows = 0, []
+                with contextlib.closing(found):
+                    if args.labels_only:
+                        labelled = (window[:3] for window in found)
+                    else:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        labelled = annotate(found, target, classes, fps, told, args.show)
+                    for start, end, probabilities in labelled:
+                        total = total + probabilities
+                        likeliest = top(probabilities, classes, args.top_k)  # plain: tensors kept tear memory apart
+                        windows.append({"start": start / fps, "end": end / fps, "top_k": likeliest})
+            except (OSError, ValueError) as error:
+                print(f"inference.py: {path}: {str(error).removeprefix(f'{path}: ')}", file=sys.stderr)
+                failed = True
+                continue
+            if end < BREAKS_OFF * told:
+                print(f"inference.py: {path}: breaks off after {end} of {told} frames, which are done", file=sys.stderr)
+                failed = True
+            of_video = top(total / len(windows), classes, args.top_k)
+            print(path)
+            for guess in of_video:
+                print(f"  {guess['probability']:6.1%}  {guess['label']}")
+            if args.labels_only:
+                label, probability = of_video[0].values()
+                rows.writerow((path, label, f"{probability:.4f}", end, f"{end / fps:.2f}"))
+                table.flush()
+                continue
+            report = {
+                "video": str(path),
+                "checkpoint": str(file),
+                "model": checkpoint["model"],
+                "fps": fps,
+                "frames": end,
+                "top_k": of_video,
+                "windows": windows,
+            }
+            text = json.dumps(report, indent=2, ensure_ascii=False)
+            stem.with_name(f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")
+            print(f"  in {target}")
     sys.exit(1 if failed else 0)
 
 

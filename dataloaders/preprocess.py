@@ -33,8 +33,7 @@ from dataloaders.splits import (
     write_index,
     write_table,
 )
-
-VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
+from dataloaders.videos import VIDEO_SUFFIXES
 
 
 def prepare(dataset, root_dir, output_dir, processes=None, check=lambda videos: None, **split):

@@ -117,7 +117,8 @@ def digest(videos):
 def same_data(checkpoint, classes, videos):
     """ValueError, which says what differs, where a checkpoint's classes or videos, a `digest`, are not these."""
     was, changes = checkpoint["classes"], []
-    known = {split: pair for split, pair in checkpoint["videos"].items() if isinstance(pair, list) and len(pair) == 2}
+    known = checkpoint["videos"] if isinstance(checkpoint.get("videos"), dict) else {}
+    known = {split: pair for split, pair in known.items() if isinstance(pair, list) and len(pair) == 2}
     if added := [name for name in classes if name not in was]:
         changes.append(f"new classes {some(added)}")
     if gone := [name for name in was if name not in classes]:

@@ -39,10 +39,10 @@ CONTENT = {
     "state_dict": dict,
     "normalization": dict,
     "head": (str, type(None)),
-    "videos": dict,
     "args": dict,
 }
 TO_GO_ON = {
+    "videos": dict,
     "optimizer": dict,
     "scheduler": dict,
     "scaler": dict,
@@ -120,8 +120,7 @@ def _load(path):
     checkpoint = read(path)
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise ValueError(f"{path}: not a checkpoint of train.py")
-    kinds = CONTENT | TO_GO_ON
-    if wrong := [key for key in kinds.keys() & checkpoint.keys() if not isinstance(checkpoint[key], kinds[key])]:
+    if wrong := [key for key, kind in CONTENT.items() if not isinstance(checkpoint[key], kind)]:
         raise ValueError(f"{path}: damaged, its {wrong[0]} is a {type(checkpoint[wrong[0]]).__name__}")
     if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
         raise ValueError(f"{path}: damaged, its classes are no names")
@@ -167,6 +166,8 @@ def restore(checkpoint, optimizer, scaler):
     """
     fused = optimizer.defaults["fused"]
     try:
+        if wrong := [key for key, kind in TO_GO_ON.items() if not isinstance(checkpoint[key], kind)]:
+            raise TypeError(f"its {wrong[0]} is a {type(checkpoint[wrong[0]]).__name__}")
         optimizer.load_state_dict(checkpoint["optimizer"])
         for group in optimizer.param_groups:
             group["fused"] = fused  # of this machine

@@ -35,6 +35,7 @@ from dataloaders import clips
 from dataloaders.dataset import VideoDataset, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import COLUMNS, read_index
+from dataloaders.videos import annotate, draw_label, read_frames
 from network import MODELS, half_precision
 from network.engine import train_epoch
 
@@ -284,7 +285,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
 def infer(videos, work_dir):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = min(path for path in videos.glob("*/*") if path.is_file())
-    frames = list(inference.read_frames(clips.open_video(source)))
+    frames = list(read_frames(clips.open_video(source)))
     long = work_dir / "long.avi"
     writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"XVID"), 25, frames[0].shape[1::-1])
     for i in range(300):
@@ -313,14 +314,14 @@ def infer_network(name, network, video, work_dir, device):
             if len(held) == 16:
                 inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
                 probabilities = plain(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[0]
-                inference.draw_label(frame, f"{CLASSES[probabilities.argmax()]} {probabilities.max():.0%}")
+                draw_label(frame, f"{CLASSES[probabilities.argmax()]} {probabilities.max():.0%}")
             writer = writer or inference_writer(work_dir, frame)
             writer.write(frame)
         return fewer - 15  # those that had a pass
 
     def ours(count, stride):
         found = inference.ahead(inference.predict(network, recipe, inference.ahead(frames(count), 8), stride), 1)
-        windows = len(list(inference.annotate(found, work_dir / "ours.mp4", CLASSES, 25)))
+        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, 25, count)))
         return windows if stride == 1 else count
 
     @torch.inference_mode()

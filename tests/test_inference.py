@@ -1,3 +1,4 @@
+import csv
 import json
 import weakref
 
@@ -10,6 +11,7 @@ from torch import nn
 
 import inference
 from dataloaders import clips
+from dataloaders.videos import read_frames
 from network import MODELS, weights
 
 
@@ -160,48 +162,6 @@ def test_the_newest_best_is_found(project, tmp_path):
     assert len(json.loads((project.folder / "output" / "v.json").read_text())["top_k"]) == 2
 
 
-@pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])
-@pytest.mark.parametrize("text", ["jump  97%", "BasketballDunkingWithBothHands  100%"])
-@pytest.mark.parametrize("shade", [0, 128, 255])
-def test_the_label_is_legible_and_inside(size, text, shade):
-    frame = np.full((size[1], size[0], 3), shade, np.uint8)
-    inference.draw_label(frame, text)
-    changed = np.argwhere((frame != shade).any(2) if shade else frame.any(2))
-    top, left = changed.min(0)
-    assert frame[top:].max() > 200      # white letters
-    assert np.median(frame[top:]) < 70  # on dark
-    letters = np.argwhere(frame[top:, :, 0] > 180)
-    assert letters[:, 1].max() < size[0] - 1
-    assert letters[:, 0].max() < size[1] - top - 1
-    assert top > size[1] / 2
-
-
-def test_frames_show_their_window(tmp_path):
-    grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(60)]
-    certain = torch.eye(2)
-    windows = [(0, 31, certain[0], grey[:30]), (29, 60, certain[1], grey[30:])]
-    found = list(inference.annotate(windows, tmp_path / "a.mp4", ["l", "WWWWWWWW"], 25))
-    assert found == [window[:3] for window in windows]
-    frames = inference.read_frames(clips.open_video(tmp_path / "a.mp4"))
-    width = [np.argwhere(frame[90:].max(2) > 150)[:, 1].max() for frame in frames]
-    assert len(width) == 60
-    assert max(width[:30]) + 10 < min(width[30:])
-
-
-def test_an_annotated_video_is_whole_or_not_there(tmp_path):
-    grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(60)]
-
-    def torn():
-        yield 0, 31, torch.eye(2)[0], grey
-        raise OSError("torn")
-
-    (tmp_path / "a.mp4").write_text("an earlier one")
-    with pytest.raises(OSError, match="torn"):
-        list(inference.annotate(torn(), tmp_path / "a.mp4", ["l", "r"], 25))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-    assert (tmp_path / "a.mp4").read_text() == "an earlier one"
-
-
 def test_ahead_keeps_order_and_passes_errors_on():
     drawn = []
 
@@ -227,6 +187,9 @@ def test_ahead_keeps_order_and_passes_errors_on():
     ("flags", "message"),
     [
         (["none.avi"], "none.avi: no such file"),
+        (["*.mkv"], "*.mkv: no such file, nor a folder or pattern with videos"),
+        (["empty"], "empty: no such file, nor a folder or pattern with videos"),
+        (["v.avi", "--format", "gif"], "invalid choice: 'gif'"),
         (["v.avi", "--checkpoint", "none.pth"], "none.pth"),
         (["v.avi", "--checkpoint", "v.avi"], "v.avi: damaged, or no checkpoint"),
         (["v.avi"], "no checkpoint under run: train one with train.py"),
@@ -243,6 +206,7 @@ def test_ahead_keeps_order_and_passes_errors_on():
 def test_mistakes_are_one_line(mistake, tmp_path, monkeypatch, flags, message):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    (tmp_path / "empty").mkdir()
     write_video(tmp_path / "v.avi", 20)
     write_video(tmp_path / "again" / "v.avi", 20)
     write_video(tmp_path / "v_annotated.mp4", 20, fourcc="mp4v")
@@ -256,3 +220,39 @@ def test_a_broken_video_does_not_stop_the_others(project, checkpoint):
     assert done.returncode == 1
     assert "broken.avi: not a video" in done.stderr
     assert (project.folder / "output" / "v_annotated.mp4").is_file()
+
+
+def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
+    for name, frames in (("a/one.avi", 40), ("a/two.avi", 5), ("b/one.avi", 70)):
+        write_video(project.folder / "videos" / name, frames, fps=10)
+    (project.folder / "videos" / "notes.txt").write_text("no video")
+    file = checkpoint(crop_size=32)
+    project.run("inference.py", "videos", "--labels-only", "--checkpoint", file)
+    assert [path.name for path in (project.folder / "output").iterdir()] == ["predictions.csv"]
+    rows = list(csv.DictReader((project.folder / "output" / "predictions.csv").open()))
+    assert [(row["video"], row["frames"], row["seconds"]) for row in rows] == [
+        ("videos/a/one.avi", "40", "4.00"), ("videos/a/two.avi", "5", "0.50"), ("videos/b/one.avi", "70", "7.00"),
+    ]
+
+    # Annotated, each lies where it lay, and says the same.
+    project.run("inference.py", "videos", "--checkpoint", file, "--output", "all", "--format", "webm")
+    for row in rows:
+        path = project.folder / "all" / row["video"].removeprefix("videos/")
+        guess = json.loads(path.with_suffix(".json").read_text())["top_k"][0]
+        assert (guess["label"], f"{guess['probability']:.4f}") == (row["label"], row["probability"])
+        annotated = clips.open_video(path.with_name(f"{path.stem}_annotated.webm"))
+        assert len(list(read_frames(annotated))) == int(row["frames"])
+
+
+def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
+    whole = write_video(project.folder / "v.avi", 100).read_bytes()
+    (project.folder / "v.avi").write_bytes(whole[: len(whole) // 2])
+    done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint(crop_size=32), ok=False)
+    assert done.returncode == 1
+    report = json.loads((project.folder / "output" / "v.json").read_text())
+    assert 30 < report["frames"] < 60
+    assert done.stderr.splitlines()[-1].endswith(
+        f"inference.py: v.avi: breaks off after {report['frames']} of 100 frames, which are done"
+    )
+    annotated = clips.open_video(project.folder / "output" / "v_annotated.mp4")
+    assert len(list(read_frames(annotated))) == report["frames"]

@@ -90,14 +90,13 @@ def test_a_checkpoint_with_one_changed_byte_is_refused_or_means_the_same(tmp_pat
         {"model": "../R3D"},
         {"options": {"num_classes": 3}},
         {"options": {"depth": -1}},
-        {"classes": []},
-        {"classes": [1, 2, 3]},
         {"state_dict": {"fc.weight": "a"}},
         {"state_dict": {0: torch.ones(1)}},
         {"normalization": {"mean": [1], "std": [1, 1, 1]}},
         {"normalization": {"mean": [0, 0, 0], "std": [1, 1, 1], "input": "other"}},
         {"head": "no.layer"},
         {"epoch": "1"},
+        {"videos": "x"},
         {"best": [1]},
         {"best": {"score": ["a"], "epoch": 1}},
         {"sums": (1, 2)},
@@ -118,6 +117,32 @@ def test_a_checkpoint_with_hostile_values_is_an_error_and_nothing_else(tmp_path,
         weights.build(loaded)
         weights.restore(loaded, optimizer, torch.amp.GradScaler("cpu"))
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_record_that_passes_for_a_folder_is_refused(tmp_path):
+    weights.save(make_checkpoint(state_dict={"layer.weight": torch.arange(500.0)}, optimizer={}), tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    entry = content.index(b"archive/data/0", content.index(b"PK\1\2")) - 46
+    assert content[entry : entry + 4] == b"PK\1\2"
+    content[entry + 38] = 0x10  # the attribute of a folder, of which PyTorch reads nothing
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="a.pth: damaged"):
+        weights.load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("classes", [[], [1, 2, 3]])
+def test_classes_that_are_no_names_are_refused(tmp_path, classes):
+    weights.save(make_checkpoint(classes=classes), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a.pth: damaged, its classes are no names"):
+        weights.load(tmp_path / "a.pth")
+
+
+def test_a_checkpoint_without_what_training_needs_will_do_to_infer(checkpoint, tmp_path):
+    weights.save({key: value for key, value in checkpoint.items() if key not in weights.TO_GO_ON}, tmp_path / "a.pth")
+    loaded = weights.load(tmp_path / "a.pth")
+    weights.build(loaded)
+    with pytest.raises(ValueError, match="the checkpoint is damaged: 'videos'"):
+        weights.restore(loaded, torch.optim.SGD([torch.ones(1)], 0.1), torch.amp.GradScaler("cpu", enabled=False))
 
 
 def test_momentum_of_another_shape_is_refused(checkpoint):
