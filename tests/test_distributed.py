@@ -82,10 +82,7 @@ def test_two_processes_train_and_one_writes(project, capsys):
     project.run("train.py", "--resume", "--epochs", "3")
     checkpoint = weights.load(run / "models" / "R3D-own_last.pth")
     assert (checkpoint["epoch"], checkpoint["scheduler"]["last_epoch"]) == (3, 3 * (10 // 2))
-    project.run(*TORCHRUN, "train.py", "--resume", "--epochs", "4")
-    checkpoint = weights.load(run / "models" / "R3D-own_last.pth")
-    assert (checkpoint["epoch"], checkpoint["scheduler"]["last_epoch"]) == (4, 4 * (10 // 4))
-    assert [step for step, _ in scalars(run)["data/lr"]] == [1, 2, 3, 4]
+    assert [step for step, _ in scalars(run)["data/lr"]] == [1, 2, 3]
 
 
 def test_two_processes_are_interrupted_and_end_as_undisturbed_ones(project):

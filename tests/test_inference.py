@@ -149,7 +149,7 @@ def test_each_network_annotates_a_video(project, checkpoint, tmp_path, model):
         read, frame = annotated.read()
         assert read
         assert frame.shape == (120, 160, 3)
-        assert read_number(frame[:80, :, ::-1]) == number
+        assert read_number(frame[:70, :, ::-1]) == number
     assert not annotated.read()[0]
 
 
