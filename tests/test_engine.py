@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import network
 from network import MODELS, engine
+from network.distributed import World
 
 CPU = torch.device("cpu")
 
@@ -200,6 +201,18 @@ def test_an_evaluation_keeps_every_video_in_order_and_no_file_open():
     expected = F.cross_entropy(10 * F.one_hot(said.flatten(), 3).float(), torch.arange(1000) // 2 % 3)
     assert measured["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert engine.evaluate(Says(), loader, torch.autocast("cpu", enabled=False), stop=lambda: 2) is None
+
+
+def test_a_process_with_fewer_batches_asks_as_often_whether_to_stop():
+    class Busy(World):
+        def most(self, number):
+            return 9
+
+    asked, loader = [], DataLoader(Numbers(), 200)
+    measured = engine.evaluate(Says(), loader, torch.autocast("cpu", enabled=False), lambda: asked.append(1), Busy())
+    assert len(loader) == 5
+    assert len(asked) == 9
+    assert len(measured["labels"]) == 500
 
 
 @pytest.mark.parametrize(
