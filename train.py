@@ -135,9 +135,10 @@ def load_data(args, world, checkpoint):
 
     if world.local_rank == 0:
         split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
-        prepare(args.dataset, root_dir, output_dir, **split, check=lambda videos: checkpoint or check(videos))
+        videos = prepare(args.dataset, root_dir, output_dir, **split, check=lambda videos: checkpoint or check(videos))
     world.wait()
-    videos = read_index(Path(output_dir) / INDEX)
+    if world.local_rank > 0:
+        videos = read_index(Path(output_dir) / INDEX)
     classes = class_names(args.dataset, videos)
     found = classes, digest(videos)
     if world.tell(found) != found:

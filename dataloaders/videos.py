@@ -47,14 +47,6 @@ def read_frames(video):
         yield result[1]
 
 
-def draw_label(frame, text):
-    """Write one line, white on a dark band along the bottom edge, into an image; it shrinks where it would not fit."""
-    height, width = frame.shape[:2]
-    line, margin = max(12, height // 12), max(2, height // 60)
-    frame[height - line :] //= 4
-    draw_text(frame, text, margin, height - line, width - 2 * margin, line)
-
-
 def make_panel(height, width, guesses):
     """What stands on the dark band along the bottom edge of an image: a line and a bar for each guess.
 

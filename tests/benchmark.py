@@ -35,7 +35,7 @@ from dataloaders import clips
 from dataloaders.dataset import VideoDataset, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import COLUMNS, read_index
-from dataloaders.videos import annotate, draw_label, read_frames
+from dataloaders.videos import annotate, draw_text, read_frames
 from network import MODELS, half_precision
 from network.engine import train_epoch
 
@@ -347,6 +347,14 @@ def infer_network(name, network, video, work_dir, device):
     )
     yield row(f"infer {name}, frames/s", speeds["classic"], speeds["default"], speeds["floor"])
     yield row(f"infer {name} at stride 1, frames/s", speeds["classic"], speeds["every"], speeds["floor_every"])
+
+
+def draw_label(frame, text):
+    """Write one line, white on a dark band along the bottom edge, into an image; it shrinks where it would not fit."""
+    height, width = frame.shape[:2]
+    line, margin = max(12, height // 12), max(2, height // 60)
+    frame[height - line :] //= 4
+    draw_text(frame, text, margin, height - line, width - 2 * margin, line)
 
 
 def inference_writer(work_dir, frame):
