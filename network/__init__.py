@@ -1,7 +1,8 @@
 """The networks by name. Adding one is a file in this folder and a line here.
 
 A network takes `num_classes`, and clips as `network.resnet.VideoResNet` does. Its `normalize` is a `Normalize`, its
-`public_normalization` what public weights for it expect, and the layer it defines last gives the logits.
+`public_normalization` what public weights for it expect, `last_pool` the name of what follows its last convolutional
+stage, and the layer it defines last gives the logits.
 """
 
 import torch

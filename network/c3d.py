@@ -28,6 +28,7 @@ class C3D(nn.Module):
 
     # Sports-1M's weights were trained on the plain differences.
     public_normalization = {"mean": MEAN, "std": (1 / 255, 1 / 255, 1 / 255)}
+    last_pool = "pool5"
 
     def __init__(self, num_classes, dropout=0.5):
         super().__init__()

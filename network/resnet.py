@@ -93,6 +93,7 @@ class VideoResNet(nn.Module):
     """
 
     public_normalization = {"mean": MEAN, "std": STD}
+    last_pool = "avgpool"
 
     def __init__(self, conv, stem, layers, num_classes):
         super().__init__()
