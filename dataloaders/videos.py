@@ -1,21 +1,23 @@
-"""Video files: found by their names, read, and written with labels on their frames."""
+"""Videos to be read, files, cameras and streams, and the windows that they are classified by."""
 
 import contextlib
 import glob
+import math
 import os
 import sys
+from array import array
+from collections import deque
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
+
+from dataloaders import clips
 
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
-CODES = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-COLOURS = (  # BGR, of the classes in turn
-    (200, 120, 30), (40, 130, 240), (80, 160, 40), (70, 60, 200),
-    (170, 90, 150), (150, 150, 50), (40, 150, 200), (120, 80, 80),
-)
 
 
 def find_videos(names):
@@ -41,74 +43,113 @@ def find_videos(names):
     return list(found.items())
 
 
-def read_frames(video):
-    """Yield the frames of an open video, BGR images (H, W, 3), as far as it can be decoded."""
-    while (result := video.read())[0]:
-        yield result[1]
-
-
-def make_panel(height, width, guesses):
-    """What stands on the dark band along the bottom edge of an image: a line and a bar for each guess.
+class Video:
+    """A video that is read once.
 
     Args:
-        height, width: of the image. One too small for bars has the first guess alone.
-        guesses: (label, probability, colour) of the likeliest classes, likeliest first.
+        source: the path of a file; or a string, the number of a camera or the address of a stream.
 
-    Returns:
-        BGR (H of the band, W, 3), black where the image shines through.
+    Attributes:
+        fps: frames a second, their mean where the rate varies.
+        told: how many frames there are as the file has it, which may be an estimate; 0 where it does not say.
+        times: when each frame that was read begins, in seconds from the first.
+        wanted: set it to False to let iterating end.
+
+    Raises:
+        OSError, ValueError: it cannot be opened.
     """
-    line, margin = max(13, height // 13), max(2, height // 60)
-    if width < 160 or height < 8 * line:
-        label, probability, _ = guesses[0]
-        panel = np.zeros((max(12, height // 12), width, 3), np.uint8)
-        draw_text(panel, f"{label}  {probability:.0%}", margin, 0, width - 2 * margin, len(panel))
-        return panel
-    panel = np.zeros((len(guesses) * line + margin, width, 3), np.uint8)
-    left, right = round(0.6 * width), width - margin
-    for row, (label, probability, colour) in enumerate(guesses):
-        top = margin // 2 + row * line
-        upper, lower = top + line // 6, top + line - line // 6
-        draw_text(panel, label, margin, top, left - 3 * margin, line, 255 if row == 0 else 190)
-        cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
-        cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
-        draw_text(panel, f"{probability:.0%}", left + margin, top, right - left, line)
-    return panel
+
+    def __init__(self, source):
+        if isinstance(source, Path):
+            self.capture = clips.open_video(source)
+        else:
+            with without_stderr():
+                self.capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+            if not self.capture.isOpened():
+                raise OSError(f"{source}: no such camera, nor a stream that can be opened")
+        self.fps = self.capture.get(cv2.CAP_PROP_FPS)
+        self.fps = self.fps if 0 < self.fps < 1000 else 25.0  # cameras may say 0
+        self.told = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.times, self.wanted = array("d"), True
+
+    def __iter__(self):
+        """Yield the frames, BGR images (H, W, 3), upright, as far as they can be decoded."""
+        first = None
+        while self.wanted and (result := self.capture.read())[0]:
+            position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            first = position if first is None else first
+            even = self.times[-1] + 1 / self.fps if self.times else 0.0
+            self.times.append(position - first if not self.times or position - first > self.times[-1] else even)
+            yield result[1]
+        self.capture.release()
+
+    def seconds(self, start, end):
+        """When the frames start..end-1 begin and end."""
+        return self.times[start], self.times[end] if end < len(self.times) else self.times[-1] + 1 / self.fps
 
 
-def stamp(frame, panel, timeline, cursor):
-    """Put a panel into an image, and below it a strip that tells what was said when.
+class Window(NamedTuple):
+    """Some frames of a video, and what a network says of them.
+
+    start, end: they are the frames start..end-1.
+    frames: images, BGR (H, W, 3), of those frames of the video whose nearest window it is.
+    pixels: its clip, (T, H, W, 3) RGB, until the network has seen it.
+    probabilities: tensor (num_classes,).
+    heat: (T, H, W), see `network.explain.explain`.
+    """
+
+    start: int
+    end: int
+    frames: list
+    pixels: np.ndarray | None = None
+    probabilities: torch.Tensor | None = None
+    heat: np.ndarray | None = None
+
+    def nearest(self, number):
+        """The place in the clip of what is nearest to a frame of the video."""
+        last = len(self.heat) - 1
+        interval = max(1, (self.end - self.start - 1) // last)
+        return min(max(round((number - self.start) / interval), 0), last)
+
+
+def cut_windows(frames, clip, stride=None, keep=True):
+    """Cut windows over the whole of a video; each spans the frames that a clip of the training would.
 
     Args:
-        frame: BGR (H, W, 3).
-        panel: as `make_panel` gives it.
-        timeline: BGR (W, 3), the colour of what was said from the first frame of the video to the last.
-        cursor: where on it this frame is, 0 to 1.
+        frames: an iterable of BGR images (H, W, 3), read once; as many are held as a window spans and a stride.
+        clip: the recipe.
+        stride: frames from the start of one window to that of the next; half a window where it is not given.
+        keep: give the images on, as well as the clips.
+
+    Yields:
+        A `Window` with its pixels, of which the last one ends on the last frame.
+
+    Raises:
+        ValueError: there is no frame.
     """
-    height, width = frame.shape[:2]
-    thin = max(2, height // 60)
-    band = frame[height - thin - len(panel) : height - thin]
-    cv2.max(band // 4, panel, dst=band)
-    frame[height - thin :] = timeline
-    x = round(cursor * (width - 1))
-    frame[height - thin :, max(0, x - thin // 2) : x + thin // 2 + 1] = 255
+    clip_len, longest = clip["clip_len"], clip["frame_interval"]
+    scaled = ((frame, clips.resize(frame)) if keep else (None, clips.resize(frame)) for frame in frames)
+    first = deque(islice(scaled, (clip_len - 1) * longest + 1))  # a video no longer than these has a shorter interval
+    if not first:
+        raise ValueError("no frame can be decoded")
+    interval = clips.frame_interval(len(first), clip_len, longest)
+    stride = stride or max(1, clip_len * interval // 2)
+    waiting, known, shown = deque(), None, 0
 
+    def small_frames():
+        while pair := first.popleft() if first else next(scaled, None):
+            frame, small = pair
+            if keep:
+                waiting.append(frame)
+            yield small.copy() if small is frame else small  # the frame itself is going to be drawn on
 
-def draw_text(frame, text, left, top, width, height, shade=255):
-    """Write one line of grey letters into a box of an image, in the middle of its height."""
-    (text_width, text_height), below = cv2.getTextSize(text, FONT, 1, 2)
-    scale = min(0.62 * height / text_height, width / text_width)
-    baseline = top + round((height + scale * (text_height - below / 2)) / 2)
-    cv2.putText(frame, text, (left, baseline), FONT, scale, (shade,) * 3, max(1, round(2 * scale)), cv2.LINE_AA)
-
-
-def open_writer(path, fps, size):
-    """Open a video file for writing, as its ending says; OSError where that cannot be done."""
-    for code in CODES[path.suffix[1:]]:
-        with without_stderr():  # OpenCV and FFmpeg tell of each code that they do without
-            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), fps, size)
-        if writer.isOpened():
-            return writer
-    raise OSError(f"{path}: cannot be written")
+    for start, end, images in clips.sliding_windows(small_frames(), interval, stride, clip_len):
+        if known:
+            border = (known.start + known.end + start + end) / 4  # between the middles of two windows
+            past, shown = shown, math.ceil(border - 0.5)
+            yield known._replace(frames=[waiting.popleft() for _ in range(past, shown) if keep])
+        known = Window(start, end, [], clips.cut(images, clip))
+    yield known._replace(frames=list(waiting))
 
 
 @contextlib.contextmanager
@@ -123,52 +164,3 @@ def without_stderr():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def annotate(windows, target, classes, fps, length, show=False):
-    """Write a video, whole or not at all, with the likeliest classes of the nearest window on every frame.
-
-    The frames keep their size, except that the codec drops the last row or column where it is odd.
-
-    Args:
-        windows: (start, end, probabilities, frames) of each: the images whose nearest window it is.
-        target: the file to write.
-        length: how many frames the video is thought to have, for the timeline.
-
-    Yields:
-        (start, end, probabilities) of each window, when its frames are written.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    writer, partial, number = None, target.with_suffix(f".partial{target.suffix}"), 0
-    try:
-        for start, end, probabilities, frames in windows:
-            values, labels = (found.tolist() for found in probabilities.topk(min(3, len(classes))))
-            guesses = [
-                (classes[label], value, COLOURS[label % len(COLOURS)])
-                for label, value in zip(labels, values, strict=True)
-            ]
-            for first, frame in enumerate(frames, start=number):
-                height, width = frame.shape[:2]
-                if writer is None:
-                    writer = open_writer(partial, fps, (width, height))
-                    timeline = np.full((width, 3), 60, np.uint8)
-                if first == number:
-                    length = max(length, number + len(frames))
-                    panel = make_panel(height, width, guesses)
-                    past, now = (width * n // length for n in (number, number + len(frames)))
-                    timeline[past:now] = guesses[0][2]
-                stamp(frame, panel, timeline, first / max(1, length - 1))
-                writer.write(frame)
-                if show:
-                    cv2.imshow(target.name, frame)
-                    cv2.waitKey(1)
-            number += len(frames)
-            yield start, end, probabilities
-        writer.release()
-        os.replace(partial, target)
-    finally:
-        if writer:
-            writer.release()
-        partial.unlink(missing_ok=True)

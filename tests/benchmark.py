@@ -32,10 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import inference
 from dataloaders import clips
+from dataloaders.annotation import annotate, draw_text
 from dataloaders.dataset import VideoDataset, init_worker
 from dataloaders.preprocess import prepare
 from dataloaders.splits import COLUMNS, read_index
-from dataloaders.videos import annotate, draw_text, read_frames
+from dataloaders.videos import Video, cut_windows
 from network import MODELS, half_precision
 from network.engine import train_epoch
 
@@ -285,7 +286,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
 def infer(videos, work_dir):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = min(path for path in videos.glob("*/*") if path.is_file())
-    frames = list(read_frames(clips.open_video(source)))
+    frames = list(Video(source))
     long = work_dir / "long.avi"
     writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"XVID"), 25, frames[0].shape[1::-1])
     for i in range(300):
@@ -300,6 +301,7 @@ def infer_network(name, network, video, work_dir, device):
     """Two rows: at the default stride, and at stride 1."""
     recipe = clips.recipe()
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    most = inference.CPU_BATCH_SIZE if device.type == "cpu" else inference.BATCH_SIZE
     few, fewer = 72, 25  # frames where every one costs a pass
 
     def frames(count):
@@ -320,20 +322,20 @@ def infer_network(name, network, video, work_dir, device):
         return fewer - 15  # those that had a pass
 
     def ours(count, stride):
-        found = inference.ahead(inference.predict(network, recipe, inference.ahead(frames(count), 8), stride), 1)
-        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, 25, count)))
+        windows = cut_windows(inference.ahead(frames(count), 8), recipe, stride)
+        found = inference.ahead(inference.predict(network, windows, most), 1)
+        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, 25, count, recipe)))
         return windows if stride == 1 else count
 
     @torch.inference_mode()
     def floor(count, stride):
-        writer, most = None, inference.CPU_BATCH_SIZE if device.type == "cpu" else inference.BATCH_SIZE
-        size = 1 if stride is None else most
+        writer = None
         for frame in frames(count):
             writer = writer or inference_writer(work_dir, frame)
             writer.write(frame)
         passes = -(-(count - 61) // (stride or 32)) + 1
-        pixels = torch.randint(0, 256, (size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
-        for _ in range(-(-passes // size)):
+        pixels = torch.randint(0, 256, (most, 16, 112, 112, 3), dtype=torch.uint8, device=device)
+        for _ in range(-(-passes // most)):
             network(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
         return passes if stride == 1 else count
 

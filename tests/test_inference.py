@@ -1,18 +1,28 @@
+import contextlib
 import csv
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 import weakref
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, make_checkpoint, numbered_frame, read_number, write_dataset, write_video
+from conftest import SIZES, edit_mp4, make_checkpoint, numbered_frame, read_number, write_dataset, write_video
+from onnxruntime import InferenceSession
 from torch import nn
 
 import inference
 from dataloaders import clips
-from dataloaders.videos import read_frames
+from dataloaders.videos import Video, Window, cut_windows
 from network import MODELS, weights
+from network.export import export
 
 
 class Eye(nn.Module):
@@ -48,38 +58,41 @@ def checkpoint(tmp_path):
     return write
 
 
+def predict(network, clip, frames, stride=None, batch_size=2):
+    return inference.predict(network, cut_windows(frames, clip, stride), batch_size)
+
+
 @pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (200, 4)])
 @pytest.mark.parametrize("stride", [None, 1, 25, 100])
 def test_windows_sample_frames_as_training_does_and_each_frame_gets_the_nearest(length, interval, stride):
     eye = Eye()
     frames = [numbered_frame(number) for number in range(length)]
-    found = list(inference.predict(eye, clips.recipe(), frames, stride))
-    assert len(found) == len(eye.seen)
-    for (start, end, probabilities, _), numbers in zip(found, eye.seen, strict=True):
-        assert numbers == [min(start + i * interval, length - 1) for i in range(16)]
-        assert end == min(start + 15 * interval + 1, length)
-        assert probabilities.sum().item() == pytest.approx(1)
-    assert found[0][0] == 0
-    assert found[-1][1] == length
+    found = list(predict(eye, clips.recipe(), frames, stride))
+    for window, numbers in zip(found, eye.seen, strict=True):
+        assert numbers == [min(window.start + i * interval, length - 1) for i in range(16)]
+        assert window.end == min(window.start + 15 * interval + 1, length)
+        assert window.probabilities.sum().item() == pytest.approx(1)
+    assert found[0].start == 0
+    assert found[-1].end == length
 
-    shown = [(number, frame) for number, (*_, nearest) in enumerate(found) for frame in nearest]
+    shown = [(number, frame) for number, window in enumerate(found) for frame in window.frames]
     assert all(frame is other for (_, frame), other in zip(shown, frames, strict=True))
     for place, (number, _) in enumerate(shown):
-        distances = [abs((start + end) / 2 - (place + 0.5)) for start, end, *_ in found]
+        distances = [abs((window.start + window.end) / 2 - (place + 0.5)) for window in found]
         assert distances[number] == min(distances)
 
 
 @pytest.mark.parametrize("size", [(160, 120), (171, 128)])
 def test_what_is_drawn_on_a_frame_is_hidden_from_the_network(size):
     eye = Eye()
-    for *_, nearest in inference.predict(eye, clips.recipe(), [numbered_frame(n, *size) for n in range(80)], 2):
-        for frame in nearest:
+    for window in predict(eye, clips.recipe(), [numbered_frame(n, *size) for n in range(80)], 2):
+        for frame in window.frames:
             frame[:] = 255
     assert eye.seen == [[start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)]
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_predictions_are_those_of_the_plain_way_whatever_batch_and_stride(model, monkeypatch):
+def test_predictions_are_those_of_the_plain_way_whatever_batch_and_stride(model):
     clip = clips.recipe(SIZES[model])
     torch.manual_seed(0)
     network = MODELS[model](5).eval()
@@ -96,11 +109,31 @@ def test_predictions_are_those_of_the_plain_way_whatever_batch_and_stride(model,
 
     network.to(memory_format=torch.channels_last_3d)
     for batch_size, stride in ((1, 1), (5, 1), (2, 3), (8, 100)):
-        monkeypatch.setattr(inference, "CPU_BATCH_SIZE", batch_size)
-        found = list(inference.predict(network, clip, [frame.copy() for frame in frames], stride))
-        assert [start for start, *_ in found] == sorted({*range(0, 5, stride), 4})
-        for start, _, probabilities, _ in found:
-            torch.testing.assert_close(probabilities, plain[start], rtol=0, atol=2e-5)
+        found = list(predict(network, clip, [frame.copy() for frame in frames], stride, batch_size))
+        assert [window.start for window in found] == sorted({*range(0, 5, stride), 4})
+        for window in found:
+            torch.testing.assert_close(window.probabilities, plain[window.start], rtol=0, atol=2e-5)
+
+
+def test_windows_of_several_videos_share_batches():
+    class Counting(Eye):
+        def forward(self, x):
+            batches.append(len(x))
+            return super().forward(x)
+
+    batches, stream = [], []
+    for first in (0, 50, 100):
+        frames = [numbered_frame(first + i) for i in range(20)]
+        stream += [first, *cut_windows(frames, clips.recipe(), 2), None]
+    found = list(inference.predict(Counting(), stream, 4))
+    assert batches == [4, 4, 1]
+    assert [item if not isinstance(item, Window) else item.start for item in found] == [
+        item if not isinstance(item, Window) else item.start for item in stream
+    ]
+    batches.clear()
+    large = [window._replace(frames=[np.empty(inference.HELD + 1, np.uint8)]) for window in stream[1:4]]
+    list(inference.predict(Counting(), large, 4))
+    assert batches == [1, 1, 1]
 
 
 def test_frames_are_read_as_they_are_needed_and_let_go():
@@ -117,9 +150,14 @@ def test_frames_are_read_as_they_are_needed_and_let_go():
             most = max(most, count - len(gone))
             yield frame
 
-    for *_, nearest in inference.predict(Eye(), clips.recipe(), frames()):
-        del nearest
-    assert 61 <= most <= 61 + 32 + 2
+    for window in predict(Eye(), clips.recipe(), frames()):
+        del window
+    assert 61 <= most <= 61 + 2 * 32 + 2
+
+    most = 0
+    for _ in inference.predict(Eye(), cut_windows(frames(), clips.recipe(), keep=False), 2):
+        pass
+    assert most <= 4
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -134,7 +172,8 @@ def test_each_network_annotates_a_video(project, checkpoint, tmp_path, model):
     assert report["frames"] == 40
     assert report["model"] == model
     span = 15 * 2 + 1  # 40 frames hold 16 distinct ones at interval 2
-    assert [(w["start"], w["end"]) for w in report["windows"]] == [(s / 12.5, (s + span) / 12.5) for s in (0, 3, 6, 9)]
+    times = [(round(s / 12.5, 3), round((s + span) / 12.5, 3)) for s in (0, 3, 6, 9)]
+    assert [(w["start"], w["end"]) for w in report["windows"]] == times
     for guesses in (report["top_k"], *(window["top_k"] for window in report["windows"])):
         assert len(guesses) == 2
         assert {guess["label"] for guess in guesses} <= {"jump", "run", "walk"}
@@ -198,7 +237,9 @@ def test_ahead_keeps_order_and_passes_errors_on():
         (["v.avi", "--stride", "0"], "--stride 0: must be 1 or more"),
         (["v.avi", "--top-k", "-1"], "--top-k -1: must be 1 or more"),
         (["v.avi", "--stride", "x"], "--stride: invalid int value: 'x'; --help lists the flags"),
-        ([], "required: VIDEO; --help lists the flags"),
+        ([], "name videos, or a --source, or a file to --export to; --help lists the flags"),
+        (["v.avi", "--source", "0"], "name videos, or a --source, or a file to --export to"),
+        (["v.avi", "--labels-only", "--explain"], "--labels-only makes no videos to explain"),
         (["v.avi", "--device", "cuda:77"], "--device cuda:77: "),
         (["v.avi", "--show"], "--show needs a display"),
     ],
@@ -240,8 +281,7 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
         path = project.folder / "all" / row["video"].removeprefix("videos/")
         guess = json.loads(path.with_suffix(".json").read_text())["top_k"][0]
         assert (guess["label"], f"{guess['probability']:.4f}") == (row["label"], row["probability"])
-        annotated = clips.open_video(path.with_name(f"{path.stem}_annotated.webm"))
-        assert len(list(read_frames(annotated))) == int(row["frames"])
+        assert len(list(Video(path.with_name(f"{path.stem}_annotated.webm")))) == int(row["frames"])
 
 
 def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
@@ -251,8 +291,129 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
     assert done.returncode == 1
     report = json.loads((project.folder / "output" / "v.json").read_text())
     assert 30 < report["frames"] < 60
-    assert done.stderr.splitlines()[-1].endswith(
-        f"inference.py: v.avi: breaks off after {report['frames']} of 100 frames, which are done"
-    )
-    annotated = clips.open_video(project.folder / "output" / "v_annotated.mp4")
-    assert len(list(read_frames(annotated))) == report["frames"]
+    line = f"inference.py: v.avi: breaks off after {report['frames']} of 100 frames, which are done"
+    assert line in done.stderr.splitlines()
+    assert len(list(Video(project.folder / "output" / "v_annotated.mp4"))) == report["frames"]
+
+
+def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, checkpoint):
+    videos = project.folder / "videos"
+    shapes = {  # frames, height, width, of what is shown
+        "odd.avi": (20, 121, 161), "tiny.avi": (17, 18, 20), "tall.avi": (20, 160, 40), "four_k.avi": (6, 2160, 3840),
+        "slow.avi": (30, 120, 160), "short.avi": (5, 120, 160), "single.avi": (1, 120, 160),
+        "turned.mp4": (20, 160, 120), "uneven.mp4": (20, 120, 160),
+    }
+    for name, (frames, height, width) in shapes.items():
+        if not name.endswith("mp4"):
+            images = [numbered_frame(number, width, height) for number in range(frames)]
+            write_video(videos / name, images, fps=10 if name == "slow.avi" else 25)
+    plain = write_video(project.folder / "plain.mp4", 20, fourcc="mp4v").read_bytes()
+    (videos / "turned.mp4").write_bytes(edit_mp4(plain, turned=True))
+    (videos / "uneven.mp4").write_bytes(edit_mp4(plain, durations=[1 + 2 * (i % 3 == 0) for i in range(20)]))
+
+    project.run("inference.py", "videos", "--checkpoint", checkpoint(crop_size=32), "--explain")
+    for name, (frames, height, width) in shapes.items():
+        stem = (project.folder / "output" / name).with_suffix("")
+        assert json.loads(stem.with_suffix(".json").read_text())["frames"] == frames, name
+        annotated = list(Video(stem.with_name(f"{stem.name}_annotated.mp4")))
+        assert [frame.shape for frame in annotated] == [(height // 2 * 2, width // 2 * 2, 3)] * frames, name
+    uneven, slow = (json.loads((project.folder / "output" / f"{n}.json").read_text()) for n in ("uneven", "slow"))
+    assert [(w["start"], w["end"]) for w in uneven["windows"]] == [(0, 1.12), (0.32, 1.388)]
+    assert uneven["fps"] == pytest.approx(20 / 1.36, abs=0.05)
+    assert slow["windows"][-1]["end"] == 3
+
+
+def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
+    for name in "ab":
+        write_video(project.folder / f"{name}.avi", 200)
+    (project.folder / "output" / "a_annotated.partial.mp4").mkdir(parents=True)
+    done = project.run("inference.py", "a.avi", "b.avi", "--checkpoint", checkpoint(crop_size=16), ok=False)
+    assert done.returncode == 1
+    assert "output/a_annotated.partial.mp4" in done.stderr
+    assert sorted(path.name for path in (project.folder / "output").iterdir()) == [
+        "a_annotated.partial.mp4", "b.json", "b_annotated.mp4",
+    ]
+
+
+@pytest.fixture
+def stream():
+    """The address of an endless stream of numbered frames, as network cameras have them."""
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for number in cycle(range(256)):
+                    picture = cv2.imencode(".jpg", numbered_frame(number))[1].tobytes()
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    self.wfile.write(head.encode() + picture + b"\r\n")
+                    time.sleep(0.005)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/camera.mjpg"
+        server.shutdown()
+
+
+def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
+    command = [sys.executable, "inference.py", "--source", stream, "--checkpoint", str(checkpoint(crop_size=16))]
+    with subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        shown = b""
+        while b"20" not in shown.rpartition(b"frames/s")[0][-20:] and b"[00:02" not in shown:
+            shown += (read := process.stderr.read1())
+            assert read, shown
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    files = sorted((project.folder / "output").iterdir())
+    assert [path.suffix for path in files] == [".json", ".mp4"]
+    report = json.loads(files[0].read_text())
+    assert report["video"] == stream
+    assert len(report["windows"]) > 1
+    assert len(list(Video(files[1]))) == report["frames"] > 61
+    numbers = [read_number(frame[:70, :, ::-1]) for frame in Video(files[1])]
+    assert numbers == [(numbers[0] + i) % 256 for i in range(len(numbers))]
+
+
+@pytest.mark.parametrize("source", ["99", "http://127.0.0.1:9/x.mjpg"])
+def test_a_source_that_is_not_there_is_one_line(project, checkpoint, source):
+    done = project.run("inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16), ok=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line == f"inference.py: {source}: no such camera, nor a stream that can be opened"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_export_writes_what_other_programs_compute_alike(checkpoint, tmp_path, model):
+    size = SIZES[model]
+    saved = weights.load(checkpoint(model, crop_size=size, classes=("jump", "Köpfen", "walk")))
+    network = weights.build(saved).eval()
+    clip = torch.randint(0, 256, (3, 3, 16, size, size), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = network(clip)
+    onnx_file, program_file = export(network, saved, tmp_path / "out" / "v1.0")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["v1.0.onnx", "v1.0.pt2"]
+
+    session = InferenceSession(onnx_file)
+    (found,) = session.run(["logits"], {"clips": clip.numpy()})
+    np.testing.assert_allclose(found, logits.numpy(), rtol=1e-3, atol=1e-5)
+    extra = {"model": "", "classes": "", "clip": ""}
+    program = torch.export.load(program_file, extra_files=extra)
+    torch.testing.assert_close(program.module()(clip), logits, rtol=1e-3, atol=1e-5)
+    for texts in (session.get_modelmeta().custom_metadata_map, extra):
+        assert {key: json.loads(texts[key]) for key in extra} == {key: saved[key] for key in extra}
+
+
+def test_export_from_the_command_line(project, checkpoint):
+    file = checkpoint(crop_size=16)
+    done = project.run("inference.py", "--export", "out/net.onnx", "--checkpoint", file)
+    assert done.stdout.splitlines()[-1] == "in out/net.onnx out/net.pt2"
+    assert done.stderr == ""
+    (project.folder / "onnxscript.py").write_text("raise ImportError")
+    done = project.run("inference.py", "--export", "net", "--checkpoint", file, ok=False)
+    assert done.stderr == "inference.py: --export needs one more package: pip install onnxscript\n"
