@@ -232,7 +232,7 @@ def main():
             done, best, sums = weights.restore(checkpoint, optimizer, scaler)
             if not 0 <= sums[2] <= len(datasets["train"]):
                 raise ValueError(f"the checkpoint is damaged: {sums[2]} clips of an epoch are done")
-    batches.start = sums[2]
+    batches.epoch, batches.start = done + 1, sums[2]
     step = (done + 1) * steps - len(batches)  # whatever the number of processes that came so far
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate(args.schedule, step, args.epochs, steps), last_epoch=step - 1
@@ -301,6 +301,8 @@ def main():
     decoded = f"{args.dataset} --split {args.split} --fold {args.fold}"  # completes the advice about a damaged frame
     with flags.in_a_line("train.py", 1, OSError, ArithmeticError, dataset=decoded):
         # Train
+        if world.rank == 0 and not checkpoint:
+            report.introduce(writer, flags.travelling(args), network, datasets["train"], next(iter(batches)))
         for epoch in () if args.test_only else range(done + 1, args.epochs + 1):
             batches.epoch, batches.start = epoch, sums[2]
             start = time.perf_counter()
@@ -328,10 +330,13 @@ def main():
                 "train_acc_epoch": accuracy,
                 "val_loss_epoch": val["loss"],
                 "val_acc_epoch": val["clip_top1"],
+                "val_top5_epoch": val["video_top5"],
                 "lr": scheduler.get_last_lr()[0],
                 "clips_per_second": speed,
             }.items():
                 writer.add_scalar(f"data/{tag}", value, epoch)
+            if device.type == "cuda":
+                writer.add_scalar("data/gpu_memory_gb", torch.cuda.max_memory_allocated(device) / 2**30, epoch)
             writer.flush()
             print(
                 f"epoch {epoch}/{args.epochs}  train loss {loss:.3f} top-1 {accuracy:.3f}  "

@@ -1,6 +1,8 @@
 """Make the pictures of the README again.
 
     python train.py --dataset demo && python -m assets.make
+
+needs Chromium for the pictures of TensorBoard.
 """
 
 import subprocess
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 import mypath
 from dataloaders.splits import INDEX, read_index
+from dataloaders.videos import Video
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -21,7 +25,7 @@ BLUE, ORANGE, INK, PAPER = "#2f6fdf", "#e8710a", "#24292f", "#ffffff"
 
 
 def demo():
-    """Five moments of three demo videos that the newest checkpoint annotated, none of them trained on."""
+    """Three demo videos, annotated by the newest checkpoint, which was trained on none of them, and where it looks."""
     root_dir, output_dir = (ROOT / folder for folder in mypath.Path.db_dir("demo"))
     tests = [video for video in read_index(output_dir / INDEX) if video.split == "test"]
     groups = sorted({video.group for video in tests})
@@ -29,19 +33,33 @@ def demo():
     chosen = {v.class_name: v for v in tests if wanted.get(v.class_name) == v.group}
     videos = [root_dir / chosen[name].source for name in wanted]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "inference.py", *videos, "--output", folder]
+        command = [sys.executable, "inference.py", *videos, "--explain", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        rows = [moments(Path(folder) / f"{video.stem}_annotated.mp4", 5) for video in videos]
-    cv2.imwrite(str(HERE / "demo.png"), np.vstack(rows)[:-4, :-4])
+        shown = [list(Video(Path(folder) / f"{video.stem}_annotated.mp4"))[::2] for video in videos]
+    rows = []
+    for t in range(max(map(len, shown))):
+        frames = [frames[min(t, len(frames) - 1)] for frames in shown]
+        tiles = [cv2.copyMakeBorder(frame, 0, 0, 0, 8, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for frame in frames]
+        rows.append(Image.fromarray(cv2.cvtColor(np.hstack(tiles)[:, :-8], cv2.COLOR_BGR2RGB)))
+    palette = rows[len(rows) // 2].quantize(128)
+    rows = [row.quantize(palette=palette, dither=Image.Dither.NONE) for row in rows]
+    rows[0].save(HERE / "demo.gif", save_all=True, append_images=rows[1:], duration=80, loop=0)
 
 
-def moments(path, count):
-    video, frames = cv2.VideoCapture(str(path)), []
-    while (result := video.read())[0]:
-        frames.append(cv2.resize(result[1], (240, 180), interpolation=cv2.INTER_AREA))
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, count).astype(int)]
-    bordered = [cv2.copyMakeBorder(frame, 0, 4, 0, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for frame in chosen]
-    return np.hstack(bordered)
+def tensorboard():
+    """TensorBoard as it opens on the runs, photographed by Chromium."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", ROOT / "run", "--port", "6789"]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        for name, page, height in (("curves", "timeseries", 1200), ("hparams", "hparams", 420)):
+            with tempfile.TemporaryDirectory() as folder:
+                subprocess.run([
+                    "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
+                    f"--user-data-dir={folder}", f"--window-size=1400,{height}", "--virtual-time-budget=30000",
+                    f"--screenshot={HERE / f'tensorboard_{name}.png'}", f"http://localhost:6789/?darkMode=false#{page}",
+                ], check=True, stderr=subprocess.DEVNULL)
+    finally:
+        server.terminate()
 
 
 def plate(x, y, u0=0.0, u1=1.0, v0=0.0, v1=1.0):
@@ -75,7 +93,6 @@ def stack(x, y, kernel, colour):
 def convolutions():
     """2D, 3D and (2+1)D convolution, each over five frames."""
     parts = [
-        f'<rect width="860" height="250" rx="12" fill="{PAPER}"/>',
         text(115, 34, "2D", 20),
         stack(36, 84, (1, 0.5), BLUE),
         text(115, 206, "3×3, one frame at a time:"),
@@ -93,14 +110,96 @@ def convolutions():
         text(767, 206, "then 3×1×1 in time", fill=ORANGE),
         text(655, 226, "as many weights as 3D, twice the nonlinearities"),
     ]
-    body = "\n".join(parts)
+    save("convolutions", 860, 250, parts)
+
+
+def save(name, width, height, parts):
+    """Write a drawing, on paper of its own, so that it can be read on a light page and on a dark one."""
+    body = "\n".join([f'<rect width="{width}" height="{height}" rx="12" fill="{PAPER}"/>', *parts])
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 250" font-family="Helvetica, Arial, sans-serif">\n'
-        f"{body}\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'font-family="Helvetica, Arial, sans-serif">\n{body}\n</svg>\n'
     )
-    (HERE / "convolutions.svg").write_text(svg, encoding="utf-8")
+    (HERE / f"{name}.svg").write_text(svg, encoding="utf-8")
+
+
+def box(x, y, width, height, lines, fill, ink=PAPER, size=13):
+    """A box with lines of words in its middle."""
+    top = y + height / 2 - 8 * (len(lines) - 1) + 5
+    words = [text(x + width / 2, round(top + 16 * i), line, size, ink) for i, line in enumerate(lines)]
+    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="{fill}"/>' + "".join(words)
+
+
+def c3d():
+    """The layers of C3D, and the size of what goes from each group of them to the next."""
+    groups = (  # convolutions and their planes, height of their boxes, what comes in, pooling after them
+        ((("1", 64),), 150, "16×112×112", "1×2×2"),
+        ((("2", 128),), 124, "16×56×56", "2×2×2"),
+        ((("3a", 256), ("3b", 256)), 100, "8×28×28", "2×2×2"),
+        ((("4a", 512), ("4b", 512)), 78, "4×14×14", "2×2×2"),
+        ((("5a", 512), ("5b", 512)), 58, "2×7×7", "2×2×2"),
+    )
+    x, middle, parts = 24, 118, [text(452, 30, "C3D: eight 3×3×3 convolutions, three linear layers", 18)]
+    for convolutions, height, size, pool in groups:
+        width = 62 * len(convolutions) - 6
+        parts.append(text(x + width / 2, middle + height / 2 + 20, size, 12))
+        for name, planes in convolutions:
+            parts.append(box(x, middle - height / 2, 56, height, (f"conv{name}", planes), BLUE))
+            x += 62
+        parts.append(box(x, middle - height / 2, 20, height, (), ORANGE))
+        parts.append(text(x + 10, middle - height / 2 - 7, pool, 11, ORANGE))
+        x += 36
+    parts.append(text(x + 28, middle + 49, "8192", 12))
+    for name, planes in (("fc6", 4096), ("fc7", 4096), ("fc8", "classes")):
+        parts.append(box(x, middle - 29, 56, 58, (name, planes), INK))
+        x += 62
+    parts.append(text(452, 228, "below: frames × height × width of what comes in; orange: max pooling", 13))
+    save("c3d", 904, 244, parts)
+
+
+def arrow(x, y, length):
+    return f'<path d="M{x} {y}v{length}m-4-6 4 6 4-6" fill="none" stroke="{INK}" stroke-width="1.5"/>'
+
+
+def block(x, title, convolution):
+    """A residual block; `convolution` is the boxes that stand for one, from above: (height, words, colour)."""
+    parts, y = [text(x, 34, title, 18), text(x, 58, "x", 14), arrow(x, 62, 16)], 80
+    for last in (False, True):
+        for height, lines, colour in convolution:
+            parts += [box(x - 75, y, 150, height, lines, colour)]
+            y += height + 4
+        parts += [box(x - 75, y, 150, 22, ("BN" if last else "BN, ReLU",), "#6b7682", size=12), arrow(x, y + 22, 16)]
+        y += 40
+    parts += [
+        f'<circle cx="{x}" cy="{y + 10}" r="11" fill="none" stroke="{INK}" stroke-width="1.5"/>',
+        text(x, y + 16, "+", 18),
+        f'<path d="M{x} 68h96V{y + 10}h-83m6-4-6 4 6 4" fill="none" stroke="{INK}" stroke-width="1.5"/>',
+        arrow(x, y + 21, 16),
+        text(x, y + 54, "ReLU", 13),
+    ]
+    return parts
+
+
+def resnets():
+    """A block of R3D and one of R(2+1)D, and what both networks are made of."""
+    parts = block(130, "R3D block", [(64, ("3×3×3",), BLUE)])
+    factored = [(24, ("1×3×3",), BLUE), (18, ("BN, ReLU",), "#6b7682"), (24, ("3×1×1",), ORANGE)]
+    parts += block(390, "R(2+1)D block", factored)
+    parts.append(text(700, 34, "18 layers (34), clips of 16×112×112", 16))
+    stages = (
+        ("stem 3×7×7", "64 planes", "16×56×56"), ("2 (3) blocks", "64", "16×56×56"), ("2 (4) blocks", "128", "8×28×28"),
+        ("2 (6) blocks", "256", "4×14×14"), ("2 (3) blocks", "512", "2×7×7"), ("mean", "512", "1×1×1"),
+        ("linear", "classes", ""),
+    )
+    for row, (name, planes, size) in enumerate(stages):
+        y, colour = 58 + 45 * row, BLUE if row < 5 else INK
+        parts.append(box(590, y, 180, 30, (f"{name}, {planes}",), colour))
+        parts.append(text(830, y + 20, size, 13))
+        if row < 6:
+            parts.append(arrow(680, y + 30, 14))
+    save("resnets", 900, 400, parts)
 
 
 if __name__ == "__main__":
-    convolutions()
-    demo()
+    for picture in (convolutions, c3d, resnets, demo, tensorboard):
+        picture()

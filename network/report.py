@@ -20,8 +20,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+METRICS = ("data/val_acc_epoch", "data/test_acc_epoch", "data/test_top5_epoch")  # by which runs are compared
 
 
 def measure(probabilities, labels, classes):
@@ -51,6 +53,34 @@ def measure(probabilities, labels, classes):
     }
 
 
+def introduce(writer, flags, network, dataset, items, clips=4):
+    """Put what a run starts from into TensorBoard: its flags, as a table to compare runs by, and clips, playing.
+
+    Args:
+        writer: the `SummaryWriter` of the run.
+        flags: their values by name.
+        network: whose `normalize` says what becomes of clips.
+        dataset: of the training clips.
+        items: the first of them, each drawn at random as training does.
+    """
+    experiment, start, _ = hparams(flags, dict.fromkeys(METRICS))
+    for summary in experiment, start:
+        writer.file_writer.add_summary(summary)
+
+    pixels, labels = zip(*(dataset[item] for item in items[:clips]), strict=True)
+    pixels = torch.stack(pixels)
+    inputs = network.normalize(pixels.to(network.normalize.mean.device).permute(0, 4, 1, 2, 3))
+    seen = (128 + 48 * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()  # two and a half deviations each way
+    frames = [
+        np.vstack([
+            np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
+            np.hstack([draw_tile(image, "as the network sees it", 160) for image in below]),
+        ])
+        for above, below in zip(pixels.numpy().swapaxes(0, 1), seen.numpy().swapaxes(0, 1), strict=True)
+    ]
+    add_gif(writer, "train/clips", frames, 1)
+
+
 def conclude(run, writer, results, test, dataset, sources):
     """Leave what a test found: `results.json`, `predictions.csv` with a row for each video, pictures, and a line.
 
@@ -63,8 +93,10 @@ def conclude(run, writer, results, test, dataset, sources):
         sources: names of the videos.
     """
     labels, probabilities, epoch = test.pop("labels"), test.pop("probabilities"), results["epoch"]
+    writer.file_writer.add_summary(hparams({}, {})[2])  # the flags' run has ended well
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
+    writer.add_scalar("data/test_top5_epoch", test["video_top5"], epoch)
     draw(writer, epoch, dataset, probabilities, labels, dataset.classes)
     results = results | {"test": test}
     if leaked := results["leaked_groups"]:
@@ -102,33 +134,31 @@ def summary(results):
 
 
 def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
-    """Put the confusion matrix, the worst classes and some misclassified clips, playing, into TensorBoard."""
+    """Put the confusion matrix, a bar for each class and some misclassified clips, playing, into TensorBoard."""
     of_video = probabilities.mean(1)
     predictions = of_video.argmax(1)
     present = sorted({*labels.tolist(), *predictions.tolist()})
     names = [classes[label] for label in present]
     matrix = confusion_matrix(labels, predictions, labels=present)
     writer.add_image("test/confusion", draw_confusion(matrix, names), step, dataformats="HWC")
-    writer.add_image("test/worst_classes", draw_worst(matrix, names), step, dataformats="HWC")
+    writer.add_image("test/per_class", draw_classes(matrix, names), step, dataformats="HWC")
 
     wrong = torch.nonzero(predictions != labels).flatten()
     surest = wrong[of_video[wrong].amax(1).argsort(descending=True)][:clips].tolist()
     for place, index in enumerate(surest, start=1):
         clip, label = dataset[index * dataset.windows + dataset.windows // 2]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
-        add_gif(writer, f"test/wrong_{place}", clip.numpy(), caption, step)
+        add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
 
 
 def draw_confusion(matrix, names):
     """A picture of a confusion matrix, true classes down and predicted ones across, (H, W, 3) RGB."""
-    cell = max(8, min(48, 960 // len(names)))
-    left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in names) if cell >= 16 else 8
+    cell = max(15, min(48, 960 // len(names)))
+    left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in names)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shades = (255 - shares[..., None] * (255 - np.array((33, 96, 176)))).astype(np.uint8)
     picture = np.full((len(names) * cell + left, len(names) * cell + left, 3), 255, np.uint8)
     picture[left:, left:] = shades.repeat(cell, 0).repeat(cell, 1)
-    if cell < 16:
-        return picture
     across = np.full((len(names) * cell, left, 3), 255, np.uint8)
     for i, name in enumerate(names):
         y = left + i * cell + cell // 2 + 5
@@ -137,39 +167,45 @@ def draw_confusion(matrix, names):
         for j, count in enumerate(matrix[i]):
             if count:
                 ink = (255, 255, 255) if shares[i, j] > 0.5 else (0, 0, 0)
-                place = left + j * cell + 4, y
-                cv2.putText(picture, str(count), place, FONT, 0.4, ink, 1, cv2.LINE_AA)
+                place = left + j * cell + min(4, cell // 8), y
+                cv2.putText(picture, str(count), place, FONT, 0.4 if cell > 20 else 0.33, ink, 1, cv2.LINE_AA)
     picture[:left, left:] = np.rot90(across)
     return picture
 
 
-def draw_worst(matrix, names, count=20):
-    """A bar for the recall of each of the worst classes, (H, W, 3) RGB."""
+def draw_classes(matrix, names, rows=40):
+    """A bar for the recall of each class that was tested, the worst first, `rows` in a column, (H, W, 3) RGB."""
     recall = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
-    worst = [i for i in np.argsort(recall, kind="stable") if matrix[i].sum()][:count]
-    left = 12 + max(cv2.getTextSize(names[i], FONT, 0.5, 1)[0][0] for i in worst)
-    picture = np.full((26 * len(worst) + 10, left + 380, 3), 255, np.uint8)
-    for row, i in enumerate(worst):
-        y = 26 * row + 8
-        cv2.putText(picture, names[i], (6, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-        cv2.rectangle(picture, (left, y), (left + 300, y + 18), (232, 236, 241), -1)
-        cv2.rectangle(picture, (left, y), (left + round(300 * recall[i]), y + 18), (33, 96, 176), -1)
-        cv2.putText(picture, f"{recall[i]:.0%}", (left + 310, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    order = [i for i in np.argsort(recall, kind="stable") if matrix[i].sum()]
+    left = 12 + max(cv2.getTextSize(names[i], FONT, 0.5, 1)[0][0] for i in order)
+    columns = -(-len(order) // rows)
+    picture = np.full((26 * -(-len(order) // columns) + 10, columns * (left + 380), 3), 255, np.uint8)
+    for place, i in enumerate(order):
+        column, row = divmod(place, -(-len(order) // columns))
+        x, y = column * (left + 380), 26 * row + 8
+        bar = x + left
+        cv2.putText(picture, names[i], (x + 6, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.rectangle(picture, (bar, y), (bar + 300, y + 18), (232, 236, 241), -1)
+        cv2.rectangle(picture, (bar, y), (bar + round(300 * recall[i]), y + 18), (33, 96, 176), -1)
+        cv2.putText(picture, f"{recall[i]:.0%}", (bar + 310, y + 15), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return picture
 
 
-def add_gif(writer, tag, clip, caption, step):
-    """Log a clip (T, H, W, 3), RGB, as a picture that plays."""
-    frames = []
-    for frame in clip:
-        frame = cv2.resize(frame, (224, 224), interpolation=cv2.INTER_CUBIC)
-        framed = cv2.copyMakeBorder(frame, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
-        scale = min(0.45, 0.45 * 212 / cv2.getTextSize(caption, FONT, 0.45, 1)[0][0])
-        cv2.putText(framed, caption, (6, 16), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
-        frames.append(Image.fromarray(framed))
-    file = io.BytesIO()
+def draw_tile(image, caption, side=224):
+    """A square picture with a line above it, (side + 24, side, 3) RGB."""
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    framed = cv2.copyMakeBorder(image, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
+    scale = min(0.45, 0.45 * (side - 12) / cv2.getTextSize(caption, FONT, 0.45, 1)[0][0])
+    cv2.putText(framed, caption, (6, 16), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return framed
+
+
+def add_gif(writer, tag, frames, step):
+    """Log images (H, W, 3), RGB, as a picture that plays."""
+    height, width = frames[0].shape[:2]
+    frames, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
-    picture = Summary.Image(height=248, width=224, colorspace=3, encoded_image_string=file.getvalue())
+    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.getvalue())
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
 

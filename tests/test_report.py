@@ -8,12 +8,13 @@ from conftest import write_dataset
 from PIL import Image
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboardX import SummaryWriter
 
 from dataloaders import clips
 from dataloaders.dataset import VideoDataset
 from dataloaders.preprocess import prepare
-from network import report
+from network import MODELS, report
 
 CLASSES = [f"class {i}" for i in range(8)]
 
@@ -76,8 +77,8 @@ def test_files_and_pictures(tmp_path, capsys):
 
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"data/test_loss_epoch", "data/test_acc_epoch"}
-    assert set(events.Tags()["images"]) == {"test/confusion", "test/worst_classes", "test/wrong_1"}
+    assert set(events.Tags()["scalars"]) == {"data/test_loss_epoch", "data/test_acc_epoch", "data/test_top5_epoch"}
+    assert set(events.Tags()["images"]) == {"test/confusion", "test/per_class", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
     assert Image.open(tmp_path / "wrong.gif").n_frames == 16
 
@@ -87,9 +88,48 @@ def test_pictures_of_any_number_of_classes(count):
     matrix = np.eye(count, dtype=int) * 3
     names = [f"class number {i}" for i in range(count)]
     confusion = report.draw_confusion(matrix, names)
-    assert confusion.shape[0] == confusion.shape[1] < 1300
-    cell = max(8, min(48, 960 // count))
+    assert confusion.shape[0] == confusion.shape[1] < 1750
+    cell = max(15, min(48, 960 // count))
     diagonal = confusion[-cell // 2, -cell // 2]
     assert diagonal[2] > diagonal[0] + 50  # blue where right
     assert confusion[-cell // 2, -3 * cell // 2].min() == 255  # white where never
-    assert report.draw_worst(matrix, names).shape[0] <= 26 * 20 + 10
+    assert report.draw_classes(matrix, names).shape[0] <= 26 * 40 + 10
+
+
+def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
+    matrix = np.diag([4, 0, 1, 2]) + np.array([[0] * 4, [0] * 4, [3, 0, 0, 0], [2, 0, 0, 0]])
+    picture = report.draw_classes(matrix, ["a", "b", "c", "d"])
+    blue = (picture == (33, 96, 176)).all(2)
+    left = np.argwhere(blue)[:, 1].min()
+    assert [blue[y, left:].sum() for y in (17, 43, 69)] == [76, 151, 301]
+    assert len(picture) == 3 * 26 + 10
+
+
+def test_flags_and_training_clips(tmp_path):
+    videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
+    dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], clips.recipe(64))
+    network = MODELS["R3D"](2)
+    network.normalize.set(**network.normalize.statistics | {"input": "residual"})
+    items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
+    writer = SummaryWriter(str(tmp_path / "events"))
+    report.introduce(writer, {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}, network, dataset, items)
+    writer.close()
+    events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
+    events.Reload()
+    content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    flags = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert flags["model"].string_value == "R3D"
+    assert flags["lr"].number_value == 0.5
+    assert sorted(flags) == ["lr", "model", "pretrained"]
+    (tmp_path / "clips.gif").write_bytes(events.Images("train/clips")[0].encoded_image_string)
+    picture = Image.open(tmp_path / "clips.gif")
+    assert (picture.n_frames, picture.size) == (16, (320, 368))
+    for t in (0, 9):
+        picture.seek(t)
+        shown = np.asarray(picture.convert("RGB"))
+        for place, item in enumerate(items):
+            clip = dataset[item][0].numpy()
+            of_clip = shown[24:184, 160 * place : 160 * place + 160]
+            assert of_clip[::8, ::8].mean((0, 1)) == pytest.approx(clip[t].mean((0, 1)), abs=12)
+            seen = shown[208:, 160 * place : 160 * place + 160].mean((0, 2))
+            assert (np.ptp(seen) > 10) == (t == 0)  # a still edge is seen in the first frame, then what changes
