@@ -326,15 +326,19 @@ def main():
 
             # Log
             for tag, value in {
-                "train_loss_epoch": loss,
-                "train_acc_epoch": accuracy,
-                "val_loss_epoch": val["loss"],
-                "val_acc_epoch": val["clip_top1"],
-                "val_top5_epoch": val["video_top5"],
-                "lr": scheduler.get_last_lr()[0],
-                "clips_per_second": speed,
+                "curves/loss_train": loss,  # what TensorBoard shows first, as it goes by the alphabet
+                "curves/loss_val": val["loss"],
+                "curves/top1_train": accuracy,
+                "curves/top1_val": val["clip_top1"],
+                "curves/top5_val": val["video_top5"],
+                "data/train_loss_epoch": loss,  # the classic names
+                "data/train_acc_epoch": accuracy,
+                "data/val_loss_epoch": val["loss"],
+                "data/val_acc_epoch": val["clip_top1"],
+                "data/lr": scheduler.get_last_lr()[0],
+                "data/clips_per_second": speed,
             }.items():
-                writer.add_scalar(f"data/{tag}", value, epoch)
+                writer.add_scalar(tag, value, epoch)
             if device.type == "cuda":
                 writer.add_scalar("data/gpu_memory_gb", torch.cuda.max_memory_allocated(device) / 2**30, epoch)
             writer.flush()

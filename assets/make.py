@@ -1,13 +1,17 @@
 """Make the pictures of the README again.
 
     python train.py --dataset demo && python -m assets.make
+    python -m assets.make c3d
 
-needs Chromium for the pictures of TensorBoard.
+The picture of TensorBoard needs Chromium.
 """
 
+import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import cv2
@@ -35,28 +39,35 @@ def demo():
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "inference.py", *videos, "--explain", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        shown = [list(Video(Path(folder) / f"{video.stem}_annotated.mp4"))[::2] for video in videos]
+        shown = [list(Video(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos]
     rows = []
     for t in range(max(map(len, shown))):
         frames = [frames[min(t, len(frames) - 1)] for frames in shown]
-        tiles = [cv2.copyMakeBorder(frame, 0, 0, 0, 8, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for frame in frames]
-        rows.append(Image.fromarray(cv2.cvtColor(np.hstack(tiles)[:, :-8], cv2.COLOR_BGR2RGB)))
-    palette = rows[len(rows) // 2].quantize(128)
-    rows = [row.quantize(palette=palette, dither=Image.Dither.NONE) for row in rows]
-    rows[0].save(HERE / "demo.gif", save_all=True, append_images=rows[1:], duration=80, loop=0)
+        rows.append(Image.fromarray(cv2.cvtColor(np.hstack(frames), cv2.COLOR_BGR2RGB)))
+    rows = [row.quantize(200, dither=Image.Dither.NONE) for row in rows]
+    rows[0].save(HERE / "demo.gif", save_all=True, append_images=rows[1:], duration=120, loop=0)
 
 
 def tensorboard():
     """TensorBoard as it opens on the runs, photographed by Chromium."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", ROOT / "run", "--port", "6789"]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    pages = {  # what is left of a page's tags, and its height
+        "curves": ("", 1060),
+        "pictures": ("&tagFilter=confusion%7Cper_class%7Ctrain/", 510),
+    }
     try:
-        for name, page, height in (("curves", "timeseries", 1200), ("hparams", "hparams", 420)):
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", 6789)):
+                break
+            time.sleep(0.1)
+        for name, (wanted, height) in pages.items():
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([
                     "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-                    f"--user-data-dir={folder}", f"--window-size=1400,{height}", "--virtual-time-budget=30000",
-                    f"--screenshot={HERE / f'tensorboard_{name}.png'}", f"http://localhost:6789/?darkMode=false#{page}",
+                    f"--user-data-dir={folder}", f"--window-size=1800,{height}", "--virtual-time-budget=900000",
+                    f"--screenshot={HERE / f'tensorboard_{name}.png'}",
+                    f"http://localhost:6789/?darkMode=false{wanted}#timeseries",
                 ], check=True, stderr=subprocess.DEVNULL)
     finally:
         server.terminate()
@@ -201,5 +212,5 @@ def resnets():
 
 
 if __name__ == "__main__":
-    for picture in (convolutions, c3d, resnets, demo, tensorboard):
-        picture()
+    for name in sys.argv[1:] or ("convolutions", "c3d", "resnets", "demo", "tensorboard"):
+        globals()[name]()

@@ -23,7 +23,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-METRICS = ("data/val_acc_epoch", "data/test_acc_epoch", "data/test_top5_epoch")  # by which runs are compared
+METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which runs are compared
 
 
 def measure(probabilities, labels, classes):
@@ -96,7 +96,8 @@ def conclude(run, writer, results, test, dataset, sources):
     writer.file_writer.add_summary(hparams({}, {})[2])  # the flags' run has ended well
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
-    writer.add_scalar("data/test_top5_epoch", test["video_top5"], epoch)
+    for name in ("video_top1", "video_top5"):
+        writer.add_scalar(f"test/{name}", test[name], epoch)
     draw(writer, epoch, dataset, probabilities, labels, dataset.classes)
     results = results | {"test": test}
     if leaked := results["leaked_groups"]:

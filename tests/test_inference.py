@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, edit_mp4, make_checkpoint, numbered_frame, read_number, write_dataset, write_video
+from conftest import SIZES, edit_mp4, make_checkpoint, numbered_frame, read_number, write_video
 from onnxruntime import InferenceSession
 from torch import nn
 
@@ -190,15 +190,6 @@ def test_each_network_annotates_a_video(project, checkpoint, tmp_path, model):
         assert frame.shape == (120, 160, 3)
         assert read_number(frame[:70, :, ::-1]) == number
     assert not annotated.read()[0]
-
-
-def test_the_newest_best_is_found(project, tmp_path):
-    project.set_path("own", write_dataset(tmp_path / "videos"))
-    project.run("train.py", "--dataset", "own", "--epochs", "1", "--crop-size", "16", "--model", "R3D")
-    video = write_video(tmp_path / "v.avi", 20)
-    output = project.run("inference.py", video, "--top-k", "99").stdout
-    assert output.startswith("run/run_0/models/R3D-own_best.pth: R3D, 2 classes")
-    assert len(json.loads((project.folder / "output" / "v.json").read_text())["top_k"]) == 2
 
 
 def test_ahead_keeps_order_and_passes_errors_on():
@@ -409,11 +400,7 @@ def test_export_writes_what_other_programs_compute_alike(checkpoint, tmp_path, m
         assert {key: json.loads(texts[key]) for key in extra} == {key: saved[key] for key in extra}
 
 
-def test_export_from_the_command_line(project, checkpoint):
-    file = checkpoint(crop_size=16)
-    done = project.run("inference.py", "--export", "out/net.onnx", "--checkpoint", file)
-    assert done.stdout.splitlines()[-1] == "in out/net.onnx out/net.pt2"
-    assert done.stderr == ""
+def test_export_names_the_package_it_misses(project, checkpoint):
     (project.folder / "onnxscript.py").write_text("raise ImportError")
-    done = project.run("inference.py", "--export", "net", "--checkpoint", file, ok=False)
+    done = project.run("inference.py", "--export", "net", "--checkpoint", checkpoint(crop_size=16), ok=False)
     assert done.stderr == "inference.py: --export needs one more package: pip install onnxscript\n"

@@ -1,10 +1,105 @@
+import os
 import re
+import shutil
+import subprocess
+import sys
 
-from conftest import ROOT
+import pytest
+import torch
+from conftest import ROOT, write_dataset, write_video
+
+from network import MODELS
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# Instead of what the page's programs would do for hours, install or not find on this machine.
+PROGRAMS = {
+    "python": """
+case "$1" in
+    train.py) exec $PYTHON "$@" --epochs 1 --crop-size 16 --clips 1 --workers 0 ;;
+    tests/benchmark.py) exec $PYTHON "$@" --help ;;
+    inference.py) for word in "$@"; do [[ $word != --show ]] && set -- "$@" "$word"; shift; done; exec $PYTHON "$@" ;;
+esac
+case "$2" in
+    pytest) exec $PYTHON "$@" --collect-only -q -p no:cacheprovider "$TESTS" ;;
+    assets.make) exec $PYTHON "$@" ${3:-convolutions resnets demo} ;;
+esac
+exec $PYTHON "$@"
+""",
+    "pip": 'for word in "$@"; do case $word in *.txt) cat "$word" > /dev/null || exit 1 ;; esac; done',
+    "tensorboard": 'exec $PYTHON -m tensorboard.main "$@" --inspect',
+    "torchrun": 'exec $PYTHON -m torch.distributed.run "$@" --epochs 1 --crop-size 16 --clips 1 --workers 0',
+    "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+    "scontrol": "echo 127.0.0.1",
+    "docker": ":",
+}
+PLACES = {
+    "VIDEO [VIDEO ...]": "v.avi", "VIDEO": "v.avi", "FOLDER": "data/kitchen", "--source 0": "--source v.avi",
+    "FIRST": "127.0.0.1", "nnodes=2": "nnodes=1", "node=8": "node=1", "--resume 3": "--resume 1",
+    "0 1 2": "0", "1 2 3 4 5": "1", "{0..14}": "0",
+}
+
+
+def commands():
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    inline = re.findall(r"`((?:python|pip|docker|tensorboard) [^`\n]*)`", README)
+    return blocks + [command for command in inline if "..." not in command and "DIR" not in command]
 
 
 def test_each_promise_names_a_test_that_there_is():
-    named = re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    named = re.findall(r"`(test_\w+)`", README)
     tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
     assert len(named) > 20
     assert [name for name in named if f"\ndef {name}(" not in tests] == []
+
+
+def test_each_picture_is_there():
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(pictures) > 4
+    made = {file.relative_to(ROOT).as_posix() for file in (ROOT / "assets").iterdir() if file.suffix != ".py"}
+    assert {name for name in made if "__pycache__" not in name} == set(pictures)
+
+
+def test_each_flag_of_the_scripts_is_in_its_table():
+    for script in ("train.py", "inference.py"):
+        told = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True).stdout
+        flags = set(re.findall(r"^  (--[\w-]+)", told, re.MULTILINE))
+        assert len(flags) > 9
+        assert [flag for flag in flags if f"| `{flag}" not in README] == []
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="the page's commands are those of a Unix shell")
+def test_each_command_on_the_page_runs(project, tmp_path):
+    """In the order of the page, on tiny videos: for an epoch, on a smaller crop, with fewer processes, folds, seeds."""
+    for name in ("requirements.txt", "tests/requirements.txt", "tests/benchmark.py", "assets/make.py"):
+        (project.folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, project.folder / name)
+    for name in ("UCF-101", "kitchen", "fight2"):
+        write_dataset(project.folder / "data" / name, ("Archery", "Biking"))
+    write_video(project.folder / "v.avi", 20)
+    torch.save(MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18-91a641e6.pth")
+    for name in ("kitchen", "fight2"):
+        project.set_path(name, f"data/{name}")
+    (tmp_path / "bin").mkdir()
+    for name, script in PROGRAMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHON": sys.executable, "TESTS": str(ROOT / "tests"),
+        "SLURM_JOB_NODELIST": "", "SLURM_JOB_ID": "1",
+    }
+    assert len(commands()) > 15
+    for command in commands():
+        for written, tried in PLACES.items():
+            command = command.replace(written, tried)
+        command = ["bash", "-e", "-c", command]
+        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
+        if "--explain" in command[-1] and "Up" in command[-1]:
+            assert done.stdout.startswith("run/run_0/models/R2Plus1D-demo_best.pth: R2Plus1D, 6 classes")
+    written = {path.name for path in (project.folder / "output").iterdir()}
+    assert written >= {"v_Up_g01_c01_annotated.mp4", "v.json", "v_annotated.webm", "predictions.csv"}
+    assert (project.folder / "model.onnx").stat().st_size > 1e8
+    for name in ("convolutions.svg", "c3d.svg", "resnets.svg"):
+        assert (project.folder / "assets" / name).read_bytes() == (ROOT / "assets" / name).read_bytes()
+    assert (project.folder / "assets" / "demo.gif").stat().st_size > 1e5

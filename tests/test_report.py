@@ -77,7 +77,9 @@ def test_files_and_pictures(tmp_path, capsys):
 
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"data/test_loss_epoch", "data/test_acc_epoch", "data/test_top5_epoch"}
+    assert set(events.Tags()["scalars"]) == {
+        "data/test_loss_epoch", "data/test_acc_epoch", "test/video_top1", "test/video_top5",
+    }
     assert set(events.Tags()["images"]) == {"test/confusion", "test/per_class", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
     assert Image.open(tmp_path / "wrong.gif").n_frames == 16

@@ -23,7 +23,8 @@ from network.engine import learning_rate
 
 QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "R3D")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")} | {
-    "data/val_top5_epoch", "data/test_top5_epoch",
+    "curves/loss_train", "curves/loss_val", "curves/top1_train", "curves/top1_val", "curves/top5_val",
+    "test/video_top1", "test/video_top5",
 }
 
 
