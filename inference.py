@@ -10,12 +10,13 @@ import contextlib
 import csv
 import json
 import os
-import signal
 import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from tqdm import tqdm
@@ -26,9 +27,10 @@ from dataloaders.videos import Video, Window, cut_windows, find_videos
 from network import find_device, flags, runs, weights
 from network.explain import explain
 from network.export import export
+from network.signals import Signals
 
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows that go through the network together; more would not fit a CPU's cache
-HELD = 2**28                       # bytes of images after which a batch waits for no more
+HELD = 32                          # images, half a window, after which a batch waits for no more
 BREAKS_OFF = 0.9                   # of the frames that a file's header tells, which may be an estimate
 
 
@@ -57,8 +59,8 @@ def parse_args():
     if args.source is None:
         args.videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos)]
     else:
-        kind = "camera" if args.source.isdecimal() else "stream"
-        args.videos = [(args.source, args.output / time.strftime(f"{kind}_%Y-%m-%d_%H-%M-%S"))]
+        name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{urlsplit(args.source).hostname}"
+        args.videos = [(args.source, args.output / f"{name}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")]
     if not args.labels_only:
         check_targets(args)
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -88,7 +90,7 @@ def ahead(items, count):
             yield item
 
 
-def read(sources, clip, stride, keep, progress):
+def read(sources, clip, stride, keep, progress, stop):
     """Yield of every source its `Video`, its windows, and then what ended them, an error or None.
 
     A source that cannot be opened has the error alone.
@@ -97,10 +99,11 @@ def read(sources, clip, stride, keep, progress):
         sources: as `Video` takes them.
         clip, stride, keep: see `cut_windows`.
         progress: a bar, which tells how many frames have been read.
+        stop: asked before every frame whether to leave the rest.
     """
 
     def frames():
-        for frame in video:
+        for frame in takewhile(lambda _: not stop(), video):
             progress.update()
             yield frame
 
@@ -124,7 +127,7 @@ def predict(network, windows, batch_size, explained=False):
     Args:
         network: in evaluation mode.
         windows: an iterable of `Window`s with pixels. What else comes between them is given on in its place.
-        batch_size: how many go through the network together, fewer where many or large images wait for it.
+        batch_size: how many go through the network together, fewer where images wait for it.
         explained: find out where the network looks, too.
 
     Yields:
@@ -135,8 +138,8 @@ def predict(network, windows, batch_size, explained=False):
         waiting.append(item)
         if isinstance(item, Window):
             count += 1
-            held += sum(frame.nbytes for frame in item.frames)
-        if count in (0, batch_size) or held > HELD:
+            held += len(item.frames)
+        if count in (0, batch_size) or held >= HELD:
             yield from classify(network, waiting, explained)
             waiting, count, held = [], 0, 0
     yield from classify(network, waiting, explained)
@@ -181,29 +184,12 @@ def top(probabilities, classes, k):
 def summarize(video, windows, classes, k):
     """Use up the windows of a video: how many frames it has, its likeliest classes, and those of each window."""
     total, parts = 0, []
-    try:
-        for window in windows:
-            total = total + window.probabilities
-            start, end = (round(seconds, 3) for seconds in video.seconds(window.start, window.end))
-            likeliest = top(window.probabilities, classes, k)  # plain values: tensors kept tear memory apart
-            parts.append({"start": start, "end": end, "top_k": likeliest})
-    finally:
-        video.wanted = False  # the rest of one that cannot be written
+    for window in windows:
+        total = total + window.probabilities
+        start, end = (round(seconds, 3) for seconds in video.seconds(window.start, window.end))
+        likeliest = top(window.probabilities, classes, k)  # plain values: tensors kept tear memory apart
+        parts.append({"start": start, "end": end, "top_k": likeliest})
     return {"frames": window.end, "top_k": top(total / len(parts), classes, k), "windows": parts}
-
-
-def end_on_signal(video):
-    """Let Ctrl-C and SIGTERM be the end of a stream; the second time they are what they were."""
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = [signal.getsignal(number) for number in numbers]
-
-    def end(*_):
-        video.wanted = False
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-    for number in numbers:
-        signal.signal(number, end)
 
 
 def main():
@@ -220,65 +206,66 @@ def main():
             return
         network.to(args.device, memory_format=torch.channels_last_3d)
         args.output.mkdir(parents=True, exist_ok=True)
+        rows = contextlib.nullcontext()
+        if args.labels_only:
+            rows = (args.output / "predictions.csv").open("w", newline="", encoding="utf-8")
 
-    live = args.source is not None
-    batch_size = 1 if live else CPU_BATCH_SIZE if args.device.type == "cpu" else BATCH_SIZE
+    batch_size = CPU_BATCH_SIZE if args.device.type == "cpu" else BATCH_SIZE
+    interrupted = Signals() if args.source is not None else lambda: 0
     failed = False
+
+    def say(*lines, file=None):
+        with progress.get_lock():  # another thread moves it
+            progress.clear(nolock=True)
+            print(*lines, sep="\n", file=file, flush=True)
 
     def fail(source, error):
         nonlocal failed
         failed = True
-        progress.clear()
-        print(f"inference.py: {source}: {str(error).removeprefix(f'{source}: ')}", file=sys.stderr)
+        say(f"inference.py: {source}: {str(error).removeprefix(f'{source}: ')}", file=sys.stderr)
 
-    with contextlib.ExitStack() as stack:
-        if args.labels_only:
-            table = stack.enter_context(open(args.output / "predictions.csv", "w", newline="", encoding="utf-8"))
+    with rows as table, tqdm(unit=" frames", leave=False, delay=0.3) as progress:
+        if table:
             rows = csv.writer(table)
             rows.writerow(("video", "label", "probability", "frames", "seconds"))
-        progress = stack.enter_context(tqdm(unit=" frames", leave=False, delay=0.3))
         # Decoding, the network and encoding each have a thread.
-        windows = read([source for source, _ in args.videos], clip, args.stride, not args.labels_only, progress)
+        sources = [source for source, _ in args.videos]
+        windows = read(sources, clip, args.stride, not args.labels_only, progress, interrupted)
         found = ahead(predict(network, windows, batch_size, args.explain), 1)
-        stack.enter_context(contextlib.closing(found))
-
-        for source, stem in args.videos:
-            target = stem.with_name(f"{stem.name}_annotated.{args.format}")
-            coming = done = until_end(found)
-            try:
-                video = next(coming)
-                if live:
-                    end_on_signal(video)
-                if not args.labels_only:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    done = annotate(coming, target, classes, video.fps, video.told, clip, args.show)
-                summary = summarize(video, done, classes, args.top_k)
-            except (OSError, ValueError) as error:
-                fail(source, error)
-                with contextlib.suppress(OSError, ValueError):
-                    deque(coming, 0)  # the next video comes after this one's end
-                continue
-            frames = summary["frames"]
-            if frames < BREAKS_OFF * video.told and not live:
-                fail(source, f"breaks off after {frames} of {video.told} frames, which are done")
-            guesses = [f"  {guess['probability']:6.1%}  {guess['label']}" for guess in summary["top_k"]]
-            progress.clear()
-            print(source, *guesses, sep="\n", flush=True)
-            if args.labels_only:
-                label, probability = summary["top_k"][0].values()
-                rows.writerow((source, label, f"{probability:.4f}", frames, f"{video.seconds(0, frames)[1]:.2f}"))
-                table.flush()
-                continue
-            report = {
-                "video": str(source),
-                "checkpoint": str(file),
-                "model": checkpoint["model"],
-                "fps": video.fps,
-                **summary,
-            }
-            text = json.dumps(report, indent=2, ensure_ascii=False)
-            stem.with_name(f"{stem.name}.json").write_text(text + "\n", encoding="utf-8")
-            print(f"  in {target}", flush=True)
+        with contextlib.closing(found):
+            for source, stem in args.videos:
+                target = stem.with_name(f"{stem.name}_annotated.{args.format}")
+                coming, video = until_end(found), None
+                try:
+                    video = next(coming)
+                    done = coming
+                    if not table:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        done = annotate(coming, target, classes, video, clip, args.show)
+                    summary = summarize(video, done, classes, args.top_k)
+                    frames, best = summary["frames"], summary["top_k"][0]
+                    end = video.seconds(0, frames)[1]
+                    if table:
+                        rows.writerow((source, best["label"], f"{best['probability']:.4f}", frames, f"{end:.2f}"))
+                        table.flush()
+                    else:
+                        about = {"video": str(source), "checkpoint": str(file), "model": checkpoint["model"]}
+                        text = json.dumps(about | {"fps": video.fps} | summary, indent=2, ensure_ascii=False)
+                        stem.with_name(f"{stem.name}.json").write_text(text + "\n", encoding="utf-8")
+                except (OSError, ValueError) as error:
+                    fail(source, error)
+                    if video:
+                        video.wanted = False
+                    with contextlib.suppress(OSError, ValueError):
+                        deque(coming, 0)  # the next video comes after this one's end
+                    continue
+                if video.live and not interrupted():
+                    fail(source, f"ended after {frames} frames, which are done")
+                elif end < BREAKS_OFF * video.told / video.fps and not interrupted():
+                    fail(source, f"breaks off after {frames} of {video.told} frames, which are done")
+                say(source, *(f"  {guess['probability']:6.1%}  {guess['label']}" for guess in summary["top_k"]))
+                if not table:
+                    say(f"  in {target}")
     sys.exit(1 if failed else 0)
 
 

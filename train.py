@@ -26,9 +26,10 @@ from dataloaders.preprocess import prepare
 from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, audit, digest, leaked_groups, read_index, same_data
 from network import MODELS, flags, half_precision, report, runs, weights
 from network.distributed import World
-from network.engine import NotFinite, Signals, evaluate, learning_rate, train_epoch
+from network.engine import NotFinite, evaluate, learning_rate, train_epoch
 from network.normalize import INPUTS
 from network.resnet import LAYERS
+from network.signals import Signals
 
 BATCH_SIZE = 16
 LEAST = {"epochs": 1, "batch_size": 1, "clips": 1} | dict.fromkeys(

@@ -50,24 +50,28 @@ def demo():
 
 def tensorboard():
     """TensorBoard as it opens on the runs, photographed by Chromium."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", ROOT / "run", "--port", "6789"]
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", ROOT / "run", "--port", str(port)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     pages = {  # what is left of a page's tags, and its height
         "curves": ("", 1060),
         "pictures": ("&tagFilter=confusion%7Cper_class%7Ctrain/", 510),
     }
     try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", 6789)):
+        while server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", port)):
                 break
             time.sleep(0.1)
+        else:
+            sys.exit("TensorBoard does not start")
         for name, (wanted, height) in pages.items():
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([
                     "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                     f"--user-data-dir={folder}", f"--window-size=1800,{height}", "--virtual-time-budget=900000",
                     f"--screenshot={HERE / f'tensorboard_{name}.png'}",
-                    f"http://localhost:6789/?darkMode=false{wanted}#timeseries",
+                    f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
                 ], check=True, stderr=subprocess.DEVNULL)
     finally:
         server.terminate()

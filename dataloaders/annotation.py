@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import cv2
 import numpy as np
@@ -56,8 +57,8 @@ def stamp(frame, panel, timeline, cursor):
     """
     height, width = frame.shape[:2]
     thin = max(2, height // 60)
-    band = frame[height - thin - len(panel) : height - thin]
-    cv2.max(band // 4, panel, dst=band)
+    band = frame[max(0, height - thin - len(panel)) : max(0, height - thin)]
+    np.maximum(band // 4, panel[: len(band)], out=band)
     frame[height - thin :] = timeline
     x = round(cursor * (width - 1))
     frame[height - thin :, max(0, x - thin // 2) : x + thin // 2 + 1] = 255
@@ -73,6 +74,7 @@ def draw_text(frame, text, left, top, width, height, shade=255):
 
 def open_writer(path, fps, size):
     """Open a video file for writing, as its ending says; OSError where that cannot be done."""
+    fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 counts in fractions with 65535 at most
     for code in CODES[path.suffix[1:]]:
         with without_stderr():  # OpenCV and FFmpeg tell of each code that they do without
             writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), fps, size)
@@ -98,7 +100,7 @@ def overlay(frame, heat, clip):
     cv2.blendLinear(colour, part, MOST_HEAT * heat, 1 - MOST_HEAT * heat, dst=part)
 
 
-def annotate(windows, target, classes, fps, told, clip, show=False):
+def annotate(windows, target, classes, video, clip, show=False):
     """Write a video, whole or not at all, with the likeliest classes of the nearest window on every frame.
 
     The frames keep their size, except that the codec drops the last row or column where it is odd.
@@ -107,8 +109,9 @@ def annotate(windows, target, classes, fps, told, clip, show=False):
         windows: a `Window` each, with probabilities (num_classes,), the images whose nearest window it is, and where it
             was asked for the heat (T, crop_size, crop_size) of its clip.
         target: the file to write.
-        told: how many frames the video is thought to have; 0 where nobody knows, then the timeline shrinks as it grows.
+        video: the `Video` that they are of. Where nobody knows how long it is, the timeline shrinks as it grows.
         clip: the recipe by which the clips were cut.
+        show: play it in a window as well; q and Escape are a Ctrl-C.
 
     Yields:
         Each window, when its frames are written.
@@ -117,7 +120,7 @@ def annotate(windows, target, classes, fps, told, clip, show=False):
         OSError: the file cannot be written.
     """
     writer, partial = None, target.with_suffix(f".partial{target.suffix}")
-    number, length = 0, told
+    number, length, began = 0, video.told / video.fps, None
     try:
         for window in windows:
             values, labels = (found.tolist() for found in window.probabilities.topk(min(3, len(classes))))
@@ -128,24 +131,28 @@ def annotate(windows, target, classes, fps, told, clip, show=False):
             for first, frame in enumerate(window.frames, start=number):
                 height, width = frame.shape[:2]
                 if writer is None:
-                    writer = open_writer(partial, fps, (width, height))
+                    writer = open_writer(partial, video.fps, (width, height))
                     timeline = np.full((width, 3), 60, np.uint8)
                 if first == number:
-                    if length < (needed := number + len(window.frames)):
-                        before, length = length, needed if told else max(needed, 2 * length)
-                        past = cv2.resize(timeline[None], (max(1, width * before // length), 1))[0]
+                    start, end = video.seconds(number, number + len(window.frames))
+                    if length < end:
+                        before, length = length, end if video.told else max(end, 2 * length)
+                        past = cv2.resize(timeline[None], (max(1, int(width * before / length)), 1))[0]
                         timeline[:] = 60
                         timeline[: len(past)] = past
                     panel = make_panel(height, width, guesses)
-                    past, now = (width * n // length for n in (number, number + len(window.frames)))
-                    timeline[past:now] = guesses[0][2]
+                    timeline[int(width * start / length) : int(width * end / length)] = guesses[0][2]
                 if window.heat is not None:
                     overlay(frame, window.heat[window.nearest(first)], clip)
-                stamp(frame, panel, timeline, first / max(1, length - 1))
+                now = video.seconds(first, first + 1)[0]
+                stamp(frame, panel, timeline, now / length)
                 writer.write(frame)
                 if show:
                     cv2.imshow(target.name, frame)
-                    if cv2.waitKey(1) in (ord("q"), 27):  # as Ctrl-C
+                    began = began or time.monotonic() - now
+                    if cv2.waitKey(max(1, int(1000 * (began + now - time.monotonic())))) in (ord("q"), 27):
+                        show = False  # a Ctrl-C is enough
+                        cv2.destroyWindow(target.name)
                         signal.raise_signal(signal.SIGINT)
             number += len(window.frames)
             yield window

@@ -5,6 +5,7 @@ import glob
 import math
 import os
 import sys
+import time
 from array import array
 from collections import deque
 from itertools import islice
@@ -50,8 +51,8 @@ class Video:
         source: the path of a file; or a string, the number of a camera or the address of a stream.
 
     Attributes:
-        fps: frames a second, their mean where the rate varies.
         told: how many frames there are as the file has it, which may be an estimate; 0 where it does not say.
+        live: it comes as it happens.
         times: when each frame that was read begins, in seconds from the first.
         wanted: set it to False to let iterating end.
 
@@ -64,28 +65,44 @@ class Video:
             self.capture = clips.open_video(source)
         else:
             with without_stderr():
-                self.capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+                self.capture = open_source(source)
             if not self.capture.isOpened():
                 raise OSError(f"{source}: no such camera, nor a stream that can be opened")
-        self.fps = self.capture.get(cv2.CAP_PROP_FPS)
-        self.fps = self.fps if 0 < self.fps < 1000 else 25.0  # cameras may say 0
+        self.rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.told = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.live = not isinstance(source, Path) and not self.told
         self.times, self.wanted = array("d"), True
+
+    @property
+    def fps(self):
+        """Frames a second: as the file has it, their mean where the rate varies; of what is live, as they came."""
+        if self.live and len(self.times) > 1:
+            return (len(self.times) - 1) / self.times[-1]
+        return self.rate if 0 < self.rate < 1000 else 25.0
 
     def __iter__(self):
         """Yield the frames, BGR images (H, W, 3), upright, as far as they can be decoded."""
         first = None
         while self.wanted and (result := self.capture.read())[0]:
-            position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            position = time.monotonic() if self.live else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             first = position if first is None else first
-            even = self.times[-1] + 1 / self.fps if self.times else 0.0
-            self.times.append(position - first if not self.times or position - first > self.times[-1] else even)
+            if self.times and position - first <= self.times[-1]:  # the file does not say
+                first = position - self.times[-1] - 1 / self.fps
+            self.times.append(position - first)
             yield result[1]
         self.capture.release()
 
     def seconds(self, start, end):
         """When the frames start..end-1 begin and end."""
         return self.times[start], self.times[end] if end < len(self.times) else self.times[-1] + 1 / self.fps
+
+
+def open_source(source):
+    """Open a camera by its number, or a stream by its address, which is given up after ten seconds of silence."""
+    if "://" in source:
+        silence = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 10_000]
+        return cv2.VideoCapture(source, cv2.CAP_FFMPEG, silence)
+    return cv2.VideoCapture(int(source) if source.isdecimal() else source)
 
 
 class Window(NamedTuple):

@@ -1,8 +1,6 @@
 """One pass over the clips of a loader, to train a network or to measure it."""
 
 import math
-import signal
-import time
 
 import torch
 from torch.nn import functional as F
@@ -27,28 +25,6 @@ def to_device(batch, device):
     """(N, T, H, W, 3) becomes (N, 3, T, H, W) on the device, a view that already is `channels_last_3d`."""
     clips, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
     return clips.permute(0, 4, 1, 2, 3), labels
-
-
-class Signals:
-    """SIGINT and SIGTERM, noted the first time, so that a step can be finished, and obeyed the second time.
-
-    `Signals()` is called to ask for the number of the signal that came, or 0.
-    """
-
-    def __init__(self):
-        self.came, self.when = 0, 0
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _note(self, number, frame):
-        if self.came and time.monotonic() - self.when > 2:  # not the same again, from a launcher that passes it on
-            for number, handler in self.before.items():
-                signal.signal(number, handler)
-            signal.raise_signal(self.came)
-        elif not self.came:
-            self.came, self.when = number, time.monotonic()
-
-    def __call__(self):
-        return self.came
 
 
 def learning_rate(schedule, step, epochs, batches):

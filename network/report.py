@@ -70,7 +70,8 @@ def introduce(writer, flags, network, dataset, items, clips=4):
     pixels, labels = zip(*(dataset[item] for item in items[:clips]), strict=True)
     pixels = torch.stack(pixels)
     inputs = network.normalize(pixels.to(network.normalize.mean.device).permute(0, 4, 1, 2, 3))
-    seen = (128 + 48 * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()  # two and a half deviations each way
+    shade = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 deviations off
+    seen = (128 + shade * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
     frames = [
         np.vstack([
             np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
@@ -78,7 +79,7 @@ def introduce(writer, flags, network, dataset, items, clips=4):
         ])
         for above, below in zip(pixels.numpy().swapaxes(0, 1), seen.numpy().swapaxes(0, 1), strict=True)
     ]
-    add_gif(writer, "train/clips", frames, 1)
+    add_gif(writer, "train/clips", frames, 0)
 
 
 def conclude(run, writer, results, test, dataset, sources):

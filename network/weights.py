@@ -140,11 +140,15 @@ def build(checkpoint):
     """The network of a checkpoint with its weights, on the CPU.
 
     Raises:
-        ValueError: the weights do not fit the network.
+        ValueError: the weights do not fit the network, or it cannot take the checkpoint's clips.
     """
     if checkpoint["model"] not in MODELS:
         raise ValueError(f"unknown model {checkpoint['model']!r}, known are {', '.join(MODELS)}")
     try:
+        clip = checkpoint["clip"]
+        with torch.device("meta"):  # a network that cannot take such clips says so
+            network = MODELS[checkpoint["model"]](1, **checkpoint["options"])
+            network(torch.empty(1, 3, clip["clip_len"], clip["crop_size"], clip["crop_size"]))
         network = MODELS[checkpoint["model"]](num_classes=len(checkpoint["classes"]), **checkpoint["options"])
         network.normalize.set(**checkpoint["normalization"])
         network.load_state_dict(checkpoint["state_dict"])

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
@@ -322,9 +322,10 @@ def infer_network(name, network, video, work_dir, device):
         return fewer - 15  # those that had a pass
 
     def ours(count, stride):
-        windows = cut_windows(inference.ahead(frames(count), 8), recipe, stride)
+        opened = Video(video)
+        windows = cut_windows(inference.ahead(islice(opened, count), 8), recipe, stride)
         found = inference.ahead(inference.predict(network, windows, most), 1)
-        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, 25, count, recipe)))
+        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, recipe)))
         return windows if stride == 1 else count
 
     @torch.inference_mode()

@@ -1,4 +1,6 @@
 import os
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +10,11 @@ from dataloaders import annotation, clips
 from dataloaders.videos import Video, Window
 
 RECIPE = clips.recipe()
+
+
+def steady(told, fps=25):
+    """What is asked of a video whose frames come at even intervals."""
+    return SimpleNamespace(fps=fps, told=told, seconds=lambda start, end: (start / fps, end / fps))
 
 
 @pytest.mark.parametrize("ending", ["mp4", "webm"])
@@ -67,7 +74,7 @@ def test_frames_show_their_window(tmp_path):
         Window(0, 31, grey[:30], probabilities=torch.tensor([0.9, 0.1])),
         Window(29, 60, grey[30:], probabilities=torch.tensor([0.2, 0.8])),
     ]
-    assert list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], 25, 60, RECIPE)) == windows
+    assert list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], steady(60), RECIPE)) == windows
     frames = list(Video(tmp_path / "a.mp4"))
     assert len(frames) == 60
     for number, frame in enumerate(frames):
@@ -76,7 +83,7 @@ def test_frames_show_their_window(tmp_path):
         strip = frame[-1].astype(int)
         assert strip[2:75, 0].mean() > strip[2:75, 2].mean()  # what was said first
         cursor = np.argmax(frame[-2:].min((0, 2)))
-        assert cursor == pytest.approx(number / 59 * 159, abs=3)
+        assert cursor == pytest.approx(number / 60 * 159, abs=3)
         assert (strip[90:, 2].mean() > 120) == (number >= 30)  # nothing is known of later windows
 
 
@@ -89,7 +96,7 @@ def test_an_annotated_video_is_whole_or_not_there(tmp_path):
 
     (tmp_path / "a.mp4").write_text("an earlier one")
     with pytest.raises(OSError, match="torn"):
-        list(annotation.annotate(torn(), tmp_path / "a.mp4", ["l", "r"], 25, 60, RECIPE))
+        list(annotation.annotate(torn(), tmp_path / "a.mp4", ["l", "r"], steady(60), RECIPE))
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_text() == "an earlier one"
 
@@ -102,7 +109,7 @@ def test_the_timeline_of_a_video_longer_than_told_keeps_what_was_said(tmp_path, 
         Window(first, first + 30, grey[first : first + 30], probabilities=torch.eye(2)[label])
         for first, label in zip((0, 30, 60), likeliest, strict=True)
     ]
-    list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], 25, told, RECIPE))
+    list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], steady(told), RECIPE))
     strip = list(Video(tmp_path / "a.mp4"))[-1][-1].astype(int)
     length = told and 90 or 120  # of an unknown length the double is taken
     for number, label in zip((15, 45, 75), likeliest, strict=True):
@@ -110,6 +117,28 @@ def test_the_timeline_of_a_video_longer_than_told_keeps_what_was_said(tmp_path, 
         assert (blue > red) == (label == 0)
     if not told:
         assert abs(strip[130:155] - 60).max() < 30
+
+
+@pytest.mark.parametrize("fps", [14.70588, 59.94, 88.8888, 147.31845])
+def test_any_rate_is_written(tmp_path, fps):
+    grey = [np.full((48, 64, 3), 90, np.uint8) for _ in range(5)]
+    windows = [Window(0, 5, grey, probabilities=torch.eye(2)[0])]
+    list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], steady(5, fps), RECIPE))
+    assert Video(tmp_path / "a.mp4").fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_q_is_one_ctrl_c_and_shows_no_more(tmp_path, monkeypatch):
+    shown, came = [], []
+    monkeypatch.setattr(annotation.cv2, "imshow", lambda name, frame: shown.append(name))
+    monkeypatch.setattr(annotation.cv2, "waitKey", lambda wait: ord("q") if len(shown) == 3 else -1)
+    monkeypatch.setattr(annotation.cv2, "destroyWindow", lambda name: shown.append(f"no {name}"))
+    monkeypatch.setattr(annotation.signal, "raise_signal", came.append)
+    grey = [np.full((48, 64, 3), 90, np.uint8) for _ in range(9)]
+    windows = [Window(0, 9, grey, probabilities=torch.eye(2)[0])]
+    list(annotation.annotate(windows, tmp_path / "a.mp4", ["l", "r"], steady(9), RECIPE, show=True))
+    assert shown == ["a.mp4"] * 3 + ["no a.mp4"]
+    assert came == [signal.SIGINT]
+    assert len(list(Video(tmp_path / "a.mp4"))) == 9
 
 
 def test_heat_lies_where_the_crop_was_cut():
@@ -132,6 +161,6 @@ def test_frames_show_the_heat_of_their_moment(tmp_path):
     heat = np.zeros((16, 112, 112), np.float32)
     heat[8] = 1
     window = Window(0, 16, grey, probabilities=torch.eye(2)[0], heat=heat)
-    list(annotation.annotate([window], tmp_path / "a.mp4", ["l", "r"], 25, 16, RECIPE))
+    list(annotation.annotate([window], tmp_path / "a.mp4", ["l", "r"], steady(16), RECIPE))
     spread = [int(np.ptp(frame[30, 80].astype(int))) for frame in Video(tmp_path / "a.mp4")]
     assert [number for number, value in enumerate(spread) if value > 60] == [8]

@@ -1,4 +1,3 @@
-import signal
 from pathlib import Path
 
 import pytest
@@ -141,26 +140,6 @@ def test_losses_that_are_fetched_together_are_looked_at_one_by_one():
     with pytest.raises(engine.NotFinite) as stopped:
         engine.fetch(losses)
     assert stopped.value.position == 8
-
-
-def test_a_signal_is_noted_first_and_obeyed_when_it_comes_again(monkeypatch):
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    now = [100.0]
-    monkeypatch.setattr(engine.time, "monotonic", lambda: now[0])
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    try:
-        interrupted = engine.Signals()
-        assert interrupted() == 0
-        signal.raise_signal(signal.SIGINT)
-        now[0] += 0.1
-        signal.raise_signal(signal.SIGTERM)  # the same, passed on by a launcher
-        assert interrupted() == signal.SIGINT
-        now[0] += 5
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Numbers(Dataset):

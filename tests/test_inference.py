@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, edit_mp4, make_checkpoint, numbered_frame, read_number, write_video
+from conftest import SIZES, drop_frames, edit_mp4, make_checkpoint, numbered_frame, read_number, write_video
 from onnxruntime import InferenceSession
 from torch import nn
 
@@ -131,8 +132,8 @@ def test_windows_of_several_videos_share_batches():
         item if not isinstance(item, Window) else item.start for item in stream
     ]
     batches.clear()
-    large = [window._replace(frames=[np.empty(inference.HELD + 1, np.uint8)]) for window in stream[1:4]]
-    list(inference.predict(Counting(), large, 4))
+    far_apart = [window._replace(frames=[None] * inference.HELD) for window in stream[1:4]]
+    list(inference.predict(Counting(), far_apart, 4))
     assert batches == [1, 1, 1]
 
 
@@ -287,11 +288,20 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
     assert len(list(Video(project.folder / "output" / "v_annotated.mp4"))) == report["frames"]
 
 
+def test_a_video_whose_frames_are_fewer_than_its_rate_promises_does_not_break_off(project, checkpoint):
+    whole = write_video(project.folder / "v.mkv", 100).read_bytes()
+    (project.folder / "v.mkv").write_bytes(drop_frames(whole, range(10, 90, 2)))
+    project.run("inference.py", "v.mkv", "--checkpoint", checkpoint(crop_size=16))
+    report = json.loads((project.folder / "output" / "v.json").read_text())
+    assert report["frames"] == 60
+    assert report["windows"][-1]["end"] == 4
+
+
 def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, checkpoint):
     videos = project.folder / "videos"
     shapes = {  # frames, height, width, of what is shown
         "odd.avi": (20, 121, 161), "tiny.avi": (17, 18, 20), "tall.avi": (20, 160, 40), "four_k.avi": (6, 2160, 3840),
-        "slow.avi": (30, 120, 160), "short.avi": (5, 120, 160), "single.avi": (1, 120, 160),
+        "flat.avi": (20, 8, 300), "slow.avi": (30, 120, 160), "short.avi": (5, 120, 160), "single.avi": (1, 120, 160),
         "turned.mp4": (20, 160, 120), "uneven.mp4": (20, 120, 160),
     }
     for name, (frames, height, width) in shapes.items():
@@ -314,15 +324,37 @@ def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, check
     assert slow["windows"][-1]["end"] == 3
 
 
+def test_the_rest_of_what_cannot_be_written_is_not_read(checkpoint, tmp_path, monkeypatch):
+    opened = []
+
+    class Seen(Video):
+        def __init__(self, source):
+            super().__init__(source)
+            opened.append(self)
+
+    path = write_video(tmp_path / "v.avi", [numbered_frame(3)] * 1000)
+    (tmp_path / "output" / "v_annotated.partial.mp4").mkdir(parents=True)
+    monkeypatch.setattr(inference, "Video", Seen)
+    file = checkpoint(crop_size=16)
+    monkeypatch.setattr(sys, "argv", ["", str(path), "--checkpoint", str(file), "--output", str(tmp_path / "output")])
+    with pytest.raises(SystemExit, match="1"):
+        inference.main()
+    assert 61 <= len(opened[0].times) < 300
+
+
 def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
-    for name in "ab":
+    for name in "abc":
         write_video(project.folder / f"{name}.avi", 200)
-    (project.folder / "output" / "a_annotated.partial.mp4").mkdir(parents=True)
-    done = project.run("inference.py", "a.avi", "b.avi", "--checkpoint", checkpoint(crop_size=16), ok=False)
+    for name in ("a_annotated.partial.mp4", "b.json"):
+        (project.folder / "output" / name).mkdir(parents=True)
+    file = checkpoint(crop_size=16)
+    done = project.run("inference.py", "a.avi", "b.avi", "c.avi", "--checkpoint", file, ok=False)
     assert done.returncode == 1
-    assert "output/a_annotated.partial.mp4" in done.stderr
+    first, second = [line for line in done.stderr.splitlines() if line.startswith("inference.py: ")]
+    assert "output/a_annotated.partial.mp4" in first
+    assert "output/b.json" in second
     assert sorted(path.name for path in (project.folder / "output").iterdir()) == [
-        "a_annotated.partial.mp4", "b.json", "b_annotated.mp4",
+        "a_annotated.partial.mp4", "b.json", "b_annotated.mp4", "c.json", "c_annotated.mp4",
     ]
 
 
@@ -337,6 +369,7 @@ def stream():
             self.end_headers()
             with contextlib.suppress(OSError):
                 for number in cycle(range(256)):
+                    server.times.append(time.monotonic())
                     picture = cv2.imencode(".jpg", numbered_frame(number))[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     self.wfile.write(head.encode() + picture + b"\r\n")
@@ -346,17 +379,18 @@ def stream():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
-        server.daemon_threads = True
+        server.daemon_threads, server.times = True, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/camera.mjpg"
+        yield server
         server.shutdown()
 
 
 def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
-    command = [sys.executable, "inference.py", "--source", stream, "--checkpoint", str(checkpoint(crop_size=16))]
+    source = f"http://127.0.0.1:{stream.server_port}/camera.mjpg"
+    command = [sys.executable, "inference.py", "--source", source, "--checkpoint", str(checkpoint(crop_size=16))]
     with subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         shown = b""
-        while b"20" not in shown.rpartition(b"frames/s")[0][-20:] and b"[00:02" not in shown:
+        while max(map(int, re.findall(rb"(\d+) frames", shown)), default=0) < 150:
             shown += (read := process.stderr.read1())
             assert read, shown
         process.send_signal(signal.SIGINT)
@@ -364,9 +398,12 @@ def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
     files = sorted((project.folder / "output").iterdir())
     assert [path.suffix for path in files] == [".json", ".mp4"]
     report = json.loads(files[0].read_text())
-    assert report["video"] == stream
+    assert report["video"] == source
     assert len(report["windows"]) > 1
-    assert len(list(Video(files[1]))) == report["frames"] > 61
+    assert len(list(Video(files[1]))) == report["frames"] >= 150
+    assert report["windows"][-1]["end"] == pytest.approx(report["frames"] / report["fps"], abs=0.01)
+    rate = len(stream.times) / (stream.times[-1] - stream.times[0])
+    assert report["fps"] == pytest.approx(rate, rel=0.3)  # as they came, which the stream does not say
     numbers = [read_number(frame[:70, :, ::-1]) for frame in Video(files[1])]
     assert numbers == [(numbers[0] + i) % 256 for i in range(len(numbers))]
 

@@ -107,11 +107,14 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     assert len(picture) == 3 * 26 + 10
 
 
-def test_flags_and_training_clips(tmp_path):
+@pytest.mark.parametrize(
+    "statistics", [{"input": "residual"}, {"input": "rgb"} | MODELS["C3D"].public_normalization], ids=str
+)
+def test_flags_and_training_clips(tmp_path, statistics):
     videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], clips.recipe(64))
     network = MODELS["R3D"](2)
-    network.normalize.set(**network.normalize.statistics | {"input": "residual"})
+    network.normalize.set(**network.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
     writer = SummaryWriter(str(tmp_path / "events"))
     report.introduce(writer, {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}, network, dataset, items)
@@ -133,5 +136,8 @@ def test_flags_and_training_clips(tmp_path):
             clip = dataset[item][0].numpy()
             of_clip = shown[24:184, 160 * place : 160 * place + 160]
             assert of_clip[::8, ::8].mean((0, 1)) == pytest.approx(clip[t].mean((0, 1)), abs=12)
-            seen = shown[208:, 160 * place : 160 * place + 160].mean((0, 2))
-            assert (np.ptp(seen) > 10) == (t == 0)  # a still edge is seen in the first frame, then what changes
+            seen = shown[208:, 160 * place : 160 * place + 160]
+            edge = np.ptp(seen.mean((0, 2))) > 10  # it stands still, so residual frames have it in the first
+            assert edge == (t == 0 or statistics["input"] == "rgb")
+            if statistics["input"] == "rgb":
+                assert ((seen > 4) & (seen < 251)).mean() > 0.9  # neither black nor white

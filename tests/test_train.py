@@ -154,6 +154,9 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
     one, other = scalars(whole), scalars(cut)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
+    events = EventAccumulator(str(cut))
+    events.Reload()
+    assert [image.step for image in events.Images("train/clips")] == [0]
 
 
 def test_killed_at_any_instant_a_run_goes_on_and_no_point_is_doubled_or_missing(project):

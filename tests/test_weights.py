@@ -319,6 +319,11 @@ def test_a_file_without_weights_is_refused(tmp_path, content):
         weights.load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
 
 
+def test_a_checkpoint_whose_clips_its_network_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="C3D takes clips of 16x112x112 .*, got 16x16x16"):
+        weights.build(make_checkpoint(model="C3D"))
+
+
 def test_weights_of_another_network_are_refused(checkpoint):
     with pytest.raises(ValueError, match="do not fit R2Plus1D"):
         weights.build(checkpoint | {"model": "R2Plus1D"})
