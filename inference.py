@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
@@ -57,7 +57,9 @@ def parse_args():
     if args.labels_only and (args.explain or args.show):
         raise ValueError(f"--labels-only makes no videos to {'explain' if args.explain else 'show'}")
     if args.source is None:
-        args.videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos)]
+        videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos)]
+        often = Counter(stem for _, stem in videos)
+        args.videos = [(path, stem if often[stem] == 1 else stem.with_name(path.name)) for path, stem in videos]
     else:
         name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{urlsplit(args.source).hostname}"
         args.videos = [(args.source, args.output / f"{name}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")]
@@ -263,9 +265,11 @@ def main():
                     fail(source, f"ended after {frames} frames, which are done")
                 elif end < BREAKS_OFF * video.told / video.fps and not interrupted():
                     fail(source, f"breaks off after {frames} of {video.told} frames, which are done")
-                say(source, *(f"  {guess['probability']:6.1%}  {guess['label']}" for guess in summary["top_k"]))
-                if not table:
-                    say(f"  in {target}")
+                if table:
+                    say(f"{source}: {best['label']}, {best['probability']:.1%}")
+                    continue
+                guesses = (f"  {guess['probability']:6.1%}  {guess['label']}" for guess in summary["top_k"])
+                say(source, *guesses, f"  in {target}")
     sys.exit(1 if failed else 0)
 
 

@@ -202,7 +202,7 @@ def resnets():
     parts += block(390, "R(2+1)D block", factored)
     parts.append(text(700, 34, "18 layers (34), clips of 16×112×112", 16))
     stages = (
-        ("stem 3×7×7", "64 planes", "16×56×56"), ("2 (3) blocks", "64", "16×56×56"), ("2 (4) blocks", "128", "8×28×28"),
+        ("stem", "64 planes", "16×56×56"), ("2 (3) blocks", "64", "16×56×56"), ("2 (4) blocks", "128", "8×28×28"),
         ("2 (6) blocks", "256", "4×14×14"), ("2 (3) blocks", "512", "2×7×7"), ("mean", "512", "1×1×1"),
         ("linear", "classes", ""),
     )
@@ -212,6 +212,7 @@ def resnets():
         parts.append(text(830, y + 20, size, 13))
         if row < 6:
             parts.append(arrow(680, y + 30, 14))
+    parts.append(text(696, 388, "stem: 3×7×7, in R(2+1)D 1×7×7 then 3×1×1; right: what comes out", 12))
     save("resnets", 900, 400, parts)
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from array import array
 from collections import deque
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ def find_videos(names):
     """The videos that are meant by names of files and folders and by patterns.
 
     Returns:
-        A list of (path, folder), each path once; the folder is where it lies below the one that was named.
+        A list of (path, folder), each path once; the folder is where it lies below what was named.
 
     Raises:
         FileNotFoundError: a name means no video.
@@ -33,11 +33,13 @@ def find_videos(names):
     found = {}
     for name in names:
         if os.path.isdir(name):
-            files = [file for file in sorted(Path(name).rglob("*")) if file.suffix.lower() in VIDEO_SUFFIXES]
-            here = {file: file.parent.relative_to(name) for file in files if file.is_file()}
+            root, files = name, [file for file in Path(name).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
+        elif os.path.isfile(name):
+            root, files = os.path.dirname(name), [Path(name)]
         else:
-            files = [name] if os.path.isfile(name) else sorted(glob.glob(name, recursive=True))
-            here = {Path(file): Path() for file in files if os.path.isfile(file)}
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
+            files = map(Path, glob.glob(name, recursive=True))
+        here = {file: file.parent.relative_to(root) for file in sorted(files) if file.is_file()}
         if not here:
             raise FileNotFoundError(f"{name}: no such file, nor a folder or pattern with videos")
         found |= here

@@ -156,7 +156,7 @@ def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
 def draw_confusion(matrix, names):
     """A picture of a confusion matrix, true classes down and predicted ones across, (H, W, 3) RGB."""
     cell = max(15, min(48, 960 // len(names)))
-    left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in names)
+    left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in (*names, "predicted"))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shades = (255 - shares[..., None] * (255 - np.array((33, 96, 176)))).astype(np.uint8)
     picture = np.full((len(names) * cell + left, len(names) * cell + left, 3), 255, np.uint8)
@@ -172,6 +172,8 @@ def draw_confusion(matrix, names):
                 place = left + j * cell + min(4, cell // 8), y
                 cv2.putText(picture, str(count), place, FONT, 0.4 if cell > 20 else 0.33, ink, 1, cv2.LINE_AA)
     picture[:left, left:] = np.rot90(across)
+    for words, y in (("predicted", 16), ("true", left - 8)):
+        cv2.putText(picture, words, (6, y), FONT, 0.4, (110, 110, 110), 1, cv2.LINE_AA)
     return picture
 
 
@@ -216,6 +218,9 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     files = [run / "results.json" for run in parser.parse_args().runs]
     try:
-        print(summary([json.loads(file.read_text(encoding="utf-8")) for file in files]))
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     except OSError as error:
         parser.exit(2, f"{error.filename}: no results; python train.py --test-only makes them\n")
+    if len(datasets := sorted({result["dataset"] for result in results})) > 1:
+        parser.exit(2, f"runs of different data sets have no mean: {', '.join(datasets)}\n")
+    print(summary(results))

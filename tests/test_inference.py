@@ -276,6 +276,15 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
         assert len(list(Video(path.with_name(f"{path.stem}_annotated.webm")))) == int(row["frames"])
 
 
+def test_videos_that_differ_in_their_ending_are_told_apart(project, checkpoint):
+    for name in ("a.avi", "a.mkv", "b.avi"):
+        write_video(project.folder / "videos" / name, 20)
+    project.run("inference.py", "videos/*", "--checkpoint", checkpoint(crop_size=16))
+    assert sorted(path.name for path in (project.folder / "output").glob("*.json")) == [
+        "a.avi.json", "a.mkv.json", "b.json",
+    ]
+
+
 def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
     whole = write_video(project.folder / "v.avi", 100).read_bytes()
     (project.folder / "v.avi").write_bytes(whole[: len(whole) // 2])

@@ -36,7 +36,7 @@ exec $PYTHON "$@"
 PLACES = {
     "VIDEO [VIDEO ...]": "v.avi", "VIDEO": "v.avi", "FOLDER": "data/kitchen", "--source 0": "--source v.avi",
     "FIRST": "127.0.0.1", "nnodes=2": "nnodes=1", "node=8": "node=1", "--resume 3": "--resume 1",
-    "0 1 2": "0", "1 2 3 4 5": "1", "{0..14}": "0",
+    "0 1 2": "0", "1 2 3 4 5": "1",
 }
 
 

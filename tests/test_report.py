@@ -1,10 +1,12 @@
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import write_dataset
+from conftest import ROOT, write_dataset
 from PIL import Image
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -51,6 +53,20 @@ def test_summary_of_folds_and_of_seeds():
     assert report.summary(folds) == "4 runs, clip_top1 0.500 ± 0.000, video_top1 0.700 ± 0.100"
     assert report.summary(folds[:2]) == "2 runs, clip_top1 0.500 ± 0.000, video_top1 0.600 ± 0.100"
     assert report.summary(folds[:1]).endswith("video_top1 0.500 ± nan")
+
+
+def test_a_summary_is_of_one_data_set(tmp_path):
+    for name, dataset in (("a", "demo"), ("b", "ucf101")):
+        test = {"clip_top1": 0.5, "video_top1": 0.25}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"dataset": dataset, "fold": 1, "test": test}))
+    command = [sys.executable, "-m", "network.report"]
+    alone, mixed = (
+        subprocess.run([*command, *(tmp_path / name for name in names)], cwd=ROOT, capture_output=True, text=True)
+        for names in ("a", "ab")
+    )
+    assert (alone.returncode, alone.stdout) == (0, "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n")
+    assert (mixed.returncode, mixed.stderr) == (2, "runs of different data sets have no mean: demo, ucf101\n")
 
 
 def test_files_and_pictures(tmp_path, capsys):

@@ -13,7 +13,8 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
     assert [(str(path), str(folder)) for path, folder in found] == [
         ("v [1].avi", "."), ("in/b.MP4", "."), ("in/deep/a.mkv", "deep"), ("v 2.avi", "."),
     ]
-    assert [str(path) for path, _ in videos.find_videos(["**/*.mkv"])] == ["in/deep/a.mkv"]
+    for pattern, below in (("**/*.mkv", "in/deep"), ("in/*/*.mkv", "deep"), ("in/deep/[a-c].mkv", ".")):
+        assert [tuple(map(str, pair)) for pair in videos.find_videos([pattern])] == [("in/deep/a.mkv", below)]
     for name in ("none.avi", "*.webm", "in/deep.avi"):
         with pytest.raises(FileNotFoundError, match="no such file, nor a folder or pattern with videos"):
             videos.find_videos([name])
