@@ -10,6 +10,8 @@ import contextlib
 import csv
 import json
 import os
+import re
+import signal
 import sys
 import time
 from collections import Counter, deque
@@ -18,6 +20,7 @@ from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cv2
 import torch
 from tqdm import tqdm
 
@@ -57,11 +60,12 @@ def parse_args():
     if args.labels_only and (args.explain or args.show):
         raise ValueError(f"--labels-only makes no videos to {'explain' if args.explain else 'show'}")
     if args.source is None:
-        videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos)]
+        videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos, args.output)]
         often = Counter(stem for _, stem in videos)
         args.videos = [(path, stem if often[stem] == 1 else stem.with_name(path.name)) for path, stem in videos]
     else:
-        name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{urlsplit(args.source).hostname}"
+        host = urlsplit(args.source).hostname or Path(args.source).stem
+        name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{host}"
         args.videos = [(args.source, args.output / f"{name}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")]
     if not args.labels_only:
         check_targets(args)
@@ -251,7 +255,8 @@ def main():
                         rows.writerow((source, best["label"], f"{best['probability']:.4f}", frames, f"{end:.2f}"))
                         table.flush()
                     else:
-                        about = {"video": str(source), "checkpoint": str(file), "model": checkpoint["model"]}
+                        shown = re.sub("(?<=//)[^/]*@", "", str(source))  # without a password
+                        about = {"video": shown, "checkpoint": str(file), "model": checkpoint["model"]}
                         text = json.dumps(about | {"fps": video.fps} | summary, indent=2, ensure_ascii=False)
                         stem.with_name(f"{stem.name}.json").write_text(text + "\n", encoding="utf-8")
                 except (OSError, ValueError) as error:
@@ -263,7 +268,7 @@ def main():
                     continue
                 if video.live and not interrupted():
                     fail(source, f"ended after {frames} frames, which are done")
-                elif end < BREAKS_OFF * video.told / video.fps and not interrupted():
+                elif frames < video.told and end < BREAKS_OFF * video.length and not interrupted():
                     fail(source, f"breaks off after {frames} of {video.told} frames, which are done")
                 if table:
                     say(f"{source}: {best['label']}, {best['probability']:.1%}")
@@ -274,6 +279,10 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # of a damaged video one line tells
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         main()
     except KeyboardInterrupt:

@@ -77,7 +77,7 @@ def open_writer(path, fps, size):
     fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 counts in fractions with 65535 at most
     for code in CODES[path.suffix[1:]]:
         with without_stderr():  # OpenCV and FFmpeg tell of each code that they do without
-            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), fps, size)
+            writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), fps, size)
         if writer.isOpened():
             return writer
     raise OSError(f"{path}: cannot be written")
@@ -100,6 +100,14 @@ def overlay(frame, heat, clip):
     cv2.blendLinear(colour, part, MOST_HEAT * heat, 1 - MOST_HEAT * heat, dst=part)
 
 
+def show_frame(name, frame):
+    """Show an image in a window of that name."""
+    try:
+        cv2.imshow(name, frame)
+    except cv2.error:
+        raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
+
+
 def annotate(windows, target, classes, video, clip, show=False):
     """Write a video, whole or not at all, with the likeliest classes of the nearest window on every frame.
 
@@ -120,7 +128,7 @@ def annotate(windows, target, classes, video, clip, show=False):
         OSError: the file cannot be written.
     """
     writer, partial = None, target.with_suffix(f".partial{target.suffix}")
-    number, length, began = 0, video.told / video.fps, None
+    number, length, began = 0, video.length, None
     try:
         for window in windows:
             values, labels = (found.tolist() for found in window.probabilities.topk(min(3, len(classes))))
@@ -146,9 +154,10 @@ def annotate(windows, target, classes, video, clip, show=False):
                     overlay(frame, window.heat[window.nearest(first)], clip)
                 now = video.seconds(first, first + 1)[0]
                 stamp(frame, panel, timeline, now / length)
-                writer.write(frame)
+                if writer.write(frame) is False:  # None before OpenCV 5
+                    raise OSError(f"{target}: cannot be written; is the disk full?")
                 if show:
-                    cv2.imshow(target.name, frame)
+                    show_frame(target.name, frame)
                     began = began or time.monotonic() - now
                     if cv2.waitKey(max(1, int(1000 * (began + now - time.monotonic())))) in (ord("q"), 27):
                         show = False  # a Ctrl-C is enough
@@ -157,6 +166,9 @@ def annotate(windows, target, classes, video, clip, show=False):
             number += len(window.frames)
             yield window
         writer.release()
+        written = cv2.VideoCapture(str(partial.absolute()), cv2.CAP_FFMPEG)
+        if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) < number - 1:
+            raise OSError(f"{target}: cannot be written whole; is the disk full?")
         os.replace(partial, target)
     finally:
         if writer:

@@ -148,6 +148,8 @@ def open_video(path, threads=0):
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path.resolve())):
+        raise ValueError(f"{path}: the name is not UTF-8, on which OpenCV crashes")
     video = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     if not video.isOpened():
         raise ValueError(f"{path}: not a video that OpenCV can read")

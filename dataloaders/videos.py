@@ -21,8 +21,12 @@ from dataloaders import clips
 VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
 
 
-def find_videos(names):
+def find_videos(names, output):
     """The videos that are meant by names of files and folders and by patterns.
+
+    Args:
+        names: of what to look for.
+        output: a folder; what lies in it was not meant by what lies around it.
 
     Returns:
         A list of (path, folder), each path once; the folder is where it lies below what was named.
@@ -30,7 +34,7 @@ def find_videos(names):
     Raises:
         FileNotFoundError: a name means no video.
     """
-    found = {}
+    found, output = {}, output.resolve()
     for name in names:
         if os.path.isdir(name):
             root, files = name, [file for file in Path(name).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
@@ -39,7 +43,9 @@ def find_videos(names):
         else:
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
             files = map(Path, glob.glob(name, recursive=True))
-        here = {file: file.parent.relative_to(root) for file in sorted(files) if file.is_file()}
+        inside = output in (Path(root).resolve() / "file").parents
+        files = (f for f in sorted(files) if f.is_file() and (inside or output not in f.resolve().parents))
+        here = {file: file.parent.relative_to(root) for file in files}
         if not here:
             raise FileNotFoundError(f"{name}: no such file, nor a folder or pattern with videos")
         found |= here
@@ -54,6 +60,7 @@ class Video:
 
     Attributes:
         told: how many frames there are as the file has it, which may be an estimate; 0 where it does not say.
+        length: in seconds, likewise.
         live: it comes as it happens.
         times: when each frame that was read begins, in seconds from the first.
         wanted: set it to False to let iterating end.
@@ -72,25 +79,31 @@ class Video:
                 raise OSError(f"{source}: no such camera, nor a stream that can be opened")
         self.rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.told = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.length = self.told / self.rate if self.rate > 0 else 0.0
         self.live = not isinstance(source, Path) and not self.told
+        # A camera's images come without times, and those of motion JPEG streams are made up.
+        code = cv2.VideoWriter_fourcc(*"MJPG")
+        self.clocked = self.live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == code)
         self.times, self.wanted = array("d"), True
 
     @property
     def fps(self):
-        """Frames a second: as the file has it, their mean where the rate varies; of what is live, as they came."""
-        if self.live and len(self.times) > 1:
-            return (len(self.times) - 1) / self.times[-1]
-        return self.rate if 0 < self.rate < 1000 else 25.0
+        """Frames a second: as the file has it; where it does not, and of what is live, as the last ones came."""
+        known, last = 0 < self.rate < 1000, self.times[-31:]
+        if (self.live or not known) and len(last) > 1:
+            measured = (len(last) - 1) / (last[-1] - last[0])
+            if measured < 240:  # they had not waited in a buffer
+                return measured
+        return self.rate if known else 25.0
 
     def __iter__(self):
         """Yield the frames, BGR images (H, W, 3), upright, as far as they can be decoded."""
         first = None
         while self.wanted and (result := self.capture.read())[0]:
-            position = time.monotonic() if self.live else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            position = time.monotonic() if self.clocked else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             first = position if first is None else first
-            if self.times and position - first <= self.times[-1]:  # the file does not say
-                first = position - self.times[-1] - 1 / self.fps
-            self.times.append(position - first)
+            even = self.times[-1] + 1 / self.fps if self.times else 0.0  # where it is not told
+            self.times.append(position - first if not self.times or position - first > self.times[-1] else even)
             yield result[1]
         self.capture.release()
 
@@ -104,7 +117,7 @@ def open_source(source):
     if "://" in source:
         silence = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 10_000]
         return cv2.VideoCapture(source, cv2.CAP_FFMPEG, silence)
-    return cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    return cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
 
 
 class Window(NamedTuple):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import warnings
 
 import torch
@@ -45,9 +46,18 @@ def export(network, checkpoint, path):
         onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"])
         onnx.model.metadata_props.update(described)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            onnx.save(onnx_file, external_data=False)
-            torch.export.save(program, program_file, extra_files=described)
-        except RuntimeError as error:  # PyTorch's when the disk is full
-            raise OSError(f"{program_file}: cannot be written: {error}") from error
+        save_whole(lambda file: onnx.save(file, external_data=False), onnx_file)
+        save_whole(lambda file: torch.export.save(program, file, extra_files=described), program_file)
     return onnx_file, program_file
+
+
+def save_whole(save, file):
+    """Let `save(path)` write a file, whole or not at all; OSError where it cannot."""
+    partial = file.with_suffix(f".partial{file.suffix}")
+    try:
+        save(partial)
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:  # PyTorch's when the disk is full
+        raise OSError(f"{file}: cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ RECIPE = clips.recipe()
 
 def steady(told, fps=25):
     """What is asked of a video whose frames come at even intervals."""
-    return SimpleNamespace(fps=fps, told=told, seconds=lambda start, end: (start / fps, end / fps))
+    return SimpleNamespace(fps=fps, told=told, length=told / fps, seconds=lambda start, end: (start / fps, end / fps))
 
 
 @pytest.mark.parametrize("ending", ["mp4", "webm"])
@@ -99,6 +99,24 @@ def test_an_annotated_video_is_whole_or_not_there(tmp_path):
         list(annotation.annotate(torn(), tmp_path / "a.mp4", ["l", "r"], steady(60), RECIPE))
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_text() == "an earlier one"
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_video(tmp_path):
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 240, 320, 3), np.uint8)
+    (tmp_path / "a.mp4").write_text("an earlier one")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (1_000_000, 3000):  # bytes a file: filled by a frame, and by the end of the file
+        frames = list(noise) if room > 3000 else [np.zeros((48, 64, 3), np.uint8)] * 60
+        window = Window(0, 60, frames, probabilities=torch.eye(2)[0])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(OSError, match="a.mp4: cannot be written"):
+                list(annotation.annotate([window], tmp_path / "a.mp4", ["l", "r"], steady(60), RECIPE))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+        assert (tmp_path / "a.mp4").read_text() == "an earlier one"
 
 
 @pytest.mark.parametrize("told", [0, 80])

@@ -1,7 +1,9 @@
 import contextlib
 import csv
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import weakref
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -300,7 +303,9 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
 def test_a_video_whose_frames_are_fewer_than_its_rate_promises_does_not_break_off(project, checkpoint):
     whole = write_video(project.folder / "v.mkv", 100).read_bytes()
     (project.folder / "v.mkv").write_bytes(drop_frames(whole, range(10, 90, 2)))
-    project.run("inference.py", "v.mkv", "--checkpoint", checkpoint(crop_size=16))
+    late = write_video(project.folder / "late.mp4", 20, fourcc="mp4v")
+    late.write_bytes(edit_mp4(late.read_bytes(), durations=[1] * 19 + [60]))  # shown for long at the end
+    project.run("inference.py", "v.mkv", "late.mp4", "--checkpoint", checkpoint(crop_size=16))
     report = json.loads((project.folder / "output" / "v.json").read_text())
     assert report["frames"] == 60
     assert report["windows"][-1]["end"] == 4
@@ -367,6 +372,31 @@ def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
     ]
 
 
+def test_a_name_that_is_not_utf8_does_not_stop_the_others(project, checkpoint):
+    write_video(project.folder / "videos" / "b.avi", 20)
+    try:
+        shutil.copy(project.folder / "videos" / "b.avi", os.fsencode(project.folder / "videos") + b"/a\xe9.avi")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    done = project.run("inference.py", "videos", "--checkpoint", checkpoint(crop_size=16), ok=False)
+    assert done.returncode == 1
+    assert "inference.py: videos/a\\udce9.avi: the name is not UTF-8" in done.stderr
+    assert (project.folder / "output" / "b_annotated.mp4").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_no_part_of_a_video(project, checkpoint, number):
+    write_video(project.folder / "v.avi", [numbered_frame(3)] * 3000)
+    command = [sys.executable, "inference.py", "v.avi", "--stride", "1", "--checkpoint", checkpoint(crop_size=16)]
+    with subprocess.Popen(command, cwd=project.folder, stderr=subprocess.PIPE) as process:
+        while not (project.folder / "output" / "v_annotated.partial.mp4").exists():
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+        assert b"Traceback" not in process.stderr.read()
+    assert list((project.folder / "output").iterdir()) == []
+
+
 @pytest.fixture
 def stream():
     """The address of an endless stream of numbered frames, as network cameras have them."""
@@ -382,7 +412,7 @@ def stream():
                     picture = cv2.imencode(".jpg", numbered_frame(number))[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     self.wfile.write(head.encode() + picture + b"\r\n")
-                    time.sleep(0.005)
+                    time.sleep(0.01)
 
         def log_message(self, *_):
             pass
@@ -395,7 +425,7 @@ def stream():
 
 
 def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
-    source = f"http://127.0.0.1:{stream.server_port}/camera.mjpg"
+    source = f"http://me:secret@127.0.0.1:{stream.server_port}/camera.mjpg"
     command = [sys.executable, "inference.py", "--source", source, "--checkpoint", str(checkpoint(crop_size=16))]
     with subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         shown = b""
@@ -407,12 +437,12 @@ def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
     files = sorted((project.folder / "output").iterdir())
     assert [path.suffix for path in files] == [".json", ".mp4"]
     report = json.loads(files[0].read_text())
-    assert report["video"] == source
+    assert report["video"] == source.replace("me:secret@", "")
     assert len(report["windows"]) > 1
     assert len(list(Video(files[1]))) == report["frames"] >= 150
-    assert report["windows"][-1]["end"] == pytest.approx(report["frames"] / report["fps"], abs=0.01)
-    rate = len(stream.times) / (stream.times[-1] - stream.times[0])
-    assert report["fps"] == pytest.approx(rate, rel=0.3)  # as they came, which the stream does not say
+    rate = len(stream.times) / (stream.times[-1] - stream.times[0])  # which the stream does not tell
+    assert report["fps"] == pytest.approx(rate, rel=0.5)
+    assert report["windows"][-1]["end"] == pytest.approx(report["frames"] / rate, rel=0.5)
     numbers = [read_number(frame[:70, :, ::-1]) for frame in Video(files[1])]
     assert numbers == [(numbers[0] + i) % 256 for i in range(len(numbers))]
 
@@ -444,6 +474,18 @@ def test_export_writes_what_other_programs_compute_alike(checkpoint, tmp_path, m
     torch.testing.assert_close(program.module()(clip), logits, rtol=1e-3, atol=1e-5)
     for texts in (session.get_modelmeta().custom_metadata_map, extra):
         assert {key: json.loads(texts[key]) for key in extra} == {key: saved[key] for key in extra}
+
+
+def test_an_export_is_whole_or_not_there(checkpoint, tmp_path, monkeypatch):
+    def torn(program, file, **_):
+        Path(file).write_text("half")
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(torch.export, "save", torn)
+    saved = weights.load(checkpoint(crop_size=16))
+    with pytest.raises(OSError, match="net.pt2: cannot be written: disk full"):
+        export(weights.build(saved).eval(), saved, tmp_path / "out" / "net")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["net.onnx"]
 
 
 def test_export_names_the_package_it_misses(project, checkpoint):
