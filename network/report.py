@@ -155,7 +155,7 @@ def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
 
 def draw_confusion(matrix, names):
     """A picture of a confusion matrix, true classes down and predicted ones across, (H, W, 3) RGB."""
-    cell = max(15, min(48, 960 // len(names)))
+    cell = max(15, min(32, 960 // len(names)))
     left = 12 + max(cv2.getTextSize(name, FONT, 0.45, 1)[0][0] for name in (*names, "predicted"))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shades = (255 - shares[..., None] * (255 - np.array((33, 96, 176)))).astype(np.uint8)

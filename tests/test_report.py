@@ -107,7 +107,7 @@ def test_pictures_of_any_number_of_classes(count):
     names = [f"class number {i}" for i in range(count)]
     confusion = report.draw_confusion(matrix, names)
     assert confusion.shape[0] == confusion.shape[1] < 1750
-    cell = max(15, min(48, 960 // count))
+    cell = max(15, min(32, 960 // count))
     diagonal = confusion[-cell // 2, -cell // 2]
     assert diagonal[2] > diagonal[0] + 50  # blue where right
     assert confusion[-cell // 2, -3 * cell // 2].min() == 255  # white where never
