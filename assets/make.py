@@ -68,8 +68,8 @@ def tensorboard():
         for name, (wanted, height) in pages.items():
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([
-                    "chromium", "--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars", "--no-first-run",
-                    f"--user-data-dir={folder}", f"--window-size=1800,{height}", "--virtual-time-budget=900000",
+                    "chromium", "--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars",
+                    "--no-first-run", f"--user-data-dir={folder}", f"--window-size=1800,{height}", "--virtual-time-budget=900000",
                     f"--screenshot={HERE / f'tensorboard_{name}.png'}",
                     f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
                 ], check=True, stderr=subprocess.DEVNULL)

@@ -388,7 +388,9 @@ def test_a_name_that_is_not_utf8_does_not_stop_the_others(project, checkpoint):
 def test_interrupted_it_leaves_no_part_of_a_video(project, checkpoint, number):
     write_video(project.folder / "v.avi", [numbered_frame(3)] * 3000)
     command = [sys.executable, "inference.py", "v.avi", "--stride", "1", "--checkpoint", checkpoint(crop_size=16)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with subprocess.Popen(command, cwd=project.folder, stderr=subprocess.PIPE) as process:
+        signal.signal(signal.SIGINT, before)
         while not (project.folder / "output" / "v_annotated.partial.mp4").exists():
             time.sleep(0.01)
         process.send_signal(number)
