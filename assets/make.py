@@ -69,7 +69,8 @@ def tensorboard():
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([
                     "chromium", "--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars",
-                    "--no-first-run", f"--user-data-dir={folder}", f"--window-size=1800,{height}", "--virtual-time-budget=900000",
+                    "--no-first-run", "--virtual-time-budget=900000",
+                    f"--user-data-dir={folder}", f"--window-size=1800,{height}",
                     f"--screenshot={HERE / f'tensorboard_{name}.png'}",
                     f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
                 ], check=True, stderr=subprocess.DEVNULL)
