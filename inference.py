@@ -1,9 +1,9 @@
 """Recognise the actions in videos: an annotated copy of each and its predictions.
 
-    python inference.py VIDEO [VIDEO ...]
-    python inference.py FOLDER --labels-only
-    python inference.py --source 0
-    python inference.py --export FILE
+python inference.py VIDEO [VIDEO ...]
+python inference.py FOLDER --labels-only
+python inference.py --source 0
+python inference.py --export FILE
 """
 
 import contextlib
@@ -16,7 +16,6 @@ import sys
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,11 +32,11 @@ from network.export import export
 from network.signals import Signals
 
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows that go through the network together; more would not fit a CPU's cache
-HELD = 32                          # images, half a window, after which a batch waits for no more
-BREAKS_OFF = 0.9                   # of the frames that a file's header tells, which may be an estimate
+HELD = 32  # images, half a window, after which a batch waits for no more
+BREAKS_OFF = 0.9  # of the frames that a file's header tells, which may be an estimate
 
 
-def parse_args():
+def parse_args(argv):
     parser = flags.Parser(description=__doc__.split("\n")[0])
     flag = parser.add_argument
     flag("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
@@ -52,7 +51,7 @@ def parse_args():
     flag("--labels-only", action="store_true", help="write no videos but a table, predictions.csv")
     flag("--show", action="store_true", help="show the annotated video in a window as well")
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     flags.check(args, least={"top_k": 1, "stride": 1})
     if bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
@@ -105,11 +104,15 @@ def read(sources, clip, stride, keep, progress, stop):
         sources: as `Video` takes them.
         clip, stride, keep: see `cut_windows`.
         progress: a bar, which tells how many frames have been read.
-        stop: asked before every frame whether to leave the rest.
+        stop: asked at every frame whether to leave the rest, which ends a stream and is an interruption of a file.
     """
 
     def frames():
-        for frame in takewhile(lambda _: not stop(), video):
+        for frame in video:
+            if stop():
+                if isinstance(source, Path):
+                    raise KeyboardInterrupt
+                return
             progress.update()
             yield frame
 
@@ -198,9 +201,12 @@ def summarize(video, windows, classes, k):
     return {"frames": window.end, "top_k": top(total / len(parts), classes, k), "windows": parts}
 
 
-def main():
+def main(argv=None):
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # of a damaged video one line tells
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with flags.in_a_line("inference.py", 2, OSError, ValueError):
-        args = parse_args()
+        args = parse_args(argv)
         file = args.checkpoint or runs.newest_best(Path("run"))
         checkpoint = weights.load(file)
         clip, classes = checkpoint["clip"], checkpoint["classes"]
@@ -217,7 +223,7 @@ def main():
             rows = (args.output / "predictions.csv").open("w", newline="", encoding="utf-8")
 
     batch_size = CPU_BATCH_SIZE if args.device.type == "cpu" else BATCH_SIZE
-    interrupted = Signals() if args.source is not None else lambda: 0
+    interrupted = Signals()  # noted, and raised between two frames: no thread is left in the middle of something
     failed = False
 
     def say(*lines, file=None):
@@ -270,6 +276,8 @@ def main():
                     fail(source, f"ended after {frames} frames, which are done")
                 elif frames < video.told and end < BREAKS_OFF * video.length and not interrupted():
                     fail(source, f"breaks off after {frames} of {video.told} frames, which are done")
+                if interrupted() and args.source is None:
+                    raise KeyboardInterrupt
                 if table:
                     say(f"{source}: {best['label']}, {best['probability']:.1%}")
                     continue
@@ -280,9 +288,6 @@ def main():
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # of a damaged video one line tells
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         main()
     except KeyboardInterrupt:

@@ -1,9 +1,9 @@
 """Train C3D, R3D or R(2+1)D to recognise actions in videos.
 
-    python train.py --dataset demo
-    python train.py --dataset ucf101 --model R2Plus1D
-    python train.py --resume
-    torchrun --nproc_per_node=8 train.py --dataset ucf101
+python train.py --dataset demo
+python train.py --dataset ucf101 --model R2Plus1D
+python train.py --resume
+torchrun --nproc_per_node=8 train.py --dataset ucf101
 """
 
 import atexit
@@ -15,15 +15,14 @@ import time
 from pathlib import Path
 
 import torch
-from tensorboardX import SummaryWriter
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import CROP_SIZE, recipe
-from dataloaders.dataset import TrainingBatches, VideoDataset, class_names, end_workers, init_worker, share
+from dataloaders.dataset import ClipLoader, TrainingBatches, VideoDataset, class_names, share
 from dataloaders.preprocess import prepare
 from dataloaders.splits import INDEX, PROTOCOLS, SPLITS, audit, digest, leaked_groups, read_index, same_data
+from dataloaders.workers import end_workers, init_worker
 from network import MODELS, flags, half_precision, report, runs, weights
 from network.distributed import World
 from network.engine import NotFinite, evaluate, learning_rate, train_epoch
@@ -38,7 +37,7 @@ LEAST = {"epochs": 1, "batch_size": 1, "clips": 1} | dict.fromkeys(
 MOST = {"momentum": 1, "seed": 2**63 - 1}
 
 
-def parse_args():
+def parse_args(argv):
     """Read the flags, and for a resumed run its last checkpoint, whose flags hold unless given anew.
 
     Returns:
@@ -76,10 +75,10 @@ def parse_args():
     flag("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
     flag("--compile", action="store_true", help="compile the network before the first step")
     flag("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
-    args = check(parser.parse_args())
+    args = check(parser.parse_args(argv))
 
-    if args.dataset == "demo":  # five minutes on two CPU cores
-        parser.set_defaults(epochs=14, batch_size=8, lr=0.006, crop_size=24)
+    if args.dataset == "demo":
+        parser.set_defaults(epochs=8, batch_size=12, crop_size=16)
     if args.model == "C3D":
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
@@ -89,12 +88,12 @@ def parse_args():
         run = runs.find(args.run_dir, args.resume)
         file = runs.last(run)
     else:
-        return parser.parse_args(), None, None
+        return parser.parse_args(argv), None, None
 
     checkpoint = weights.load(file)
     if unknown := checkpoint["args"].keys() - flags.travelling(args).keys():
         raise ValueError(f"{file}: damaged, or of another version: unknown flags {', '.join(map(str, unknown))}")
-    args = check(parser.parse_args(flags.command_line(checkpoint["args"]) + sys.argv[1:]))
+    args = check(parser.parse_args([*flags.command_line(checkpoint["args"]), *argv]))
     for name, was in checkpoint["args"].items():
         free = name in flags.CHANGEABLE or args.test_only and name == "batch_size"
         if not free and getattr(args, name) != was:
@@ -158,13 +157,13 @@ def load_data(args, world, checkpoint):
     return videos, *found, leaked
 
 
-def main():
+def main(argv=None):
     world = World.of_torchrun()
     if world.rank:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one speaks for all
     world.join()
     with flags.in_a_line("train.py", 2, OSError, ValueError):
-        args, run, checkpoint = parse_args()
+        args, run, checkpoint = parse_args(sys.argv[1:] if argv is None else argv)
         device = world.device(args.device)
         clip = recipe(args.crop_size)
         options = {} if args.depth == 18 else {"depth": args.depth}
@@ -197,10 +196,11 @@ def main():
     sources = {split: [video.source for video in videos if video.split == split] for split in SPLITS}
     batches = TrainingBatches(len(datasets["train"]), args.batch_size, args.seed, world.rank, world.size)
     loaders = {
-        split: DataLoader(
+        split: ClipLoader(
             dataset,
-            **{"batch_sampler": batches} if split == "train" else
-            {"batch_size": args.batch_size, "sampler": share(dataset, world.rank, world.size)},
+            **{"batch_sampler": batches}
+            if split == "train"
+            else {"batch_size": args.batch_size, "sampler": share(dataset, world.rank, world.size)},
             num_workers=args.workers,
             persistent_workers=args.workers > 0,
             worker_init_fn=init_worker,
@@ -245,7 +245,10 @@ def main():
     launcher = "python" if world.size == 1 else f"torchrun --nproc_per_node={world.local_size}"
     goes_on = f"{launcher} train.py --resume {run} goes on from here"
     purged = None if args.test_only else done + 1  # points of an epoch that did not end
-    writer = SummaryWriter(str(run), purge_step=purged, write_to_disk=world.rank == 0)
+    from tensorboardX import SummaryWriter  # here, as --help needs none
+
+    suffix = f".{time.time_ns()}"  # the name itself has seconds only, and a start in the same one would write over it
+    writer = SummaryWriter(str(run), purge_step=purged, write_to_disk=world.rank == 0, filename_suffix=suffix)
     interrupted = Signals()
     atexit.register(end_workers)
     print(f"{run}: {args.model}, {len(classes)} classes, on {device}; {done} of {args.epochs} epochs done")
@@ -308,8 +311,13 @@ def main():
             batches.epoch, batches.start = epoch, sums[2]
             start = time.perf_counter()
             progress = tqdm(
-                loaders["train"], f"epoch {epoch}/{args.epochs}", steps, leave=False, unit="batch",
-                initial=steps - len(batches), disable=world.rank > 0,
+                loaders["train"],
+                f"epoch {epoch}/{args.epochs}",
+                steps,
+                leave=False,
+                unit="batch",
+                initial=steps - len(batches),
+                disable=world.rank > 0,
             )
             try:
                 sums = train_epoch(parallel, progress, *steering, args.seed, sums, stop, world)

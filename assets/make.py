@@ -67,13 +67,23 @@ def tensorboard():
             sys.exit("TensorBoard does not start")
         for name, (wanted, height) in pages.items():
             with tempfile.TemporaryDirectory() as folder:
-                subprocess.run([
-                    "chromium", "--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars",
-                    "--no-first-run", "--virtual-time-budget=900000",
-                    f"--user-data-dir={folder}", f"--window-size=1800,{height}",
-                    f"--screenshot={HERE / f'tensorboard_{name}.png'}",
-                    f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
-                ], check=True, stderr=subprocess.DEVNULL)
+                subprocess.run(
+                    [
+                        "chromium",
+                        "--headless",
+                        "--no-sandbox",
+                        "--disable-3d-apis",
+                        "--hide-scrollbars",
+                        "--no-first-run",
+                        "--virtual-time-budget=900000",
+                        f"--user-data-dir={folder}",
+                        f"--window-size=1800,{height}",
+                        f"--screenshot={HERE / f'tensorboard_{name}.png'}",
+                        f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
+                    ],
+                    check=True,
+                    stderr=subprocess.DEVNULL,
+                )
     finally:
         server.terminate()
 
@@ -203,8 +213,12 @@ def resnets():
     parts += block(390, "R(2+1)D block", factored)
     parts.append(text(700, 34, "18 layers (34), clips of 16×112×112", 16))
     stages = (
-        ("stem", "64 planes", "16×56×56"), ("2 (3) blocks", "64", "16×56×56"), ("2 (4) blocks", "128", "8×28×28"),
-        ("2 (6) blocks", "256", "4×14×14"), ("2 (3) blocks", "512", "2×7×7"), ("mean", "512", "1×1×1"),
+        ("stem", "64 planes", "16×56×56"),
+        ("2 (3) blocks", "64", "16×56×56"),
+        ("2 (4) blocks", "128", "8×28×28"),
+        ("2 (6) blocks", "256", "4×14×14"),
+        ("2 (3) blocks", "512", "2×7×7"),
+        ("mean", "512", "1×1×1"),
         ("linear", "classes", ""),
     )
     for row, (name, planes, size) in enumerate(stages):

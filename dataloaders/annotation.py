@@ -13,8 +13,14 @@ CODES = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this Open
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MOST_HEAT = 0.7  # how much of a pixel heat may hide
 COLOURS = (  # BGR, of the classes in turn
-    (200, 120, 30), (40, 130, 240), (80, 160, 40), (70, 60, 200),
-    (170, 90, 150), (150, 150, 50), (40, 150, 200), (120, 80, 80),
+    (200, 120, 30),
+    (40, 130, 240),
+    (80, 160, 40),
+    (70, 60, 200),
+    (170, 90, 150),
+    (150, 150, 50),
+    (40, 150, 200),
+    (120, 80, 80),
 )
 
 

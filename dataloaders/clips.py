@@ -10,10 +10,10 @@ from collections import deque
 import cv2
 import numpy as np
 
-CLIP_LEN = 16                          # frames in a clip
-FRAME_INTERVAL = 4                     # keep every 4th frame of a video
-FRAME_HEIGHT, FRAME_WIDTH = 128, 171   # of the frames on disk
-CROP_SIZE = 112                        # side of the square the network sees
+CLIP_LEN = 16  # frames in a clip
+FRAME_INTERVAL = 4  # keep every 4th frame of a video
+FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # of the frames on disk
+CROP_SIZE = 112  # side of the square the network sees
 
 
 def recipe(crop_size=CROP_SIZE):

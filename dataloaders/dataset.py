@@ -1,16 +1,15 @@
 """Frame folders -> 16-frame clips for training and evaluation."""
 
-import multiprocessing
 import os
-import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
+from dataloaders.workers import block_signals
 
 LABELS = {"ucf101": "ucf_labels.txt", "hmdb51": "hmdb_labels.txt"}
 
@@ -42,9 +41,10 @@ def class_names(dataset, videos):
 class VideoDataset(Dataset):
     """The clips of the videos of one split.
 
-    `dataset[i]` is a fixed clip for evaluation: window `i % windows` of those lying evenly over video `i // windows`,
-    and the centre crop. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are
-    drawn once a clip, from `key` alone.
+    `dataset[i]` is a fixed clip for evaluation: one of the windows that lie evenly over a video, video by video, and the
+    centre crop. A video with fewer places than windows has some windows several times: each is one item, and
+    `repeats[i]` says how often it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and
+    mirroring are drawn once a clip, from `key` alone.
 
     Args:
         output_dir: folder of the frame folders.
@@ -71,16 +71,25 @@ class VideoDataset(Dataset):
         self.classes = classes
         self.clip = clip
         self.windows = windows
+        starts = [clips.even_starts(num_frames, windows, clip["clip_len"]) for num_frames in self.frames.tolist()]
+        starts = np.array(starts, np.int32).reshape(-1, windows)
+        distinct = np.diff(starts, axis=1, prepend=-1) != 0
+        self.video_of_item = np.nonzero(distinct)[0]
+        self.starts = starts[distinct]
+        self.repeats = np.diff(np.flatnonzero(distinct), append=distinct.size)
 
     def __len__(self):
-        return len(self.frames) * self.windows
+        return len(self.starts)
+
+    def item(self, video, window):
+        """The item that is such a window of a video."""
+        return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
 
     def __getitem__(self, item):
         clip_len = self.clip["clip_len"]
         if isinstance(item, int):
-            index, window = divmod(item, self.windows)
-            num_frames = int(self.frames[index])
-            start, place = clips.even_starts(num_frames, self.windows, clip_len)[window], {}
+            index = self.video_of_item[item]
+            num_frames, start, place = int(self.frames[index]), int(self.starts[item]), {}
         else:
             index, key = item
             num_frames = int(self.frames[index])
@@ -107,20 +116,12 @@ def read_frame(file):
     return frame
 
 
-def init_worker(worker):
-    """Prepare a worker process of a `DataLoader`: signals are the parent's, which finishes its step, and OpenCV has one
-    thread, as the other workers have the other cores."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
+class ClipLoader(DataLoader):
+    """A `DataLoader` whose workers no signal can end while they start."""
 
-
-def end_workers():
-    """Kill the worker processes of every `DataLoader`, which do not hear the signals by which Python would end them."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch would complain
-    for worker in multiprocessing.active_children():
-        worker.kill()
+    def __iter__(self):
+        with block_signals():
+            return super().__iter__()
 
 
 class TrainingBatches(Sampler):
@@ -157,8 +158,4 @@ class TrainingBatches(Sampler):
 
 def share(dataset, rank, size):
     """The items that one process evaluates: every `size`-th video, with all of its windows."""
-    return [
-        video * dataset.windows + window
-        for video in range(rank, len(dataset) // dataset.windows, size)
-        for window in range(dataset.windows)
-    ]
+    return np.flatnonzero(dataset.video_of_item % size == rank).tolist()

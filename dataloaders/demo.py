@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 PAIRS = (("Up", "Down"), ("Grow", "Shrink"), ("Part", "Meet"))
-GROUPS = 15
-CLIPS = 2               # videos per class and group
-WIDTH, HEIGHT = 320, 240
+GROUPS = 12
+CLIPS = 2  # videos per class and group
+WIDTH, HEIGHT = 240, 180
 FPS = 25
+LENGTH = 61  # frames; every 4th is the same set in both directions
 CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 
 
@@ -47,28 +48,27 @@ def draw(name, scene, motion):
 
     Args:
         scene: random generator of what the videos of a group share: shape and colours.
-        motion: random generator of what differs between them: length, place, size and pace.
+        motion: random generator of what differs between them: place, size and pace.
 
     Returns:
-        A list of 61 to 77 BGR images, 320x240.
+        A list of `LENGTH` BGR images, 240x180.
     """
     corners, hue = scene.choice(CORNERS), scene.integers(180)
     colour = _bgr(hue, 170, 245)
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
 
-    length = 4 * motion.integers(15, 20) + 1  # so that every 4th frame is the same set in both directions
-    x, y, size = motion.uniform(115, 205), motion.uniform(95, 145), motion.uniform(22, 32)
+    x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
     frames = []
-    for t in np.linspace(0, 1, length) ** motion.uniform(0.8, 1.25):
+    for t in np.linspace(0, 1, LENGTH) ** motion.uniform(0.8, 1.25):
         frame = background.copy()
         if name == "Up":
-            _shape(frame, corners, x, 200 - 160 * t, size, colour)
+            _shape(frame, corners, x, 150 - 120 * t, size, colour)
         elif name == "Grow":
-            _shape(frame, corners, x, y, 12 + 70 * t, colour)
+            _shape(frame, corners, x, y, 9 + 52 * t, colour)
         else:
-            _shape(frame, corners, 130 - 85 * t, y, size, colour)
-            _shape(frame, corners, 190 + 85 * t, y, size, colour)
+            _shape(frame, corners, 98 - 64 * t, y, size, colour)
+            _shape(frame, corners, 142 + 64 * t, y, size, colour)
         frames.append(frame)
     return frames
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 
 from dataloaders import clips
+from dataloaders.workers import block_signals
 
 TIME_LIMIT = 120  # seconds without a new frame, after which a decoder is taken to hang
 
@@ -94,13 +95,13 @@ def extract_all(jobs, processes):
             thread.start()
         at_work = processes
         while at_work:
-            answer = answers.get()
-            if answer is None:
+            said = answers.get()
+            if said is None:
                 at_work -= 1
                 continue
-            if isinstance(answer, BaseException):
-                raise answer
-            number, outcome = answer
+            if isinstance(said, BaseException):
+                raise said
+            number, outcome = said
             if "stop" in outcome:
                 raise OSError(outcome["stop"])
             yield number, outcome.get("frames", 0), outcome.get("skip")
@@ -108,7 +109,8 @@ def extract_all(jobs, processes):
         for worker in workers:
             worker.stop()
         for thread in threads:
-            thread.join()
+            if thread.ident:  # an interruption may have come before it was started
+                thread.join()
 
 
 class Worker:
@@ -119,10 +121,10 @@ class Worker:
 
     def __call__(self, source, folder):
         for _ in range(2):  # the fault may have been the machine's, not the video's
-            answer, reason = self._ask(source, folder)
-            if answer or self.stopped:
+            outcome, reason = self._ask(source, folder)
+            if outcome or self.stopped:
                 break
-        return answer or {"skip": f"{source}: {reason}"}
+        return outcome or {"skip": f"{source}: {reason}"}
 
     def stop(self):
         """End the process, and start no other."""
@@ -136,15 +138,16 @@ class Worker:
             if self.stopped:
                 return None, "interrupted"
             if self.process is None:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "dataloaders.extract"],
-                    cwd=Path(__file__).parent.parent,
-                    env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    start_new_session=True,  # Ctrl-C is for the parent
-                )
+                with block_signals():  # Ctrl-C is for the parent
+                    self.process = subprocess.Popen(
+                        [sys.executable, "-m", "dataloaders.extract"],
+                        cwd=Path(__file__).parent.parent,
+                        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        start_new_session=True,
+                    )
             process = self.process
         answered, hung = threading.Event(), threading.Event()
 
@@ -180,6 +183,16 @@ class Worker:
             return process.returncode
 
 
+def answer(source, folder):
+    """What a worker answers to a job."""
+    try:
+        return {"frames": extract(source, folder)}
+    except ValueError as error:
+        return {"skip": str(error)}
+    except OSError as error:
+        return {"stop": str(error)}
+
+
 def work():
     """Be a worker."""
     cv2.setNumThreads(0)
@@ -194,14 +207,7 @@ def work():
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        source, folder = map(Path, jobs.get())
-        try:
-            answer = {"frames": extract(source, folder)}
-        except ValueError as error:
-            answer = {"skip": str(error)}
-        except OSError as error:
-            answer = {"stop": str(error)}
-        print(json.dumps(answer), file=answers)
+        print(json.dumps(answer(*map(Path, jobs.get()))), file=answers)
 
 
 if __name__ == "__main__":

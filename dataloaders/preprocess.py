@@ -260,7 +260,7 @@ def _summary(videos):
     return f"{len(videos)} videos of {len({v.class_name for v in videos})} classes ({sizes})"
 
 
-if __name__ == "__main__":
+def main(argv=None):
     from mypath import Path as MyPath
 
     parser = argparse.ArgumentParser(prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0])
@@ -268,7 +268,7 @@ if __name__ == "__main__":
     flag("dataset", help="a data set named in mypath.py")
     flag("--split", choices=PROTOCOLS, default="group", help="who is in train, val and test (%(default)s)")
     flag("--fold", type=int, choices=range(1, 6), default=1, help="the fifth that --split group tests on (%(default)s)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
         split_dir = MyPath.split_dir(args.dataset) if args.split.startswith("official") else None
         prepare(args.dataset, *MyPath.db_dir(args.dataset), protocol=args.split, fold=args.fold, split_dir=split_dir)
@@ -276,3 +276,7 @@ if __name__ == "__main__":
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the next start goes on from here\n")
+
+
+if __name__ == "__main__":
+    main()

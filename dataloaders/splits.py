@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
-
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"  # the split of videos that the official lists leave out
 PROTOCOLS = ("group", "official1", "official2", "official3", "random")
@@ -28,10 +26,10 @@ class Video(NamedTuple):
 
     split: str
     class_name: str
-    video: str      # name of the frame folder
+    video: str  # name of the frame folder
     group: str
-    frames: int     # JPEG frames kept
-    source: str     # path of the video file below the data set's folder
+    frames: int  # JPEG frames kept
+    source: str  # path of the video file below the data set's folder
 
     def folder(self, output_dir):
         return output_dir / f"{self.split}/{self.class_name}/{self.video}"
@@ -145,6 +143,8 @@ def _group_split(videos, fold):
 
 
 def _random_split(videos):
+    from sklearn.model_selection import train_test_split
+
     rest, test = train_test_split(videos, test_size=0.2, random_state=42, stratify=[v.class_name for v in videos])
     train, val = train_test_split(rest, test_size=0.2, random_state=42, stratify=[v.class_name for v in rest])
     return {"train": train, "val": val, "test": test}
@@ -215,6 +215,8 @@ def _folds(videos, n_splits):
     Yields:
         (kept, held out), two lists of videos.
     """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     labels = [v.class_name for v in videos]
     groups = [v.group for v in videos]
     if n_splits > min(len(set(groups)), max(Counter(labels).values())):

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from dataloaders import clips
 
@@ -134,7 +133,7 @@ class Window(NamedTuple):
     end: int
     frames: list
     pixels: np.ndarray | None = None
-    probabilities: torch.Tensor | None = None
+    probabilities: "torch.Tensor | None" = None  # noqa: F821
     heat: np.ndarray | None = None
 
     def nearest(self, number):

@@ -20,8 +20,8 @@ class World(NamedTuple):
     What they tell each other goes over gloo; only the gradients on CUDA over NCCL, which has its usual timeout.
     """
 
-    rank: int = 0        # which one it is
-    size: int = 1        # of how many
+    rank: int = 0  # which one it is
+    size: int = 1  # of how many
     local_rank: int = 0  # the same on its own machine
     local_size: int = 1
 

@@ -113,11 +113,13 @@ def evaluate(network, loader, autocast, stop=lambda: 0, world=ALONE):
 
     Returns:
         What `report.measure` gives, and "loss", the mean cross-entropy of the clips; "labels" (videos,) and
-        "probabilities" (videos, windows, classes), tensors on the CPU. None where `stop` says so.
+        "probabilities" (videos, windows, classes), tensors on the CPU. A window that a video has several times goes
+        through the network once and counts as often. None where `stop` says so.
     """
     network.eval()
     dataset, device = loader.dataset, next(network.parameters()).device
     loss, seen, items = torch.zeros((), device=device), 0, torch.tensor(list(loader.sampler))
+    repeats = torch.from_numpy(dataset.repeats)
     # Filled in place: a list of small tensors would tear memory apart, and hold a file open for each batch of labels.
     every_label = torch.zeros(len(dataset), dtype=torch.long, device=device)
     every_probability = torch.zeros(len(dataset), len(dataset.classes), device=device)
@@ -128,15 +130,15 @@ def evaluate(network, loader, autocast, stop=lambda: 0, world=ALONE):
             with autocast:
                 logits = network(clips)
             logits = logits.float()
-            loss += F.cross_entropy(logits, labels, reduction="sum")
             batch = items[seen : seen + len(labels)]
+            loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[batch].to(device, logits.dtype)
             every_label[batch], every_probability[batch] = labels, logits.softmax(1)
             seen += len(labels)
         if stop():
             return None
     loss, every_label, every_probability = loss.cpu().double(), every_label.cpu(), every_probability.cpu()
     world.sum(loss, every_label, every_probability)
-    probabilities = every_probability.unflatten(0, (-1, dataset.windows))
-    labels = every_label[:: dataset.windows]
+    probabilities = every_probability.repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
+    labels = every_label.repeat_interleave(repeats)[:: dataset.windows]
     measured = report.measure(probabilities, labels, dataset.classes)
-    return measured | {"loss": loss.item() / len(dataset), "labels": labels, "probabilities": probabilities}
+    return measured | {"loss": loss.item() / repeats.sum().item(), "labels": labels, "probabilities": probabilities}

@@ -17,10 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
-from sklearn.metrics import confusion_matrix
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import hparams
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which runs are compared
@@ -63,6 +59,8 @@ def introduce(writer, flags, network, dataset, items, clips=4):
         dataset: of the training clips.
         items: the first of them, each drawn at random as training does.
     """
+    from tensorboardX.summary import hparams
+
     experiment, start, _ = hparams(flags, dict.fromkeys(METRICS))
     for summary in experiment, start:
         writer.file_writer.add_summary(summary)
@@ -73,10 +71,12 @@ def introduce(writer, flags, network, dataset, items, clips=4):
     shade = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 deviations off
     seen = (128 + shade * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
     frames = [
-        np.vstack([
-            np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
-            np.hstack([draw_tile(image, "as the network sees it", 160) for image in below]),
-        ])
+        np.vstack(
+            [
+                np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
+                np.hstack([draw_tile(image, "as the network sees it", 160) for image in below]),
+            ]
+        )
         for above, below in zip(pixels.numpy().swapaxes(0, 1), seen.numpy().swapaxes(0, 1), strict=True)
     ]
     add_gif(writer, "train/clips", frames, 0)
@@ -93,6 +93,8 @@ def conclude(run, writer, results, test, dataset, sources):
         dataset: what it was measured on.
         sources: names of the videos.
     """
+    from tensorboardX.summary import hparams
+
     labels, probabilities, epoch = test.pop("labels"), test.pop("probabilities"), results["epoch"]
     writer.file_writer.add_summary(hparams({}, {})[2])  # the flags' run has ended well
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
@@ -137,6 +139,8 @@ def summary(results):
 
 def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
     """Put the confusion matrix, a bar for each class and some misclassified clips, playing, into TensorBoard."""
+    from sklearn.metrics import confusion_matrix
+
     of_video = probabilities.mean(1)
     predictions = of_video.argmax(1)
     present = sorted({*labels.tolist(), *predictions.tolist()})
@@ -148,7 +152,7 @@ def draw(writer, step, dataset, probabilities, labels, classes, clips=4):
     wrong = torch.nonzero(predictions != labels).flatten()
     surest = wrong[of_video[wrong].amax(1).argsort(descending=True)][:clips].tolist()
     for place, index in enumerate(surest, start=1):
-        clip, label = dataset[index * dataset.windows + dataset.windows // 2]
+        clip, label = dataset[dataset.item(index, dataset.windows // 2)]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
 
@@ -206,6 +210,9 @@ def draw_tile(image, caption, side=224):
 
 def add_gif(writer, tag, frames, step):
     """Log images (H, W, 3), RGB, as a picture that plays."""
+    from PIL import Image
+    from tensorboardX.proto.summary_pb2 import Summary
+
     height, width = frames[0].shape[:2]
     frames, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
@@ -213,10 +220,10 @@ def add_gif(writer, tag, frames, step):
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
 
-if __name__ == "__main__":
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m network.report", description="Sum up the tests of several runs.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    files = [run / "results.json" for run in parser.parse_args().runs]
+    files = [run / "results.json" for run in parser.parse_args(argv).runs]
     try:
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     except OSError as error:
@@ -224,3 +231,7 @@ if __name__ == "__main__":
     if len(datasets := sorted({result["dataset"] for result in results})) > 1:
         parser.exit(2, f"runs of different data sets have no mean: {', '.join(datasets)}\n")
     print(summary(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -70,9 +70,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_planes != planes:
-            self.downsample = nn.Sequential(
-                nn.Conv3d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm3d(planes)
-            )
+            self.downsample = nn.Sequential(nn.Conv3d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm3d(planes))
 
     def forward(self, x):
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -120,14 +118,14 @@ class VideoResNet(nn.Module):
         )
 
     def forward(self, x):
-        x = self.normalize(x)               # (N,   3, T,   H,    W)
-        x = self.stem(x)                    # (N,  64, T,   H/2,  W/2)
-        x = self.layer1(x)                  # (N,  64, T,   H/2,  W/2)
-        x = self.layer2(x)                  # (N, 128, T/2, H/4,  W/4)
-        x = self.layer3(x)                  # (N, 256, T/4, H/8,  W/8)
-        x = self.layer4(x)                  # (N, 512, T/8, H/16, W/16)
-        x = self.avgpool(x).flatten(1)      # (N, 512)
-        return self.fc(x)                   # (N, num_classes)
+        x = self.normalize(x)  # (N,   3, T,   H,    W)
+        x = self.stem(x)  # (N,  64, T,   H/2,  W/2)
+        x = self.layer1(x)  # (N,  64, T,   H/2,  W/2)
+        x = self.layer2(x)  # (N, 128, T/2, H/4,  W/4)
+        x = self.layer3(x)  # (N, 256, T/4, H/8,  W/8)
+        x = self.layer4(x)  # (N, 512, T/8, H/16, W/16)
+        x = self.avgpool(x).flatten(1)  # (N, 512)
+        return self.fc(x)  # (N, num_classes)
 
 
 def r3d(num_classes, depth=18):

@@ -33,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import inference
 from dataloaders import clips
 from dataloaders.annotation import annotate, draw_text
-from dataloaders.dataset import VideoDataset, init_worker
+from dataloaders.dataset import VideoDataset
 from dataloaders.preprocess import prepare
 from dataloaders.splits import COLUMNS, read_index
 from dataloaders.videos import Video, cut_windows
+from dataloaders.workers import init_worker
 from network import MODELS, half_precision
 from network.engine import train_epoch
 

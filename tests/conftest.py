@@ -1,27 +1,38 @@
 """Videos that the tests make for themselves, and a copy of the project to run as a user runs it."""
 
+import contextlib
+import importlib
+import io
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from tiny import Tiny
 
-from dataloaders import clips
+import mypath
+from dataloaders import clips, extract
 from network import MODELS
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
+FULL_SIZE = tuple(MODELS)
+NETWORKS = ["R3D", "R2Plus1D", pytest.param("C3D", marks=pytest.mark.slow)]  # C3D takes seconds a clip
+MODELS["Tiny"] = Tiny
+
 ROOT = Path(__file__).parent.parent
 RIGHT_HALF_BLUE = 230
-SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32}  # crops that each network takes, small where it may be
+SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32, "Tiny": 16}  # crops that each network takes, small where it may be
 
 
 def numbered_frame(number, width=160, height=120):
@@ -106,11 +117,11 @@ def write_dataset(root, classes=("Jump", "Run"), groups=5, frames=20):
 def make_checkpoint(**changes):
     """What train.py writes about a run that was started but did no step."""
     torch.manual_seed(0)
-    network = MODELS["R3D"](num_classes=3)
+    network = Tiny(num_classes=3)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
     return {
-        "model": "R3D",
+        "model": "Tiny",
         "options": {},
         "classes": ["a", "b", "c"],
         "clip": clips.recipe(16),
@@ -133,27 +144,126 @@ def tree(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+MAINS = {"train.py": "train", "inference.py": "inference"}  # by how a user names them
+
+
 class Project:
-    """A copy of the scripts in an empty folder, mypath.py edited to the tests' own videos."""
+    """An empty folder in which the scripts run as a user runs them, mypath.py edited to the tests' own videos."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.datasets = folder, {}
+
+    def set_path(self, dataset, root_dir):
+        self.datasets[dataset] = str(root_dir), f"data/{dataset}_frames"
+
+    def run(self, *command, ok=True):
+        """Run what `python ...` would in this process; its exit status must be 0, or not 0 if not `ok`."""
+        script, *flags = map(str, command)
+        if script == "-m":
+            script, *flags = flags
+        main = importlib.import_module(MAINS.get(script, script)).main
+        streams = [
+            io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True)
+            for errors in ("strict", "backslashreplace")
+        ]
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(streams[0]),
+            contextlib.redirect_stderr(streams[1]),
+            usual_signals(),
+        ):
+            patch.chdir(self.folder)
+            patch.setattr(mypath.Path, "DATASETS", mypath.Path.DATASETS | self.datasets)
+            patch.delenv("DISPLAY", raising=False)
+            patch.delenv("WAYLAND_DISPLAY", raising=False)
+            try:
+                main(flags)
+                status = 0
+            except SystemExit as stop:
+                status = stop.code or 0
+        output, errors = (stream.buffer.getvalue().decode() for stream in streams)
+        assert (status == 0) == ok, output + errors
+        return SimpleNamespace(returncode=status, stdout=output, stderr=errors)
+
+    def copy(self):
+        """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
+        if (self.folder / "train.py").exists():
+            return
         for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders"):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, folder / name)
-
-    def set_path(self, dataset, root_dir):
+            copy(source, self.folder / name)
+        shutil.copy(ROOT / "tests" / "tiny.py", self.folder / "network" / "tiny.py")
+        with open(self.folder / "network" / "__init__.py", "a") as file:
+            file.write('\nfrom network.tiny import Tiny\n\nMODELS["Tiny"] = Tiny\n')
         with open(self.folder / "mypath.py", "a") as file:
-            file.write(f"\nPath.DATASETS[{dataset!r}] = {str(root_dir), f'data/{dataset}_frames'}\n")
+            file.write(f"\nPath.DATASETS |= {self.datasets!r}\n")
 
-    def run(self, *command, ok=True):
-        """Run `python ...` there without a display; its exit status must be 0, or not 0 if not `ok`."""
+    @contextlib.contextmanager
+    def start(self, *command, **options):
+        """Start `python ...` there in a process and a session of its own, whose output is read through pipes; it is
+        gone afterwards."""
+        self.copy()
         environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-        command = [sys.executable, *map(str, command)]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert (done.returncode == 0) == ok, done.stdout + done.stderr
-        return done
+        options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "start_new_session": True,
+        } | options
+        command = [sys.executable, "-u", *map(str, command)]
+        with usual_signals():  # which the process inherits
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, **options)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def spawn(self, *command, ok=True):
+        """Run `python ...` there to its end in a process of its own."""
+        with self.start(*command) as process:
+            output, errors = process.communicate(timeout=300)
+        assert (process.returncode == 0) == ok, output + errors
+        return SimpleNamespace(returncode=process.returncode, stdout=output, stderr=errors)
+
+
+@contextlib.contextmanager
+def usual_signals():
+    """Ctrl-C and SIGTERM do what they do in a terminal, also where a shell's background job ignores them; afterwards
+    they do what they did."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of the GPU come first: a process that has once hidden it does not find it again."""
+    items.sort(key=lambda item: item.get_closest_marker("cuda") is None)
+
+
+@pytest.fixture(autouse=True)
+def gpu(request, monkeypatch):
+    """Hide the GPU from every test that is not marked `cuda`; skip those that are where there is none."""
+    if request.node.get_closest_marker("cuda"):
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def decode_here(request, monkeypatch):
+    """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
+    the workers themselves are marked `workers`."""
+    if not request.node.get_closest_marker("workers"):
+        monkeypatch.setattr(extract.Worker, "_ask", lambda worker, *job: (extract.answer(*job), None))
 
 
 @pytest.fixture
@@ -162,9 +272,8 @@ def mistake(tmp_path, monkeypatch, capsys):
 
     def refused(script, *flags):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [script.__file__, *flags])
-        with pytest.raises(SystemExit) as stop:
-            script.main()
+        with pytest.raises(SystemExit) as stop, usual_signals():
+            script.main(flags)
         assert stop.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         return line

@@ -27,7 +27,7 @@ def test_the_label_is_legible_and_inside(size, text, shade):
     benchmark.draw_label(frame, text)
     changed = np.argwhere((frame != shade).any(2) if shade else frame.any(2))
     top, left = changed.min(0)
-    assert frame[top:].max() > 200      # white letters
+    assert frame[top:].max() > 200  # white letters
     assert np.median(frame[top:]) < 70  # on dark
     letters = np.argwhere(frame[top:, :, 0] > 180)
     assert letters[:, 1].max() < size[0] - 1

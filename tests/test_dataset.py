@@ -9,9 +9,10 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader
 
 from dataloaders import clips
-from dataloaders.dataset import TrainingBatches, VideoDataset, class_names, init_worker
+from dataloaders.dataset import TrainingBatches, VideoDataset, class_names
 from dataloaders.preprocess import prepare
 from dataloaders.splits import SPLITS, Video
+from dataloaders.workers import init_worker
 
 
 @pytest.fixture(scope="module", params=[5, 16, 20, 100], ids="{}_frames".format)
@@ -50,11 +51,14 @@ def test_evaluation_windows_lie_evenly(data):
     length, frames, videos = data
     dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], clips.recipe(8), windows=3)
     rows = [video for video in videos if video.split == "test"]
-    assert len(dataset) == 3 * len(rows)
     interval = clips.frame_interval(length)
-    for i in range(len(dataset)):
-        start = clips.even_starts(rows[i // 3].frames, 3)[i % 3]
-        assert numbers(dataset[i][0])[0] == start * interval
+    starts = [start for row in rows for start in sorted(set(clips.even_starts(row.frames, 3)))]
+    assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [start * interval for start in starts]
+    assert dataset.repeats.sum() == 3 * len(rows)
+    for i, row in enumerate(rows):
+        for window, start in enumerate(clips.even_starts(row.frames, 3)):
+            item = dataset.item(i, window)
+            assert (dataset.video_of_item[item], dataset.starts[item]) == (i, start)
 
 
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):

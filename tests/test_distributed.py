@@ -3,13 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
-from test_train import SCALARS, same, scalars
+from test_train import BORN, SCALARS, same, scalars
 
 import train
 from dataloaders.dataset import TrainingBatches, share
@@ -19,8 +19,19 @@ from network.distributed import World
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = (
-    "train.py", "--dataset", "own", "--crop-size", "16", "--model", "R3D", "--workers", "0", "--clips", "3",
-    "--lr", "0.001",
+    "train.py",
+    "--dataset",
+    "own",
+    "--crop-size",
+    "16",
+    "--model",
+    "Tiny",
+    "--workers",
+    "0",
+    "--clips",
+    "3",
+    "--lr",
+    "0.001",
 )
 
 
@@ -49,10 +60,7 @@ def test_processes_share_out_what_one_alone_would_take(size):
 
 def test_every_window_is_evaluated_once():
     class Videos:
-        windows = 3
-
-        def __len__(self):
-            return 3 * 5
+        video_of_item = np.repeat(np.arange(5), 3)
 
     parts = [share(Videos(), rank, 4) for rank in range(4)]
     assert sorted(sum(parts, [])) == list(range(15))
@@ -60,13 +68,13 @@ def test_every_window_is_evaluated_once():
 
 
 def test_two_processes_train_and_one_writes(project):
-    done = project.run(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "2", "--snapshot", "1")
+    done = project.spawn(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "2", "--snapshot", "1")
     (run,) = (project.folder / "run").iterdir()
     assert done.stderr.count("videos to frames") >= 1
     assert done.stdout.count("epoch 2/2") == done.stdout.count("test of epoch") == 1
     assert len(list(run.glob("events*"))) == 1
     assert [step for step, _ in scalars(run)["data/val_loss_epoch"]] == [1, 2]
-    checkpoint = weights.load(run / "models" / "R3D-own_epoch-2.pth")
+    checkpoint = weights.load(run / "models" / "Tiny-own_epoch-2.pth")
     assert checkpoint["scheduler"]["last_epoch"] == 2 * (10 // 4)
 
     # What they measured together is what one alone measures.
@@ -80,50 +88,48 @@ def test_two_processes_train_and_one_writes(project):
 
     # At an epoch's boundary one process takes up what two have begun, at the place in the schedule.
     project.run("train.py", "--resume", "--epochs", "3")
-    checkpoint = weights.load(run / "models" / "R3D-own_last.pth")
+    checkpoint = weights.load(run / "models" / "Tiny-own_last.pth")
     assert (checkpoint["epoch"], checkpoint["scheduler"]["last_epoch"]) == (3, 3 * (10 // 2))
     assert [step for step, _ in scalars(run)["data/lr"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_two_processes_are_interrupted_and_end_as_undisturbed_ones(project):
     flags = (*QUICK, "--epochs", "3", "--batch-size", "1")
-    project.run(*TORCHRUN, *flags)
+    project.spawn(*TORCHRUN, *flags)
     whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "R3D-own_last.pth"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, *TORCHRUN, *flags, "--workers", "1"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=project.folder, env=environment, **pipes) as process:
-        while "epochs done" not in process.stdout.readline():
-            pass
-        time.sleep(1)
-        process.send_signal(signal.SIGTERM)
-        errors = process.stderr.read()
-    assert process.returncode != 0
+    last = cut / "models" / "Tiny-own_last.pth"
+    (project.folder / "born.py").write_text(BORN)
+    born = ("born.py", int(signal.SIGTERM), 1)  # from the first worker of each, to it and the process that started it
+    stopped = project.spawn(*TORCHRUN, *born, *flags, "--workers", "1", ok=False)
+    errors = stopped.stderr
+    assert "Traceback" not in errors.partition("goes on from here")[0]
     assert "SIGTERM: torchrun --nproc_per_node=2 train.py --resume run/run_1 goes on from here" in errors
     assert "[rank" not in errors
     assert weights.load(last)["epoch"] < 3
-    project.run(*TORCHRUN, "train.py", "--resume", "run/run_1", "--workers", "0")
-    assert same(weights.load(last), weights.load(whole / "models" / "R3D-own_last.pth"))
+    project.spawn(*TORCHRUN, "train.py", "--resume", "run/run_1", "--workers", "0")
+    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
     one, other = scalars(whole), scalars(cut)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
 
 
+@pytest.mark.slow
 def test_a_failing_process_ends_all_with_its_message(project):
     project.run("-m", "dataloaders.preprocess", "own")
     frame = next((project.folder / "data" / "own_frames" / "train").rglob("00001.jpg"))
     for path in frame.parent.iterdir():
         path.write_bytes(b"no picture")
-    failed = project.run(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "5", "--workers", "1", ok=False)
+    failed = project.spawn(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "5", "--workers", "1", ok=False)
     folder = frame.parent.relative_to(project.folder)
     (line,) = (line for line in failed.stderr.splitlines() if "train.py: " in line and "missing or damaged" in line)
     assert f"Delete {folder} and run python -m dataloaders.preprocess own --split group --fold 1" in line
     assert "[rank" not in failed.stderr  # no other process complains
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(project):
-    refused = project.run(*TORCHRUN, *QUICK, "--batch-size", "6", ok=False)
+    refused = project.spawn(*TORCHRUN, *QUICK, "--batch-size", "6", ok=False)
     assert refused.stderr.count("train.py: ") == 1
     assert "train.py: --batch-size 6: there are training videos for 5 at most\n" in refused.stderr
     assert not list((project.folder / "data").rglob("*.jpg"))  # before any work

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES
+from conftest import NETWORKS, SIZES
 from torch import nn
 
 from dataloaders import clips, demo
@@ -46,7 +46,7 @@ def test_heat_is_on_what_the_class_is_said_for():
         assert place.sum() > 0.99 * of_clip.sum()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_each_network_says_the_same_and_is_left_as_it_was(model):
     torch.manual_seed(0)
     network = MODELS[model](3).eval()
@@ -60,6 +60,7 @@ def test_each_network_says_the_same_and_is_left_as_it_was(model):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
+@pytest.mark.slow
 def test_heat_is_on_what_moves_in_the_demo():
     clip = clips.recipe(16)
     videos = [draw(label, seed) for seed in range(4) for label in (0, 1)]

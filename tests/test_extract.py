@@ -10,6 +10,8 @@ from conftest import ROOT, read_number, tree, write_video
 
 from dataloaders import extract
 
+pytestmark = pytest.mark.workers
+
 
 @pytest.fixture
 def instead(tmp_path, monkeypatch):

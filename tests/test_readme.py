@@ -34,9 +34,16 @@ exec $PYTHON "$@"
     "docker": ":",
 }
 PLACES = {
-    "VIDEO [VIDEO ...]": "v.avi", "VIDEO": "v.avi", "FOLDER": "data/kitchen", "--source 0": "--source v.avi",
-    "FIRST": "127.0.0.1", "nnodes=2": "nnodes=1", "node=8": "node=1", "--resume 3": "--resume 1",
-    "0 1 2": "0", "1 2 3 4 5": "1",
+    "VIDEO [VIDEO ...]": "v.avi",
+    "VIDEO": "v.avi",
+    "FOLDER": "data/kitchen",
+    "--source 0": "--source v.avi",
+    "FIRST": "127.0.0.1",
+    "nnodes=2": "nnodes=1",
+    "node=8": "node=1",
+    "--resume 3": "--resume 1",
+    "0 1 2": "0",
+    "1 2 3 4 5": "1",
 }
 
 
@@ -60,15 +67,17 @@ def test_each_picture_is_there():
     assert {name for name in made if "__pycache__" not in name} == set(pictures)
 
 
-def test_each_flag_of_the_scripts_is_in_its_table():
+def test_each_flag_of_the_scripts_is_in_its_table(project):
     for script, title in (("train.py", "## Train on"), ("inference.py", "## Annotate")):
         section = README[README.index(f"\n{title}") :].split("\n## ")[1]
-        told = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True).stdout
+        told = project.run(script, "--help").stdout
         flags = set(re.findall(r"^  (--[\w-]+)", told, re.MULTILINE))
         assert len(flags) > 9
         assert {words.split()[0] for words in re.findall(r"^\| `(--[^`]+)`", section, re.MULTILINE)} == flags
 
 
+@pytest.mark.slow
+@pytest.mark.workers
 @pytest.mark.skipif(not shutil.which("bash"), reason="the page's commands are those of a Unix shell")
 def test_each_command_on_the_page_runs(project, tmp_path):
     """In the order of the page, on tiny videos: for an epoch, on a smaller crop, with fewer processes, folds, seeds."""
@@ -81,13 +90,17 @@ def test_each_command_on_the_page_runs(project, tmp_path):
     torch.save(MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18-91a641e6.pth")
     for name in ("kitchen", "fight2"):
         project.set_path(name, f"data/{name}")
+    project.copy()
     (tmp_path / "bin").mkdir()
     for name, script in PROGRAMS.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     environment = os.environ | {
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHON": sys.executable, "TESTS": str(ROOT / "tests"),
-        "SLURM_JOB_NODELIST": "", "SLURM_JOB_ID": "1",
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "TESTS": str(ROOT / "tests"),
+        "SLURM_JOB_NODELIST": "",
+        "SLURM_JOB_ID": "1",
     }
     assert len(commands()) > 15
     tried_network = False

@@ -1,17 +1,16 @@
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_dataset
+from conftest import write_dataset
 from PIL import Image
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboardX import SummaryWriter
+from tiny import Tiny
 
 from dataloaders import clips
 from dataloaders.dataset import VideoDataset
@@ -55,14 +54,13 @@ def test_summary_of_folds_and_of_seeds():
     assert report.summary(folds[:1]).endswith("video_top1 0.500 ± nan")
 
 
-def test_a_summary_is_of_one_data_set(tmp_path):
+def test_a_summary_is_of_one_data_set(project, tmp_path):
     for name, dataset in (("a", "demo"), ("b", "ucf101")):
         test = {"clip_top1": 0.5, "video_top1": 0.25}
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps({"dataset": dataset, "fold": 1, "test": test}))
-    command = [sys.executable, "-m", "network.report"]
     alone, mixed = (
-        subprocess.run([*command, *(tmp_path / name for name in names)], cwd=ROOT, capture_output=True, text=True)
+        project.run("-m", "network.report", *(tmp_path / name for name in names), ok=names == "a")
         for names in ("a", "ab")
     )
     assert (alone.returncode, alone.stdout) == (0, "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n")
@@ -70,7 +68,7 @@ def test_a_summary_is_of_one_data_set(tmp_path):
 
 
 def test_files_and_pictures(tmp_path, capsys):
-    videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
+    videos = prepare("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)
     probabilities = torch.tensor([[[0.25, 0.75]] * 2, [[0.5, 0.5], [0.125, 0.875]]])
     sources = [video.source for video in videos if video.split == "test"]
@@ -94,7 +92,10 @@ def test_files_and_pictures(tmp_path, capsys):
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
     assert set(events.Tags()["scalars"]) == {
-        "data/test_loss_epoch", "data/test_acc_epoch", "test/video_top1", "test/video_top5",
+        "data/test_loss_epoch",
+        "data/test_acc_epoch",
+        "test/video_top1",
+        "test/video_top5",
     }
     assert set(events.Tags()["images"]) == {"test/confusion", "test/per_class", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
@@ -129,7 +130,7 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
 def test_flags_and_training_clips(tmp_path, statistics):
     videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], clips.recipe(64))
-    network = MODELS["R3D"](2)
+    network = Tiny(2)
     network.normalize.set(**network.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
     writer = SummaryWriter(str(tmp_path / "events"))

@@ -119,7 +119,7 @@ def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
     write_index(file, [Video(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS])
     content, refused = bytearray(file.read_bytes()), 0
     for place in rng.integers(len(content), size=400):
-        was, content[place] = content[place], rng.choice([*b"./\\\",\n\r\0-9", *range(128, 256)])
+        was, content[place] = content[place], rng.choice([*b'./\\",\n\r\0-9', *range(128, 256)])
         file.write_bytes(content)
         content[place] = was
         try:

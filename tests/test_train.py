@@ -3,13 +3,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_checkpoint, tree, write_dataset
+from tiny import Tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
@@ -18,13 +18,18 @@ from dataloaders.dataset import TrainingBatches
 from dataloaders.preprocess import prepare
 from dataloaders.splits import read_index
 from mypath import Path
-from network import MODELS, weights
+from network import engine, weights
 from network.engine import learning_rate
 
-QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "R3D")
+QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "Tiny")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")} | {
-    "curves/loss_train", "curves/loss_val", "curves/top1_train", "curves/top1_val", "curves/top5_val",
-    "test/video_top1", "test/video_top5",
+    "curves/loss_train",
+    "curves/loss_val",
+    "curves/top1_train",
+    "curves/top1_val",
+    "curves/top5_val",
+    "test/video_top1",
+    "test/video_top5",
 }
 
 
@@ -59,12 +64,15 @@ def project(project, videos):
 def test_a_run_and_what_it_leaves(project):
     output = project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--workers", "1").stdout
     run = project.folder / "run" / "run_0"
-    names = {f"R3D-own_{name}.pth" for name in ("last", "best", "epoch-1", "epoch-2")}
+    names = {f"Tiny-own_{name}.pth" for name in ("last", "best", "epoch-1", "epoch-2")}
     assert {path.name for path in (run / "models").iterdir()} == names
 
     results = json.loads((run / "results.json").read_text())
     assert {key: results[key] for key in ("model", "dataset", "split", "seed")} == {
-        "model": "R3D", "dataset": "own", "split": "group", "seed": 0,
+        "model": "Tiny",
+        "dataset": "own",
+        "split": "group",
+        "seed": 0,
     }
     assert 0 <= results["test"]["clip_top1"] <= 1
     assert f"clip top-1 {results['test']['clip_top1']:.3f}" in output
@@ -89,10 +97,10 @@ def test_a_run_and_what_it_leaves(project):
     loss = [value for _, value in curves["data/val_loss_epoch"]]
     best = max((0, 1), key=lambda i: (accuracy[i], -loss[i]))
     assert results["epoch"] == best + 1
-    checkpoint = weights.load(run / "models" / "R3D-own_best.pth")
-    assert same(checkpoint, weights.load(run / "models" / f"R3D-own_epoch-{best + 1}.pth"))
+    checkpoint = weights.load(run / "models" / "Tiny-own_best.pth")
+    assert same(checkpoint, weights.load(run / "models" / f"Tiny-own_epoch-{best + 1}.pth"))
     assert checkpoint["classes"] == ["Jump", "Run"]
-    assert checkpoint["state_dict"]["fc.weight"].shape == (2, 512)
+    assert checkpoint["state_dict"]["fc.weight"].shape == (2, 8)
     assert checkpoint["clip"]["crop_size"] == 16
     assert checkpoint["scheduler"]["last_epoch"] == checkpoint["epoch"]  # of 6 videos, one batch of 4 an epoch
 
@@ -105,7 +113,7 @@ def test_a_run_and_what_it_leaves(project):
     assert [step for step, _ in scalars(run)["data/val_acc_epoch"]] == [1, 2]
 
     # The last epoch's weights do differ from the first's, and the rate fell to 0.
-    first, last = (weights.load(run / "models" / f"R3D-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
+    first, last = (weights.load(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
     assert not torch.equal(first["fc.weight"], last["fc.weight"])
     assert curves["data/lr"][-1][1] == 0
 
@@ -116,41 +124,50 @@ def test_resume_ends_where_an_undisturbed_run_ends(project):
     cut = project.folder / "run" / "run_1" / "models"
     cut.mkdir(parents=True)
     for name in ("last", "best"):
-        (cut / f"R3D-own_{name}.pth").hardlink_to(whole / "R3D-own_epoch-1.pth")
+        (cut / f"Tiny-own_{name}.pth").hardlink_to(whole / "Tiny-own_epoch-1.pth")
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--workers", "0").stdout
-    assert same(weights.load(cut / "R3D-own_last.pth"), weights.load(whole / "R3D-own_last.pth"))
+    assert same(weights.load(cut / "Tiny-own_last.pth"), weights.load(whole / "Tiny-own_last.pth"))
     one, other = scalars(whole.parent), scalars(cut.parent)
     for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
         assert one[tag][1:] == other[tag]
 
 
-def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
+def at_step(monkeypatch, number, action):
+    """Let `action()` happen in the training step of such a number, counted from 1 on."""
+    original, steps = engine.F.cross_entropy, []
+
+    def counted(logits, labels, reduction="mean"):
+        if reduction == "mean":
+            steps.append(1)
+            if len(steps) == number:
+                action()
+        return original(logits, labels, reduction=reduction)
+
+    monkeypatch.setattr(engine.F, "cross_entropy", counted)
+
+
+def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project, monkeypatch):
     flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--clips", "1")
     project.run(*flags)
     whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "R3D-own_last.pth"
+    last = cut / "models" / "Tiny-own_last.pth"
 
-    def interrupt(number, delay, *flags):
-        command = [sys.executable, *flags]
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, cwd=project.folder, env=environment, start_new_session=True, **pipes) as process:
-            while "epochs done" not in process.stdout.readline():
-                pass
-            time.sleep(delay)
-            os.killpg(process.pid, number)  # the workers get it as well, as from a terminal
-            errors = process.stderr.read()
-        assert process.returncode == 128 + number, errors
-        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
-        assert "Traceback" not in errors
+    def interrupt(number, step, *flags):
+        with monkeypatch.context() as patched:
+            at_step(patched, step, lambda: signal.raise_signal(number))
+            stopped = project.run(*flags, ok=False)
+        assert stopped.returncode == 128 + number
+        assert stopped.stderr.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
 
-    interrupt(signal.SIGINT, 0, *flags, "--workers", "1")
-    assert weights.load(last)["epoch"] == 0
-    assert 0 < weights.load(last)["sums"][2] < 6
-    interrupt(signal.SIGTERM, 0.1, "train.py", "--resume", "run/run_1")
-    interrupt(signal.SIGINT, 0.4, "train.py", "--resume", "run/run_1", "--workers", "2")
-    project.run("train.py", "--resume", "run/run_1", "--workers", "0")
-    assert same(weights.load(last), weights.load(whole / "models" / "R3D-own_last.pth"))
+    resume = ("train.py", "--resume", "run/run_1")
+    interrupt(signal.SIGINT, 2, *flags, "--workers", "1")
+    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (0, 2)
+    interrupt(signal.SIGTERM, 4, *resume)  # the last of the epoch
+    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (0, 6)
+    interrupt(signal.SIGINT, 5, *resume, "--workers", "2")
+    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (1, 5)
+    project.run(*resume, "--workers", "0")
+    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
     one, other = scalars(whole), scalars(cut)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
@@ -159,47 +176,104 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project):
     assert [image.step for image in events.Images("train/clips")] == [0]
 
 
+BORN = """
+import os, runpy, signal, sys
+number, fork, *sys.argv = sys.argv[1:]
+forks = []
+def send():
+    if len(forks) == int(fork):
+        os.killpg(0, int(number))
+os.register_at_fork(before=lambda: forks.append(1), after_in_child=send)
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="workers are not forked here")
+def test_a_signal_at_the_birth_of_any_worker_stops_a_run_that_goes_on(project):
+    flags = (*QUICK, "--batch-size", "2", "--epochs", "2", "--clips", "1")
+    project.run(*flags)
+    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (project.folder / "born.py").write_text(BORN)
+
+    def interrupt(number, fork, *flags):
+        """Send a signal to all processes from the worker that is started as such a one: of train, val, test in turn."""
+        with project.start("born.py", int(number), fork, *flags, "--workers", "1") as run:
+            errors = run.communicate()[1]
+        assert run.returncode == 128 + number, errors
+        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
+        assert "Traceback" not in errors
+
+    resume = ("train.py", "--resume", "run/run_1")
+    interrupt(signal.SIGTERM, 1, *flags)
+    assert weights.load(cut / "models" / "Tiny-own_last.pth")["sums"][2] == 2
+    interrupt(signal.SIGINT, 2, *resume)
+    assert weights.load(cut / "models" / "Tiny-own_last.pth")["sums"][2] == 6
+    interrupt(signal.SIGTERM, 3, *resume)
+    project.run(*resume, "--workers", "0")
+    assert (cut / "results.json").read_text() == (whole / "results.json").read_text()
+    one, other = (weights.load(run / "models" / "Tiny-own_last.pth") for run in (whole, cut))
+    assert same(one, other)
+
+
+KILLED = """
+import os, runpy, signal, sys
+from network import engine
+original, steps = engine.F.cross_entropy, []
+def deadly(*args, reduction="mean"):
+    steps.append(reduction)
+    if steps.count("mean") == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, reduction=reduction)
+engine.F.cross_entropy = deadly
+sys.argv = sys.argv[1:]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+def test_killed_in_a_step_a_run_goes_on_after_its_last_whole_epoch(project):
+    flags = (*QUICK, "--batch-size", "2", "--clips", "1", "--epochs", "3")
+    project.run(*flags)
+    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (project.folder / "killed.py").write_text(KILLED)
+    assert project.spawn("killed.py", *flags, ok=False).returncode == -signal.SIGKILL
+    assert weights.load(cut / "models" / "Tiny-own_last.pth")["epoch"] == 1
+    project.run("train.py", "--resume")
+    one, other = (weights.load(run / "models" / "Tiny-own_last.pth") for run in (whole, cut))
+    assert same(one, other)
+    one, other = scalars(whole), scalars(cut)
+    assert all(one[tag] == other[tag] for tag in SCALARS | {"data/lr"})
+
+
+@pytest.mark.slow
 def test_killed_at_any_instant_a_run_goes_on_and_no_point_is_doubled_or_missing(project):
     flags = (*QUICK, "--batch-size", "2", "--clips", "1", "--schedule", "step")
-    project.run(*flags, "--epochs", "5")
+    project.run(*flags, "--epochs", "40")
     project.run(*flags, "--epochs", "1")
     whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "R3D-own_last.pth"
-    command = [sys.executable, "-u", "train.py", "--resume", "--epochs", "5"]
+    last = cut / "models" / "Tiny-own_last.pth"
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 1.5, 4)):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, cwd=project.folder, **pipes) as process:
-            while b"epochs done" not in process.stdout.readline():
+        with project.start("train.py", "--resume", "--epochs", "40", stderr=subprocess.DEVNULL) as process:
+            while "epochs done" not in process.stdout.readline():
                 pass
             time.sleep(delay)
             process.kill()
         assert weights.load(last)["epoch"] >= 1
-    project.run(*command[2:])
-    assert same(weights.load(last), weights.load(whole / "models" / "R3D-own_last.pth"))
+    project.run("train.py", "--resume", "--epochs", "40")
+    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
     one, other = scalars(whole), scalars(cut)
     for tag in {tag for tag in SCALARS if "test" not in tag} | {"data/lr"}:
         assert one[tag] == other[tag]
 
 
-def replace(project, function, code):
-    """A script that runs train.py with a function of network.engine replaced by some code, which knows the original."""
-    lines = "import os, runpy, signal, sys, torch", "from network import engine", f"original = {function}", code
-    run = "sys.argv = sys.argv[1:]", "runpy.run_path('train.py', run_name='__main__')"
-    (project.folder / "replaced.py").write_text("\n".join((*lines, *run)))
-    return "replaced.py"
+def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project, monkeypatch):
+    original, steps = engine.F.cross_entropy, []
 
+    def poisoned(logits, labels, reduction="mean"):
+        steps.append(reduction)
+        return original(logits, labels, reduction=reduction) * (float("nan") if steps.count("mean") == 5 else 1)
 
-def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project):
-    script = replace(
-        project,
-        "engine.F.cross_entropy",
-        "def poisoned(logits, labels, reduction='mean'):\n"
-        "    global steps\n"
-        "    steps += reduction == 'mean'\n"
-        "    return original(logits, labels, reduction=reduction) * (float('nan') if steps == 5 else 1)\n"
-        "steps, engine.F.cross_entropy = 0, poisoned",
-    )
-    stopped = project.run(script, *QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
+    monkeypatch.setattr(engine.F, "cross_entropy", poisoned)
+    stopped = project.run(*QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
     assert stopped.returncode == 1
     videos = [v.source for v in read_index(project.folder / "data/own_frames/index.csv") if v.split == "train"]
     batches = TrainingBatches(len(videos), 2, seed=0)
@@ -209,9 +283,9 @@ def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(
     models = project.folder / "run" / "run_0" / "models"
     assert line == (
         f"train.py: the loss is not finite in step 5 (epoch 2), of {names}. Look at these, or try a smaller --lr; "
-        "run/run_0/models/R3D-own_last.pth is good: --weights takes it"
+        "run/run_0/models/Tiny-own_last.pth is good: --weights takes it"
     )
-    assert same(weights.load(models / "R3D-own_last.pth"), weights.load(models / "R3D-own_epoch-1.pth"))
+    assert same(weights.load(models / "Tiny-own_last.pth"), weights.load(models / "Tiny-own_epoch-1.pth"))
     assert list(scalars(models.parent)["data/lr"])[-1][0] == 1
 
 
@@ -236,13 +310,13 @@ def test_a_damaged_frame_is_named_with_the_command_that_restores_it(project):
 def test_a_damaged_checkpoint_is_refused_with_the_one_before_it(mistake, tmp_path):
     models = tmp_path / "run" / "run_0" / "models"
     models.mkdir(parents=True)
-    weights.save(make_checkpoint(epoch=1), models / "R3D-own_best.pth")
-    weights.save(make_checkpoint(epoch=2), models / "R3D-own_last.pth")
-    content = bytearray((models / "R3D-own_last.pth").read_bytes())
+    weights.save(make_checkpoint(epoch=1), models / "Tiny-own_best.pth")
+    weights.save(make_checkpoint(epoch=2), models / "Tiny-own_last.pth")
+    content = bytearray((models / "Tiny-own_last.pth").read_bytes())
     content[len(content) // 2] ^= 1
-    (models / "R3D-own_last.pth").write_bytes(content)
-    before = "the one before it, of epoch 1, is run/run_0/models/R3D-own_best.pth: copy that over it"
-    assert mistake(train, "--resume").endswith(f"R3D-own_last.pth: damaged, or no checkpoint; {before}")
+    (models / "Tiny-own_last.pth").write_bytes(content)
+    before = "the one before it, of epoch 1, is run/run_0/models/Tiny-own_best.pth: copy that over it"
+    assert mistake(train, "--resume").endswith(f"Tiny-own_last.pth: damaged, or no checkpoint; {before}")
 
 
 @pytest.mark.parametrize(
@@ -257,29 +331,31 @@ def test_a_damaged_checkpoint_is_refused_with_the_one_before_it(mistake, tmp_pat
     ],
 )
 def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tmp_path, args, message):
-    file = tmp_path / "run" / "run_0" / "models" / "R3D-own_last.pth"
+    file = tmp_path / "run" / "run_0" / "models" / "Tiny-own_last.pth"
     file.parent.mkdir(parents=True)
     weights.save(make_checkpoint(args=args), file)
     assert message in mistake(train, "--resume")
 
 
-def test_a_test_that_is_interrupted_is_done_by_the_next_start(project):
-    script = replace(
-        project,
-        "engine.evaluate",
-        "def interrupted(network, loader, *rest):\n"
-        "    if loader.dataset.windows > 1: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return original(network, loader, *rest)\n"
-        "engine.evaluate = interrupted",
-    )
+def test_a_test_that_is_interrupted_is_done_by_the_next_start(project, monkeypatch):
+    original = train.evaluate
+
+    def interrupted(network, loader, *rest):
+        if loader.dataset.windows > 1:
+            signal.raise_signal(signal.SIGTERM)
+        return original(network, loader, *rest)
+
     run = project.folder / "run" / "run_0"
-    stopped = project.run(script, *QUICK, "--epochs", "1", ok=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "evaluate", interrupted)
+        stopped = project.run(*QUICK, "--epochs", "1", ok=False)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert stopped.stderr.endswith("SIGTERM: python train.py --resume run/run_0 goes on from here\n")
     assert not (run / "results.json").exists()
     assert "1 of 1 epochs done" in project.run("train.py", "--resume").stdout
     assert (run / "results.json").exists()
-    stopped = project.run(script, "train.py", "--test-only", ok=False)
+    monkeypatch.setattr(train, "evaluate", interrupted)
+    stopped = project.run("train.py", "--test-only", ok=False)
     assert (stopped.returncode, stopped.stderr.splitlines()[-1:]) == (128 + signal.SIGTERM, [])
 
 
@@ -287,7 +363,7 @@ def test_where_none_is_asked_for_a_batch_is_no_larger_than_the_data(project):
     place = QUICK.index("--batch-size")
     output = project.run(*QUICK[:place], *QUICK[place + 2 :], "--epochs", "1").stdout
     assert "batches of 6 clips: there are no more training videos\n" in output
-    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "R3D-own_last.pth")
+    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")
     assert (checkpoint["args"]["batch_size"], checkpoint["scheduler"]["last_epoch"]) == (6, 1)
 
 
@@ -309,10 +385,10 @@ def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkey
     prepare("own", *Path.db_dir("own"))
     run = tmp_path / "run" / "run_0"
     (run / "models").mkdir(parents=True)
-    args = {"dataset": "own", "model": "R3D", "crop_size": 16}
+    args = {"dataset": "own", "model": "Tiny", "crop_size": 16}
     videos = {"train": [5, "x"], "val": [1, "x"], "test": [1, "x"]}
     story = make_checkpoint(classes=["Fly", "Jump"], videos=videos, args=args)
-    weights.save(story, run / "models" / "R3D-own_last.pth")
+    weights.save(story, run / "models" / "Tiny-own_last.pth")
     capsys.readouterr()
     said = mistake(train, "--resume")
     assert said.endswith(
@@ -330,18 +406,18 @@ def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
 
 def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(project):
     torch.manual_seed(1)
-    public = MODELS["R3D"](num_classes=400)
-    torch.save(public.state_dict(), project.folder / "r3d_18.pth")
-    project.run(*QUICK, "--epochs", "1", "--lr", "0.001", "--weights", "r3d_18.pth")
-    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "R3D-own_last.pth")
-    moved = (checkpoint["state_dict"]["layer4.1.conv2.0.weight"] - public.layer4[1].conv2[0].weight).abs().max()
+    public = Tiny(num_classes=400)
+    torch.save(public.state_dict(), project.folder / "public.pth")
+    project.run(*QUICK, "--epochs", "1", "--lr", "0.001", "--weights", "public.pth")
+    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")
+    moved = (checkpoint["state_dict"]["conv.weight"] - public.conv.weight).abs().max()
     assert 0 < moved < 0.05
-    assert checkpoint["normalization"] == {**public.normalize.statistics, "input": "rgb"}
+    assert checkpoint["normalization"] == {"mean": [0.5] * 3, "std": [0.25] * 3, "input": "rgb"}
     body, head = checkpoint["optimizer"]["param_groups"]
     assert head["initial_lr"] == 10 * body["initial_lr"] == 0.01
     assert len(head["params"]) == 2
     assert len(body["params"]) == sum(1 for _ in public.parameters()) - 2
-    (project.folder / "r3d_18.pth").unlink()  # the checkpoint has all that is needed
+    (project.folder / "public.pth").unlink()  # the checkpoint has all that is needed
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
@@ -349,16 +425,16 @@ def test_the_input_travels_in_the_checkpoint(project, mistake):
     chosen, other = "rgb", "residual"
     project.run(*QUICK, "--epochs", "1", "--input", chosen, "--schedule", "step")
     run = project.folder / "run" / "run_0"
-    checkpoint = run / "models" / "R3D-own_last.pth"
+    checkpoint = run / "models" / "Tiny-own_last.pth"
     assert weights.build(weights.load(checkpoint)).normalize.statistics["input"] == chosen
     assert json.loads((run / "results.json").read_text())["input"] == chosen
     assert scalars(run)["data/lr"] == [(1, pytest.approx(0.01))]
     assert weights.load(checkpoint)["normalization"]["input"] == chosen
 
     # Another run starts from it with the same input, and with no other.
-    project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/R3D-own_best.pth")
+    project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/Tiny-own_best.pth")
     assert json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"] == chosen
-    assert weights.load(project.folder / "run" / "run_1" / "models" / "R3D-own_last.pth")["args"]["input"] == chosen
+    assert weights.load(project.folder / "run" / "run_1" / "models" / "Tiny-own_last.pth")["args"]["input"] == chosen
     refused = project.run(*QUICK, "--weights", checkpoint, "--input", other, ok=False)
     assert refused.returncode == 2
     assert refused.stderr == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
@@ -386,23 +462,21 @@ def test_resume_goes_on_with_the_highest_number_and_more_epochs(project, mistake
     assert [step for step, _ in scalars(project.folder / "run" / "run_10")["data/lr"]] == [1, 2]
     run_dir = ("--run-dir", str(project.folder / "run"))
     assert "run_9: no checkpoint" in mistake(train, *run_dir, "--resume", "9")
-    for flag, value, was in (("--model", "C3D", "R3D"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
+    for flag, value, was in (("--model", "C3D", "Tiny"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
         said = mistake(train, *run_dir, "--resume", "run_10", flag, value)
         assert said == f"train.py: {flag} {value}: {run_dir[1]}/run_10 was started with {was}"
 
 
 def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
     """Where moving a network makes new parameters, an optimiser built before would train the old ones."""
-    (project.folder / "moving.py").write_text(
-        "import runpy, sys, torch\n"
-        "torch.__future__.set_overwrite_module_params_on_conversion(True)\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path('train.py', run_name='__main__')\n"
-    )
-    project.run("moving.py", *QUICK, "--epochs", "1")
-    trained = weights.load(project.folder / "run" / "run_0" / "models" / "R3D-own_last.pth")["state_dict"]
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        project.run(*QUICK, "--epochs", "1")
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+    trained = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")["state_dict"]
     torch.manual_seed(0)
-    untrained = MODELS["R3D"](num_classes=2).state_dict()
+    untrained = Tiny(num_classes=2).state_dict()
     assert not torch.equal(untrained["fc.weight"], trained["fc.weight"])
 
 

@@ -1,4 +1,3 @@
-
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,10 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"")
     found = videos.find_videos(["v [1].avi", "in", "v*.avi", "in/b.MP4"], OUTPUT)
     assert [(str(path), str(folder)) for path, folder in found] == [
-        ("v [1].avi", "."), ("in/b.MP4", "."), ("in/deep/a.mkv", "deep"), ("v 2.avi", "."),
+        ("v [1].avi", "."),
+        ("in/b.MP4", "."),
+        ("in/deep/a.mkv", "deep"),
+        ("v 2.avi", "."),
     ]
     for pattern, below in (("**/*.mkv", "in/deep"), ("in/*/*.mkv", "deep"), ("in/deep/[a-c].mkv", ".")):
         assert [tuple(map(str, pair)) for pair in videos.find_videos([pattern], OUTPUT)] == [("in/deep/a.mkv", below)]
@@ -26,8 +28,6 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
     for name in ("none.avi", "*.webm", "in/deep.avi"):
         with pytest.raises(FileNotFoundError, match="no such file, nor a folder or pattern with videos"):
             videos.find_videos([name], OUTPUT)
-
-
 
 
 class Capture:
@@ -56,9 +56,16 @@ def test_times_are_those_of_the_file_and_go_on_where_it_does_not_tell(tmp_path):
     assert video.seconds(0, 6) == pytest.approx((0, 6.24))
 
 
-@pytest.mark.parametrize(("live", "rate", "between", "fps"), [
-    (False, 25, 0.1, 25), (False, 1000, 0.1, 10), (True, 25, 0.1, 10), (True, 30, 0.001, 30), (True, 0, 0.001, 25),
-])
+@pytest.mark.parametrize(
+    ("live", "rate", "between", "fps"),
+    [
+        (False, 25, 0.1, 25),
+        (False, 1000, 0.1, 10),
+        (True, 25, 0.1, 10),
+        (True, 30, 0.001, 30),
+        (True, 0, 0.001, 25),
+    ],
+)
 def test_the_rate_of_what_does_not_tell_it_is_measured(tmp_path, live, rate, between, fps):
     video = videos.Video(write_video(tmp_path / "v.avi", 1))
     video.live, video.rate = live, rate
