@@ -2,7 +2,7 @@
 
 
 class Path:
-    # name: (folder of class folders of videos, folder for the frames made from them)
+    # name: (folder of class folders of videos, folder for the frames extracted from them)
     DATASETS = {
         "ucf101": ("data/UCF-101", "data/ucf101_frames"),
         "hmdb51": ("data/hmdb51", "data/hmdb51_frames"),
@@ -16,20 +16,20 @@ class Path:
     }
 
     @classmethod
-    def db_dir(cls, dataset):
-        """(root_dir, output_dir) of a data set; ValueError for a name that has no entry."""
+    def db_dir(cls, dataset: str) -> tuple[str, str]:
+        """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
-            raise ValueError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
+            raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
         return cls.DATASETS[dataset]
 
     @classmethod
-    def split_dir(cls, dataset):
-        """The folder of official split lists of a data set; ValueError for a name that has no entry."""
+    def split_dir(cls, dataset: str) -> str:
+        """Return the folder of official split lists of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.SPLITS:
-            raise ValueError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
+            raise FileNotFoundError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
         return cls.SPLITS[dataset]
 
     @staticmethod
-    def model_dir():
-        """The file of pretrained weights."""
+    def model_dir() -> str:
+        """Return the file of pretrained weights."""
         return "data/c3d-pretrained.pth"

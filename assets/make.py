@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 import mypath
-from dataloaders.splits import INDEX, read_index
-from dataloaders.videos import Video
+from dataloaders.index import INDEX, read_index
+from dataloaders.video import VideoReader
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -33,13 +34,13 @@ def demo():
     root_dir, output_dir = (ROOT / folder for folder in mypath.Path.db_dir("demo"))
     tests = [video for video in read_index(output_dir / INDEX) if video.split == "test"]
     groups = sorted({video.group for video in tests})
-    wanted = dict(zip(("Up", "Shrink", "Meet"), groups, strict=False))
+    wanted = dict(zip(("Up", "Shrink", "Meet"), cycle(groups), strict=False))
     chosen = {v.class_name: v for v in tests if wanted.get(v.class_name) == v.group}
     videos = [root_dir / chosen[name].source for name in wanted]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "inference.py", *videos, "--explain", "--output", folder]
+        command = [sys.executable, "inference.py", *videos, "--grad-cam", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        shown = [list(Video(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos]
+        shown = [list(VideoReader(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos]
     rows = []
     for t in range(max(map(len, shown))):
         frames = [frames[min(t, len(frames) - 1)] for frames in shown]

@@ -1,106 +1,135 @@
-"""How a clip is cut from a video: which frames, then their pixels.
+"""Which frames make a clip, and their pixels.
 
-A clip is 16 RGB frames, `uint8`, shape (T, H, W, 3). Training cuts it from the JPEG frames on disk and inference from
-the video itself, by the functions below, so the two cannot disagree.
+A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from the JPEG frames on disk and inference from the video itself,
+both by the functions below. Frame numbers are chosen first, and only those frames are read.
 """
 
 import math
 from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 
 import cv2
 import numpy as np
 
+from dataloaders.errors import DataError
+
 CLIP_LEN = 16  # frames in a clip
 FRAME_INTERVAL = 4  # keep every 4th frame of a video
-FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # of the frames on disk
-CROP_SIZE = 112  # side of the square the network sees
+FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk
+CROP_SIZE = 112  # side of the square that the network sees
 
 
-def recipe(crop_size=CROP_SIZE):
-    """How to cut clips, as plain values that travel inside the checkpoint.
+@dataclass(frozen=True)
+class ClipConfig:
+    """How clips are cut from a video. The checkpoint stores it as a dict of plain values.
 
-    Args:
-        crop_size: side of the square crop in pixels, at most 112. The frames are scaled along (128x171 at 112), so a
-            smaller crop shows the same view with less detail.
-
-    Raises:
-        ValueError: no such crop can be cut from the frames.
+    Attributes:
+        clip_len: frames in a clip.
+        frame_interval: the largest distance, in frames of the video, between two frames of a clip.
+        height, width: size to which frames are scaled, in pixels.
+        crop_size: side of the square crop, in pixels.
     """
-    if not 1 <= crop_size <= CROP_SIZE:
-        raise ValueError(f"the crop size is {crop_size}, and must be 1 to {CROP_SIZE}")
-    return {
-        "clip_len": CLIP_LEN,
-        "frame_interval": FRAME_INTERVAL,
-        "height": round(FRAME_HEIGHT * crop_size / CROP_SIZE),
-        "width": round(FRAME_WIDTH * crop_size / CROP_SIZE),
-        "crop_size": crop_size,
-    }
 
+    clip_len: int = CLIP_LEN
+    frame_interval: int = FRAME_INTERVAL
+    height: int = FRAME_HEIGHT
+    width: int = FRAME_WIDTH
+    crop_size: int = CROP_SIZE
 
-def check(clip):
-    """ValueError where a recipe from a file is none by which clips can be cut."""
-    whole = clip.keys() >= recipe().keys() and all(type(value) is int and 0 < value <= 4096 for value in clip.values())
-    if not whole or clip["crop_size"] > min(clip["height"], clip["width"]):
-        raise ValueError(f"no clips can be cut by {clip}")
+    @classmethod
+    def from_crop_size(cls, crop_size: int) -> "ClipConfig":
+        """Scale the frames along with the crop (128x171 at 112), so a smaller crop has the same view with less detail.
+
+        Raises:
+            DataError: no such crop can be cut from the frames on disk.
+        """
+        if not 1 <= crop_size <= CROP_SIZE:
+            raise DataError(f"--crop-size {crop_size}: must be 1 to {CROP_SIZE}")
+        scale = crop_size / CROP_SIZE
+        return cls(height=round(FRAME_HEIGHT * scale), width=round(FRAME_WIDTH * scale), crop_size=crop_size)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ClipConfig":
+        """Read the values that `to_dict` gives; DataError where no clip can be cut by them."""
+        names = [field.name for field in fields(cls)]
+        if not all(type(values.get(name)) is int and 0 < values[name] <= 4096 for name in names):
+            raise DataError(f"no clip can be cut with the settings {values}")
+        config = cls(**{name: values[name] for name in names})
+        if config.clip_len < 2 or config.crop_size > min(config.height, config.width):
+            raise DataError(f"no clip can be cut with the settings {values}")
+        return config
+
+    def to_dict(self) -> dict:
+        """The values by name."""
+        return asdict(self)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of a clip."""
+        return self.clip_len, self.crop_size, self.crop_size
 
 
 # Which frames
 
 
-def frame_interval(num_frames, clip_len=CLIP_LEN, longest=FRAME_INTERVAL):
-    """The distance in frames between the frames kept of a video: `longest`, or less where `clip_len` distinct frames
-    need it, and never less than 1."""
-    return max(1, min(longest, (num_frames - 1) // (clip_len - 1)))
+def frame_interval(num_frames: int, clip_len: int = CLIP_LEN, max_interval: int = FRAME_INTERVAL) -> int:
+    """Return the distance between the frames kept of a video.
+
+    It is `max_interval`, or less where only that leaves `clip_len` distinct frames, and at least 1.
+    """
+    return max(1, min(max_interval, (num_frames - 1) // (clip_len - 1)))
 
 
-def window(start, num_frames, clip_len=CLIP_LEN):
-    """The `clip_len` frame numbers from `start` on, counted from 0; a video that ends earlier holds its last frame."""
+def frame_indices(start: int, num_frames: int, clip_len: int = CLIP_LEN) -> list[int]:
+    """Return the `clip_len` frame numbers of the window at `start`, from 0; a shorter video repeats its last frame."""
     return [min(start + i, num_frames - 1) for i in range(clip_len)]
 
 
-def num_windows(num_frames, clip_len=CLIP_LEN):
-    """How many places a clip can start at: all that leave it whole, and the first in any case."""
+def num_windows(num_frames: int, clip_len: int = CLIP_LEN) -> int:
+    """Return the number of places where a window can start without leaving the video, at least 1."""
     return max(num_frames - clip_len, 0) + 1
 
 
-def even_starts(num_frames, count, clip_len=CLIP_LEN):
-    """Where `count` windows start that lie evenly over a video, from the first to the last; a single one in the middle.
+def uniform_starts(num_frames: int, count: int, clip_len: int = CLIP_LEN) -> list[int]:
+    """Return where `count` windows start that lie uniformly over a video; a single window lies in the middle.
 
-    A video with fewer places than windows has some of them twice.
+    A video with fewer places than `count` has some starts several times, in a row.
     """
     last = num_windows(num_frames, clip_len) - 1
     return [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
 
 
-def sliding_windows(frames, interval, stride, clip_len=CLIP_LEN):
-    """Cut a stream of frames into clips.
+def sliding_windows(
+    frames: Iterable[np.ndarray], interval: int, stride: int, clip_len: int = CLIP_LEN
+) -> Iterator[tuple[int, int, list[np.ndarray]]]:
+    """Cut a stream of frames into overlapping windows.
 
     Args:
-        frames: an iterable of frames, read once; as many are held as one window spans.
-        interval: distance in frames between the frames of a clip.
-        stride: distance in frames between the starts of two windows. The last window ends on the last frame,
-            whatever the stride.
+        frames: images, read once; as many are kept in memory as one window spans.
+        interval: distance between the frames of a window, in frames of the stream.
+        stride: distance between the starts of two windows, in frames. The last window ends on the last frame.
 
     Yields:
-        (start, end, clip): the window covers the frames start..end-1, the clip is a list of `clip_len` of them.
+        (start, end, images): the window covers the frames start..end-1; `clip_len` images of it.
     """
     span = (clip_len - 1) * interval + 1
-    held = deque(maxlen=span)
+    recent = deque(maxlen=span)
     end = 0
     for end, frame in enumerate(frames, start=1):
-        held.append(frame)
+        recent.append(frame)
         if end >= span and (end - span) % stride == 0:
-            yield end - span, end, list(held)[::interval]
+            yield end - span, end, list(recent)[::interval]
     if 0 < end < span:
-        yield 0, end, [held[i * interval] if i * interval < end else held[-1] for i in range(clip_len)]
+        yield 0, end, [recent[min(i * interval, end - 1)] for i in range(clip_len)]
     elif end > span and (end - span) % stride:
-        yield end - span, end, list(held)[::interval]
+        yield end - span, end, list(recent)[::interval]
 
 
 # Then pixels
 
 
-def resize(frame, height=FRAME_HEIGHT, width=FRAME_WIDTH):
+def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRAME_WIDTH) -> np.ndarray:
     """Scale an image (H, W, 3) to `height` x `width`: halved while it is twice as large, then bilinear."""
     if frame.shape[:2] == (height, width):
         return frame
@@ -114,43 +143,28 @@ def resize(frame, height=FRAME_HEIGHT, width=FRAME_WIDTH):
     return cv2.resize(frame, (width, height))
 
 
-def cut(frames, clip, top=None, left=None, flip=False):
-    """Turn stored frames into a clip.
+def make_clip(
+    frames: Iterable[np.ndarray],
+    config: ClipConfig,
+    top: int | None = None,
+    left: int | None = None,
+    flip: bool = False,
+) -> np.ndarray:
+    """Scale, crop and stack images into a clip.
 
     Args:
-        frames: an iterable of `clip["clip_len"]` BGR images of 128x171, as OpenCV reads them.
-        clip: the recipe.
-        top, left: corner of the crop in the scaled frame; the centre where they are not given.
+        frames: `config.clip_len` BGR images (H, W, 3), as OpenCV reads them.
+        top, left: corner of the crop in the scaled frame, in pixels; the centre crop by default.
         flip: mirror left and right.
 
     Returns:
         `uint8` array (T, crop_size, crop_size, 3), RGB.
     """
-    size = clip["crop_size"]
-    top = (clip["height"] - size) // 2 if top is None else top
-    left = (clip["width"] - size) // 2 if left is None else left
-    pixels = np.empty((clip["clip_len"], size, size, 3), np.uint8)
-    for target, frame in zip(pixels, frames, strict=True):
-        crop = resize(frame, clip["height"], clip["width"])[top : top + size, left : left + size]
+    size = config.crop_size
+    top = (config.height - size) // 2 if top is None else top
+    left = (config.width - size) // 2 if left is None else left
+    clip = np.empty((*config.shape, 3), np.uint8)
+    for target, frame in zip(clip, frames, strict=True):
+        crop = resize_frame(frame, config.height, config.width)[top : top + size, left : left + size]
         target[:] = cv2.cvtColor(cv2.flip(crop, 1) if flip else crop, cv2.COLOR_BGR2RGB)
-    return pixels
-
-
-# Videos
-
-
-def open_video(path, threads=0):
-    """Open a video file for reading, with so many threads that decode; 0 for one a core.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no video that OpenCV can read.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if any("\ud800" <= letter <= "\udfff" for letter in str(path.resolve())):
-        raise ValueError(f"{path}: the name is not UTF-8, on which OpenCV crashes")
-    video = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
-    if not video.isOpened():
-        raise ValueError(f"{path}: not a video that OpenCV can read")
-    return video
+    return clip

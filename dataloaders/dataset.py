@@ -1,38 +1,39 @@
 """Frame folders -> 16-frame clips for training and evaluation."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
+from dataloaders.clips import ClipConfig
+from dataloaders.index import VideoRecord
 from dataloaders.workers import block_signals
 
 LABELS = {"ucf101": "ucf_labels.txt", "hmdb51": "hmdb_labels.txt"}
 
 
-def class_names(dataset, videos):
-    """The classes of a data set in the order of their labels.
+def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
+    """Return the classes of a data set; a label is an index into this list.
 
     UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
     set, and one under those names with classes of its own, has its class folders in alphabetical order.
 
     Args:
         dataset: name of the data set.
-        videos: rows of its whole index, every split.
-
-    Returns:
-        A list of names; a label is an index into it.
+        videos: all rows of its index.
     """
     folders = sorted({video.class_name for video in videos})
     if dataset in LABELS:
         lines = Path(__file__).with_name(LABELS[dataset]).read_text(encoding="utf-8").splitlines()
         official = [line.split(maxsplit=1)[1] for line in lines]
         if foreign := [name for name in folders if name not in official]:
-            print(f"{foreign[0]} is no class of {dataset}: the labels are the {len(folders)} class folders instead")
+            print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
         else:
             return official
     return folders
@@ -41,18 +42,18 @@ def class_names(dataset, videos):
 class VideoDataset(Dataset):
     """The clips of the videos of one split.
 
-    `dataset[i]` is a fixed clip for evaluation: one of the windows that lie evenly over a video, video by video, and the
-    centre crop. A video with fewer places than windows has some windows several times: each is one item, and
-    `repeats[i]` says how often it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and
-    mirroring are drawn once a clip, from `key` alone.
+    `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
+    crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
+    it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
+    clip, from `key` alone.
 
     Args:
         output_dir: folder of the frame folders.
         videos: rows of the index.
         split: "train", "val" or "test".
-        classes: names in the order of their labels.
-        clip: the recipe, see `clips.recipe`.
-        windows: evaluation clips per video; one is the middle window.
+        classes: class names in the order of their labels.
+        config: how clips are cut.
+        windows: evaluation windows of a video; a single one is the middle window.
 
     Items:
         (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int.
@@ -61,101 +62,120 @@ class VideoDataset(Dataset):
         FileNotFoundError: a frame is missing or damaged.
     """
 
-    def __init__(self, output_dir, videos, split, classes, clip, windows=1):
+    def __init__(
+        self,
+        output_dir: str | Path,
+        videos: Sequence[VideoRecord],
+        split: str,
+        classes: list[str],
+        config: ClipConfig,
+        windows: int = 1,
+    ):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
-        # Arrays, which the worker processes share; of a list of objects each of them would get its own copy.
+        # Arrays, which the worker processes share; a list of objects would be copied into each of them.
         self.folders = np.array([os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_)
-        self.frames = np.array([video.frames for video in videos], np.int32)
+        self.num_frames = np.array([video.frames for video in videos], np.int32)
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
+        self.sources = [video.source for video in videos]
         self.classes = classes
-        self.clip = clip
+        self.config = config
         self.windows = windows
-        starts = [clips.even_starts(num_frames, windows, clip["clip_len"]) for num_frames in self.frames.tolist()]
-        starts = np.array(starts, np.int32).reshape(-1, windows)
-        distinct = np.diff(starts, axis=1, prepend=-1) != 0
-        self.video_of_item = np.nonzero(distinct)[0]
-        self.starts = starts[distinct]
-        self.repeats = np.diff(np.flatnonzero(distinct), append=distinct.size)
 
-    def __len__(self):
+        starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
+        starts = np.array(starts, np.int32).reshape(-1, windows)
+        is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
+        self.video_indices = np.nonzero(is_distinct)[0]
+        self.starts = starts[is_distinct]
+        self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
+
+    def __len__(self) -> int:
         return len(self.starts)
 
-    def item(self, video, window):
-        """The item that is such a window of a video."""
+    def item_index(self, video: int, window: int) -> int:
+        """Return the item that is such a window of a video, counting repeated windows."""
         return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
 
-    def __getitem__(self, item):
-        clip_len = self.clip["clip_len"]
-        if isinstance(item, int):
-            index = self.video_of_item[item]
-            num_frames, start, place = int(self.frames[index]), int(self.starts[item]), {}
-        else:
+    def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
+        clip_len = self.config.clip_len
+        if isinstance(item, tuple):
             index, key = item
-            num_frames = int(self.frames[index])
+            num_frames = int(self.num_frames[index])
             rng = np.random.default_rng(key)
             start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
-            place = {
-                "top": int(rng.integers(self.clip["height"] - self.clip["crop_size"] + 1)),
-                "left": int(rng.integers(self.clip["width"] - self.clip["crop_size"] + 1)),
+            augmentation = {
+                "top": int(rng.integers(self.config.height - self.config.crop_size + 1)),
+                "left": int(rng.integers(self.config.width - self.config.crop_size + 1)),
                 "flip": bool(rng.random() < 0.5),
             }
+        else:
+            index, start, augmentation = self.video_indices[item], int(self.starts[item]), {}
+            num_frames = int(self.num_frames[index])
         folder = os.fsdecode(self.folders[index])
-        files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.window(start, num_frames, clip_len))
-        return torch.from_numpy(clips.cut(map(read_frame, files), self.clip, **place)), int(self.labels[index])
+        files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.frame_indices(start, num_frames, clip_len))
+        clip = clips.make_clip(map(read_frame, files), self.config, **augmentation)
+        return torch.from_numpy(clip), int(self.labels[index])
 
 
-def read_frame(file):
+def read_frame(file: str) -> np.ndarray:
     """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
     frame = cv2.imread(file)
     if frame is None:
         folder = os.path.dirname(file)
         raise FileNotFoundError(
-            f"{file}: missing or damaged. Delete {folder} and run python -m dataloaders.preprocess DATASET"
+            f"{file}: missing or damaged, or moved by a run with another split; delete {folder} and start again, "
+            "which extracts the frames of that video"
         )
     return frame
 
 
 class ClipLoader(DataLoader):
-    """A `DataLoader` whose workers no signal can end while they start."""
+    """A DataLoader whose worker processes start with the stop signals blocked."""
 
     def __iter__(self):
         with block_signals():
             return super().__iter__()
 
 
-class TrainingBatches(Sampler):
-    """The batches of one process: every video once an epoch, in random order, each with the key of its clip.
+class DistributedBatchSampler(Sampler):
+    """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
 
-    Order and keys depend on the seed, the epoch and the position in the epoch alone, whatever the number of workers.
-    Processes that train together take turns, a batch each; what is left when not everyone gets a whole batch is passed
-    over, other videos every epoch. Set `epoch` before each, and `start` to the position at which to go on with one.
+    Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
+    The ranks take turns, a batch each. The last clips of an epoch, too few for a batch on every rank, are dropped;
+    another order drops others. Set `epoch` before each epoch, and `start` to continue within one.
 
     Args:
-        num_videos: of all processes together.
-        batch_size: of one process.
-        rank, size: which process this is, of how many.
+        num_videos: training videos of all ranks together.
+        batch_size: clips in a batch of one rank.
+        seed: of the run.
+        rank, world_size: as in torch.distributed.
     """
 
-    def __init__(self, num_videos, batch_size, seed, rank=0, size=1):
-        self.num_videos, self.batch_size, self.seed, self.rank, self.size = num_videos, batch_size, seed, rank, size
+    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):
+        self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
+        self.rank, self.world_size = rank, world_size
         self.epoch, self.start = 0, 0
 
-    def __len__(self):
-        return (self.num_videos - self.start) // (self.batch_size * self.size)
+    def __len__(self) -> int:
+        return (self.num_videos - self.start) // (self.batch_size * self.world_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
         order = self.order()
         for number in range(len(self)):
-            first = self.start + (number * self.size + self.rank) * self.batch_size
+            first = self.start + (number * self.world_size + self.rank) * self.batch_size
             positions = range(first, first + self.batch_size)
             yield [(int(order[position]), (self.seed, self.epoch, position)) for position in positions]
 
-    def order(self):
-        """The videos of the epoch, position by position."""
+    def step_at(self, position: int) -> int:
+        """Return the number of the step, from 1 over the whole run, that starts at a position of the epoch."""
+        clips_per_step = self.batch_size * self.world_size
+        return (self.epoch - 1) * (self.num_videos // clips_per_step) + position // clips_per_step + 1
+
+    def order(self) -> np.ndarray:
+        """Return the videos of the epoch, position by position."""
         return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
 
 
-def share(dataset, rank, size):
-    """The items that one process evaluates: every `size`-th video, with all of its windows."""
-    return np.flatnonzero(dataset.video_of_item % size == rank).tolist()
+def shard_indices(dataset: VideoDataset, rank: int, world_size: int) -> list[int]:
+    """Return the items that one rank evaluates: every `world_size`-th video with all of its windows."""
+    return np.flatnonzero(dataset.video_indices % world_size == rank).tolist()

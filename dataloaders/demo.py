@@ -6,6 +6,7 @@ meet. Mirrored left to right, every class stays what it is. Files and groups are
 
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ LENGTH = 61  # frames; every 4th is the same set in both directions
 CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 
 
-def write(root_dir):
+def write_videos(root_dir: Path) -> None:
     """Write the demo videos, `root_dir/<Class>/v_<Class>_gNN_cNN.avi`, unless the folder is there.
 
     The folder appears whole or not at all.
@@ -37,13 +38,13 @@ def write(root_dir):
         for clip in range(CLIPS):
             for pair, (forwards, backwards) in enumerate(PAIRS):
                 scene, motion = np.random.default_rng(group), np.random.default_rng((group, clip, pair))
-                frames = draw(forwards, scene, motion)
+                frames = draw_video(forwards, scene, motion)
                 for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
-                    _save(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
+                    _write_video(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
     os.replace(partial, root_dir)
 
 
-def draw(name, scene, motion):
+def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generator) -> list[np.ndarray]:
     """Draw one video of the class `name`, the first of its pair.
 
     Args:
@@ -54,7 +55,7 @@ def draw(name, scene, motion):
         A list of `LENGTH` BGR images, 240x180.
     """
     corners, hue = scene.choice(CORNERS), scene.integers(180)
-    colour = _bgr(hue, 170, 245)
+    colour = _bgr(hue, 60, 245)
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
 
@@ -67,8 +68,8 @@ def draw(name, scene, motion):
         elif name == "Grow":
             _shape(frame, corners, x, y, 9 + 52 * t, colour)
         else:
-            _shape(frame, corners, 98 - 64 * t, y, size, colour)
-            _shape(frame, corners, 142 + 64 * t, y, size, colour)
+            _shape(frame, corners, 104 - 44 * t, y, size, colour)
+            _shape(frame, corners, 136 + 44 * t, y, size, colour)
         frames.append(frame)
     return frames
 
@@ -85,7 +86,7 @@ def _shape(frame, corners, x, y, size, colour):
     cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
 
 
-def _save(path, frames):
+def _write_video(path, frames):
     # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
     video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
     video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)

@@ -1,9 +1,9 @@
-"""Videos -> folders of JPEG frames, in worker processes that may hang or die.
+"""Videos -> folders of JPEG frames, in worker processes, which may hang or crash.
 
     python -m dataloaders.extract
 
 is such a worker. It reads jobs, a JSON list [video, folder] a line, and answers each with one line: {"frames": N},
-{"skip": why the video is of no use} or {"stop": why nothing can be written}. It ends with its parent.
+{"skip": why the video cannot be used} or {"stop": why nothing can be written}. It ends with its parent.
 """
 
 import contextlib
@@ -14,78 +14,81 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 
 from dataloaders import clips
+from dataloaders.errors import DataError
+from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
 
-TIME_LIMIT = 120  # seconds without a new frame, after which a decoder is taken to hang
+TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract(source, folder):
-    """Write the frames of one video that training uses as `folder/00001.jpg`, ..., 171 wide and 128 high.
+def extract_frames(source: Path, folder: Path) -> int:
+    """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171 wide and 128 high.
 
     Returns:
         The number of frames written.
 
     Raises:
-        ValueError: it is no video, or no frame can be decoded.
+        DataError: it is not a video, or no frame can be decoded.
         OSError: there is no such file, or a frame cannot be written.
     """
-    video = clips.open_video(source, threads=1)
-    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    video = VideoReader(source, threads=1)
+    num_frames = video.num_frames
     while True:
-        interval = clips.frame_interval(total)
+        interval = clips.frame_interval(num_frames)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        total = kept = 0
+        num_frames = num_kept = 0
         while video.grab():
-            if total % interval == 0:
-                read, frame = video.retrieve()
-                if not read:
-                    raise ValueError(f"{source}: frame {total} cannot be decoded")
-                kept += 1
-                file = folder / f"{kept:05d}.jpg"
-                if not cv2.imwrite(str(file), clips.resize(frame)):
+            if num_frames % interval == 0:
+                frame = video.retrieve()
+                if frame is None:
+                    raise DataError(f"{source}: frame {num_frames} cannot be decoded")
+                num_kept += 1
+                file = folder / f"{num_kept:05d}.jpg"
+                if not cv2.imwrite(str(file), clips.resize_frame(frame)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
-            total += 1
-        if total == 0:
-            raise ValueError(f"{source}: no frame can be decoded")
-        if clips.frame_interval(total) == interval:
-            return kept
-        video = clips.open_video(source, threads=1)  # the file's header had told the wrong length
+            num_frames += 1
+        if num_frames == 0:
+            raise DataError(f"{source}: no frame can be decoded")
+        if clips.frame_interval(num_frames) == interval:
+            return num_kept
+        video = VideoReader(source, threads=1)  # the header had the wrong length
 
 
-def extract_all(jobs, processes):
+def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[tuple[int, int, str | None]]:
     """Extract the frames of many videos, several at a time.
 
     Args:
-        jobs: iterable of (source, folder), absolute paths; read as workers get free.
-        processes: how many at a time.
+        jobs: (source, folder), absolute paths; taken as workers become free.
+        processes: number of workers.
 
     Yields:
-        (number of the job, frames, reason), in the order in which they end: frames is 0 where the video is of no use,
+        (number of the job, frames, reason) in the order in which jobs end: where a video cannot be used, frames is 0
         and the reason says why.
 
     Raises:
-        OSError: a video has gone, or frames cannot be written.
+        OSError: a video does not exist any more, or frames cannot be written.
     """
-    jobs, lock, answers = enumerate(jobs), threading.Lock(), queue.SimpleQueue()
+    jobs, lock, results = enumerate(jobs), threading.Lock(), queue.SimpleQueue()
     workers = [Worker() for _ in range(processes)]
 
     def serve(worker):
         try:
-            while not worker.stopped:
+            while not worker.is_stopped:
                 with lock:
                     number, job = next(jobs, (None, None))
                 if job is None:
                     break
-                answers.put((number, worker(*job)))
-            answers.put(None)
-        except BaseException as error:  # raised again below
-            answers.put(error)
+                results.put((number, worker.run(*job)))
+            results.put(None)
+        except BaseException as error:  # raised again by the main thread
+            results.put(error)
         finally:
             worker.stop()
 
@@ -93,49 +96,50 @@ def extract_all(jobs, processes):
     try:
         for thread in threads:
             thread.start()
-        at_work = processes
-        while at_work:
-            said = answers.get()
-            if said is None:
-                at_work -= 1
+        num_active = processes
+        while num_active:
+            result = results.get()
+            if result is None:
+                num_active -= 1
                 continue
-            if isinstance(said, BaseException):
-                raise said
-            number, outcome = said
-            if "stop" in outcome:
-                raise OSError(outcome["stop"])
-            yield number, outcome.get("frames", 0), outcome.get("skip")
+            if isinstance(result, BaseException):
+                raise result
+            number, answer = result
+            if "stop" in answer:
+                raise OSError(answer["stop"])
+            yield number, answer.get("frames", 0), answer.get("skip")
     finally:
         for worker in workers:
             worker.stop()
         for thread in threads:
-            if thread.ident:  # an interruption may have come before it was started
+            if thread.ident:  # an interruption may come before a thread is started
                 thread.join()
 
 
 class Worker:
-    """A worker process, started when it is needed, and again after it hung or died."""
+    """A worker process, started when it is first needed and again after it hung or crashed."""
 
     def __init__(self):
-        self.process, self.stopped, self.lock = None, False, threading.Lock()
+        self.process, self.is_stopped, self.lock = None, False, threading.Lock()
 
-    def __call__(self, source, folder):
-        for _ in range(2):  # the fault may have been the machine's, not the video's
-            outcome, reason = self._ask(source, folder)
-            if outcome or self.stopped:
+    def run(self, source: Path, folder: Path) -> dict:
+        """Return the answer to a job; after a hang or crash the job is tried once more."""
+        for _ in range(2):  # the machine may have been at fault, not the video
+            answer, reason = self._request(source, folder)
+            if answer or self.is_stopped:
                 break
-        return outcome or {"skip": f"{source}: {reason}"}
+        return answer or {"skip": f"{source}: {reason}"}
 
-    def stop(self):
-        """End the process, and start no other."""
+    def stop(self) -> None:
+        """End the process and start no other."""
         with self.lock:
-            self.stopped = True
-            self._end()
+            self.is_stopped = True
+            self._kill()
 
-    def _ask(self, source, folder):
-        """Returns (answer, why there is none)."""
+    def _request(self, source, folder):
+        """Return (answer, None), or (None, why there is no answer)."""
         with self.lock:
-            if self.stopped:
+            if self.is_stopped:
                 return None, "interrupted"
             if self.process is None:
                 with block_signals():  # Ctrl-C is for the parent
@@ -149,32 +153,32 @@ class Worker:
                         start_new_session=True,
                     )
             process = self.process
-        answered, hung = threading.Event(), threading.Event()
+        has_answered, is_hanging = threading.Event(), threading.Event()
 
         def watch():
-            frames = 0
-            while not answered.wait(TIME_LIMIT):
-                before, frames = frames, len(list(folder.glob("*")))
-                if frames == before:
-                    hung.set()
+            num_frames = 0
+            while not has_answered.wait(TIMEOUT):
+                previous, num_frames = num_frames, len(list(folder.glob("*")))
+                if num_frames == previous:
+                    is_hanging.set()
                     process.kill()
                     return
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         line = ""
-        with contextlib.suppress(OSError, ValueError):  # a pipe whose other end has gone, or which stop() closed
+        with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
             print(json.dumps([str(source), str(folder)]), file=process.stdin, flush=True)
             line = process.stdout.readline()
-        answered.set()
+        has_answered.set()
         watcher.join()
-        if line.endswith("\n") and not hung.is_set():
+        if line.endswith("\n") and not is_hanging.is_set():
             return json.loads(line), None
         with self.lock:
-            status = self._end()
-        return None, f"no new frame in {TIME_LIMIT} s" if hung.is_set() else f"the decoder crashed with status {status}"
+            status = self._kill()
+        return None, f"no new frame in {TIMEOUT} s" if is_hanging.is_set() else f"the decoder crashed, status {status}"
 
-    def _end(self):
+    def _kill(self):
         if self.process:
             process, self.process = self.process, None
             process.kill()
@@ -183,32 +187,32 @@ class Worker:
             return process.returncode
 
 
-def answer(source, folder):
-    """What a worker answers to a job."""
+def answer_job(source: Path, folder: Path) -> dict:
+    """Extract the frames of one video and return the answer of a worker."""
     try:
-        return {"frames": extract(source, folder)}
-    except ValueError as error:
+        return {"frames": extract_frames(source, folder)}
+    except DataError as error:
         return {"skip": str(error)}
     except OSError as error:
         return {"stop": str(error)}
 
 
-def work():
-    """Be a worker."""
+def main() -> None:
+    """Answer jobs from standard input until it is closed."""
     cv2.setNumThreads(0)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a decoder prints is no answer
+    os.dup2(2, 1)  # whatever a decoder prints is not an answer
     jobs = queue.SimpleQueue()
 
     def listen():
         for line in sys.stdin:
             jobs.put(json.loads(line))
-        os._exit(0)  # the parent has gone
+        os._exit(0)  # the parent has ended
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        print(json.dumps(answer(*map(Path, jobs.get()))), file=answers)
+        print(json.dumps(answer_job(*map(Path, jobs.get()))), file=answers)
 
 
 if __name__ == "__main__":
-    work()
+    main()

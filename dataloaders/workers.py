@@ -1,33 +1,33 @@
-"""Worker processes of a data loader or of the preprocessing: what they do with signals, and how they end."""
+"""Worker processes: how they treat signals, and how they end."""
 
 import contextlib
 import multiprocessing
 import signal
+from collections.abc import Iterator
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextlib.contextmanager
-def block_signals():
-    """Block SIGINT and SIGTERM in this thread, and so in every process and thread that it starts meanwhile.
+def block_signals() -> Iterator[None]:
+    """Block SIGINT and SIGTERM in this thread, and thereby in every process and thread started within the block.
 
-    A terminal sends Ctrl-C to the workers as well, and a cluster its SIGTERM. Workers that are born with the signals
-    blocked cannot be ended by them before they are able to ignore them: the parent finishes its step with their help.
+    A terminal sends Ctrl-C to the workers too, and a cluster sends SIGTERM. A worker that starts with both signals
+    blocked cannot be ended by them before `worker_init_fn` ignores them, so the main process can finish its step.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def init_worker(worker):
-    """Prepare a worker process of a `DataLoader`: signals are the parent's, and OpenCV has one thread, as the other
-    workers have the other cores."""
+def worker_init_fn(worker_id: int) -> None:
+    """Prepare a worker process of a DataLoader: ignore the stop signals and keep OpenCV to one thread."""
     import cv2
 
     for number in STOP_SIGNALS:
@@ -35,9 +35,9 @@ def init_worker(worker):
     cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
 
 
-def end_workers():
-    """Kill the worker processes of every `DataLoader`, which do not hear the signals by which Python would end them."""
+def kill_workers() -> None:
+    """Kill the worker processes of every DataLoader; they ignore the SIGTERM with which Python would end them."""
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch would complain
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report the killed workers
     for worker in multiprocessing.active_children():
         worker.kill()

@@ -1,13 +1,17 @@
-"""The networks by name. Adding one is a file in this folder and a line here.
+"""The models by name. Adding one is a file in this folder and a line here.
 
-A network takes `num_classes`, and clips as `network.resnet.VideoResNet` does. Its `normalize` is a `Normalize`, its
-`public_normalization` what public weights for it expect, `last_pool` the name of what follows its last convolutional
-stage, and the layer it defines last gives the logits.
+A builder takes `num_classes` and returns a model that takes clips as `network.resnet.VideoResNet` does. A model has
+`normalize`, a `Normalize`; `public_normalization`, what public weights for it expect; `last_pool`, the name of the
+module after its last convolutional stage; and the module that it defines last gives the logits.
 """
 
+import textwrap
+
 import torch
+from torch import nn
 
 from network.c3d import C3D
+from network.errors import ModelError
 from network.resnet import r2plus1d, r3d
 
 MODELS = {
@@ -17,26 +21,21 @@ MODELS = {
 }
 
 
-def find_device(name):
-    """The device to compute on; ValueError where it is not there."""
+def build_model(name: str, num_classes: int, **options) -> nn.Module:
+    """Build a model with random weights; ModelError where there is no such model or option."""
+    if name not in MODELS:
+        raise ModelError(f"unknown model {name!r}, known are {', '.join(MODELS)}")
     try:
-        torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return torch.device(name)
+        return MODELS[name](num_classes=num_classes, **options)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{name} cannot take the options {options}: {error}") from None
 
 
-def half_precision(device):
-    """The type for mixed precision, bfloat16 or else float16; None where 32-bit floats are the better choice.
-
-    On the CPU they are: there PyTorch's bfloat16 gradients of Conv3d can be wrong. So they are on CUDA with releases
-    known for it, which is said.
-    """
-    if device.type != "cuda":
-        return None
-    release = torch.__version__.split("+")[0]
-    cudnn = torch.backends.cudnn.version() or 0
-    if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
-        print(f"PyTorch {release} with cuDNN {cudnn} is known for wrong mixed precision: 32-bit floats instead")
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+def validate_clip_shape(name: str, clip_shape: tuple[int, int, int], **options) -> None:
+    """Raise ModelError where a model cannot take clips of (T, H, W); no number is computed."""
+    try:
+        with torch.device("meta"):
+            build_model(name, 1, **options)(torch.empty(1, 3, *clip_shape))
+    except RuntimeError as error:
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise ModelError(f"{name} cannot take clips of {clip_shape}: {reason}") from None

@@ -1,11 +1,12 @@
 """C3D: eight 3x3x3 convolutions and three linear layers (Tran et al. 2015, arXiv:1412.0767, figure 3)."""
 
-from torch import nn
+from torch import Tensor, nn
 
+from network.errors import ModelError
 from network.normalize import Normalize
 
-# The mean colour that C3D subtracts, RGB, and a spread for inputs of unit variance: without BatchNorm, training from
-# scratch on differences of up to 255 diverges.
+# The mean colour that C3D subtracts, RGB, and a standard deviation that gives inputs of unit variance: without batch
+# norm, training from scratch on differences of up to 255 diverges.
 MEAN = (102 / 255, 98 / 255, 90 / 255)
 STD = (0.225, 0.225, 0.225)
 
@@ -23,14 +24,14 @@ class C3D(nn.Module):
     Output: logits (N, num_classes).
 
     Raises:
-        ValueError: the clips have another size.
+        ModelError: the clips have another size.
     """
 
-    # Sports-1M's weights were trained on the plain differences.
+    # The weights of Sports-1M were trained on the plain differences.
     public_normalization = {"mean": MEAN, "std": (1 / 255, 1 / 255, 1 / 255)}
     last_pool = "pool5"
 
-    def __init__(self, num_classes, dropout=0.5):
+    def __init__(self, num_classes: int, dropout: float = 0.5):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.conv1 = nn.Conv3d(3, 64, 3, padding=1)
@@ -58,20 +59,21 @@ class C3D(nn.Module):
                 nn.init.normal_(module.weight, std=0.005)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x):
+    # fmt: off
+    def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != INPUT_SIZE:
-            raise ValueError(
+            raise ModelError(
                 "C3D takes clips of 16x112x112 (frames x height x width), got " + "x".join(map(str, x.shape[2:]))
             )
-        x = self.normalize(x)  # (N,   3, 16, 112, 112)
-        x = self.pool1(self.relu(self.conv1(x)))  # (N,  64, 16,  56,  56)
-        x = self.pool(self.relu(self.conv2(x)))  # (N, 128,  8,  28,  28)
-        x = self.relu(self.conv3a(x))  # (N, 256,  8,  28,  28)
-        x = self.pool(self.relu(self.conv3b(x)))  # (N, 256,  4,  14,  14)
-        x = self.relu(self.conv4a(x))  # (N, 512,  4,  14,  14)
-        x = self.pool(self.relu(self.conv4b(x)))  # (N, 512,  2,   7,   7)
-        x = self.relu(self.conv5a(x))  # (N, 512,  2,   7,   7)
-        x = self.pool5(self.relu(self.conv5b(x)))  # (N, 512,  1,   4,   4)
+        x = self.normalize(x)                            # (N,   3, 16, 112, 112)
+        x = self.pool1(self.relu(self.conv1(x)))         # (N,  64, 16,  56,  56)
+        x = self.pool(self.relu(self.conv2(x)))          # (N, 128,  8,  28,  28)
+        x = self.relu(self.conv3a(x))                    # (N, 256,  8,  28,  28)
+        x = self.pool(self.relu(self.conv3b(x)))         # (N, 256,  4,  14,  14)
+        x = self.relu(self.conv4a(x))                    # (N, 512,  4,  14,  14)
+        x = self.pool(self.relu(self.conv4b(x)))         # (N, 512,  2,   7,   7)
+        x = self.relu(self.conv5a(x))                    # (N, 512,  2,   7,   7)
+        x = self.pool5(self.relu(self.conv5b(x)))        # (N, 512,  1,   4,   4)
         x = self.dropout(self.relu(self.fc6(x.flatten(1))))  # (N, 4096)
-        x = self.dropout(self.relu(self.fc7(x)))  # (N, 4096)
-        return self.fc8(x)  # (N, num_classes)
+        x = self.dropout(self.relu(self.fc7(x)))         # (N, 4096)
+        return self.fc8(x)                               # (N, num_classes)

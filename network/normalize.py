@@ -1,16 +1,20 @@
-"""The first step of every network: pixels 0..255 into what its weights expect."""
+"""The first step of every model: pixels 0..255 into what its weights expect."""
+
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from network.errors import ModelError
 
 INPUTS = ("rgb", "residual")
 RESIDUAL_GAIN = 3  # frames a sixth of a second apart differ by about a third of their own spread
 
 
 class Normalize(nn.Module):
-    """(x / 255 - mean) / std per channel, in the network's own floating-point type.
+    """Compute (x / 255 - mean) / std per channel, in the floating-point type of the model.
 
-    The statistics are no parameters and stand in no state_dict, so public weights fit without them; checkpoints carry
+    The statistics are neither parameters nor in the state_dict, so public weights fit without them; a checkpoint stores
     them beside it.
 
     Args:
@@ -19,21 +23,21 @@ class Normalize(nn.Module):
             section 3.1). The first frame stays, so that a clip keeps its length and what does not move is still seen.
     """
 
-    def __init__(self, mean, std, input="rgb"):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], input: str = "rgb"):
         super().__init__()
         self.register_buffer("mean", torch.empty(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.empty(1, 3, 1, 1, 1), persistent=False)
         self.set(mean, std, input)
 
-    def set(self, mean, std, input="rgb"):
-        """Take other statistics, with weights that were trained with them; ValueError for an unknown input."""
+    def set(self, mean: Sequence[float], std: Sequence[float], input: str = "rgb") -> None:
+        """Replace the statistics by those that other weights were trained with; ModelError for an unknown input."""
         if input not in INPUTS:
-            raise ValueError(f"unknown input {input!r}, known are {', '.join(INPUTS)}")
+            raise ModelError(f"unknown input {input!r}, known are {', '.join(INPUTS)}")
         for buffer, values in ((self.mean, mean), (self.std, std)):
             buffer.copy_(255 * torch.tensor(values).view(1, 3, 1, 1, 1))
         self.statistics = {"mean": list(mean), "std": list(std), "input": input}
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std
         if self.statistics["input"] == "residual":
             x = torch.cat([x[:, :, :1], RESIDUAL_GAIN * x.diff(dim=2)], 2)

@@ -4,7 +4,9 @@ One skeleton serves both; only the convolution differs. Layout and parameter nam
 `VideoResNet`, so its public weights fit.
 """
 
-from torch import nn
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
 
 from network.normalize import Normalize
 
@@ -18,14 +20,14 @@ LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, by depth (tab
 class Conv3DSimple(nn.Conv3d):
     """One 3x3x3 convolution (section 3.2, R3D)."""
 
-    def __init__(self, in_planes, out_planes, midplanes, stride=1):
+    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
         super().__init__(in_planes, out_planes, 3, stride, padding=1, bias=False)
 
 
 class Conv2Plus1D(nn.Sequential):
     """A 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5, R(2+1)D)."""
 
-    def __init__(self, in_planes, out_planes, midplanes, stride=1):
+    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
         super().__init__(
             nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
             nn.BatchNorm3d(midplanes),
@@ -34,7 +36,7 @@ class Conv2Plus1D(nn.Sequential):
         )
 
 
-def stem_3d():
+def stem_3d() -> nn.Sequential:
     """The first convolution of R3D, 3x7x7 (table 1)."""
     return nn.Sequential(
         nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
@@ -43,7 +45,7 @@ def stem_3d():
     )
 
 
-def stem_2plus1d():
+def stem_2plus1d() -> nn.Sequential:
     """The first convolution of R(2+1)D, factored over 45 planes."""
     return nn.Sequential(
         nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
@@ -58,7 +60,7 @@ def stem_2plus1d():
 class BasicBlock(nn.Module):
     """Two convolutions around a shortcut; a 1x1x1 projection where the shape changes (He et al. 2016, option B)."""
 
-    def __init__(self, conv, in_planes, planes, stride):
+    def __init__(self, conv: type[nn.Module], in_planes: int, planes: int, stride: int):
         super().__init__()
         # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5);
         # the public weights have conv2 share the number of conv1.
@@ -72,7 +74,7 @@ class BasicBlock(nn.Module):
         if stride != 1 or in_planes != planes:
             self.downsample = nn.Sequential(nn.Conv3d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm3d(planes))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(self.conv2(self.conv1(x)) + shortcut)
 
@@ -93,7 +95,13 @@ class VideoResNet(nn.Module):
     public_normalization = {"mean": MEAN, "std": STD}
     last_pool = "avgpool"
 
-    def __init__(self, conv, stem, layers, num_classes):
+    def __init__(
+        self,
+        conv: type[nn.Module],
+        stem: Callable[[], nn.Module],
+        layers: Sequence[int],
+        num_classes: int,
+    ):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.stem = stem()
@@ -111,28 +119,30 @@ class VideoResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     @staticmethod
-    def _stage(conv, in_planes, planes, blocks, stride):
+    def _stage(conv: type[nn.Module], in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
         return nn.Sequential(
             BasicBlock(conv, in_planes, planes, stride),
             *(BasicBlock(conv, planes, planes, 1) for _ in range(1, blocks)),
         )
 
-    def forward(self, x):
-        x = self.normalize(x)  # (N,   3, T,   H,    W)
-        x = self.stem(x)  # (N,  64, T,   H/2,  W/2)
-        x = self.layer1(x)  # (N,  64, T,   H/2,  W/2)
-        x = self.layer2(x)  # (N, 128, T/2, H/4,  W/4)
-        x = self.layer3(x)  # (N, 256, T/4, H/8,  W/8)
-        x = self.layer4(x)  # (N, 512, T/8, H/16, W/16)
-        x = self.avgpool(x).flatten(1)  # (N, 512)
-        return self.fc(x)  # (N, num_classes)
+    # fmt: off
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.normalize(x)               # (N,   3, T,   H,    W)
+        x = self.stem(x)                    # (N,  64, T,   H/2,  W/2)
+        x = self.layer1(x)                  # (N,  64, T,   H/2,  W/2)
+        x = self.layer2(x)                  # (N, 128, T/2, H/4,  W/4)
+        x = self.layer3(x)                  # (N, 256, T/4, H/8,  W/8)
+        x = self.layer4(x)                  # (N, 512, T/8, H/16, W/16)
+        x = self.avgpool(x).flatten(1)      # (N, 512)
+        return self.fc(x)                   # (N, num_classes)
 
 
-def r3d(num_classes, depth=18):
+# fmt: on
+def r3d(num_classes: int, depth: int = 18) -> VideoResNet:
     """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34."""
     return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes)
 
 
-def r2plus1d(num_classes, depth=18):
+def r2plus1d(num_classes: int, depth: int = 18) -> VideoResNet:
     """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 61,831,661 at 34."""
     return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes)

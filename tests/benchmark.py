@@ -30,16 +30,19 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import inference
 from dataloaders import clips
-from dataloaders.annotation import annotate, draw_text
+from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
-from dataloaders.preprocess import prepare
-from dataloaders.splits import COLUMNS, read_index
-from dataloaders.videos import Video, cut_windows
-from dataloaders.workers import init_worker
-from network import MODELS, half_precision
-from network.engine import train_epoch
+from dataloaders.index import COLUMNS, read_index
+from dataloaders.preprocess import preprocess
+from dataloaders.video import VideoReader
+from dataloaders.windows import cut_windows
+from dataloaders.workers import worker_init_fn
+from engine.annotate import annotate, draw_text
+from engine.checkpoint import TrainState
+from engine.loops import amp_dtype, train_one_epoch
+from engine.predict import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
+from network import MODELS
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
@@ -96,7 +99,7 @@ def write_videos(root, groups=25, clips_per_group=4, frames=180):
 # Preprocess: frames a second of the videos
 
 
-def preprocess(videos, work_dir):
+def time_preprocess(videos, work_dir):
     files = sorted(path for path in videos.glob("*/*") if path.is_file())
     counts, turn = [], count(1)
 
@@ -116,12 +119,12 @@ def preprocess(videos, work_dir):
         return sum(counts)
 
     def ours():
-        prepare("own", videos, work_dir / f"ours{next(turn)}")
+        preprocess("own", videos, work_dir / f"ours{next(turn)}")
         return sum(counts)
 
     def floor():
         for file in files:
-            video = clips.open_video(file, threads=1)
+            video = VideoReader(file, threads=1)
             while video.grab():
                 pass
         return sum(counts) * CORES
@@ -132,10 +135,10 @@ def preprocess(videos, work_dir):
 # Load: training clips a second of one worker
 
 
-def load(videos, work_dir):
+def time_load(videos, work_dir):
     with quiet():
-        index = prepare("own", videos, work_dir / "frames")
-    dataset = VideoDataset(work_dir / "frames", index, "train", sorted({v.class_name for v in index}), clips.recipe())
+        index = preprocess("own", videos, work_dir / "frames")
+    dataset = VideoDataset(work_dir / "frames", index, "train", sorted({v.class_name for v in index}), ClipConfig())
     rows = [video for video in index if video.split == "train"][:100]
     folders = [video.folder(work_dir / "frames") for video in rows]
 
@@ -185,14 +188,14 @@ def start_up(work_dir, size):
         rows.writerows(known[i % len(known)] for i in range(size))
     code = (
         "import resource, sys, time\n"
-        "from dataloaders import clips\n"
-        "from dataloaders.dataset import TrainingBatches, VideoDataset\n"
-        "from dataloaders.splits import read_index\n"
+        "from dataloaders.clips import ClipConfig\n"
+        "from dataloaders.dataset import DistributedBatchSampler, VideoDataset\n"
+        "from dataloaders.index import read_index\n"
         "from torch.utils.data import DataLoader\n"
         "start = time.perf_counter()\n"
         "videos = read_index(sys.argv[1])\n"
-        "data = VideoDataset(sys.argv[2], videos, 'train', sys.argv[3:], clips.recipe())\n"
-        "batches = iter(DataLoader(data, batch_sampler=TrainingBatches(len(data), 8, 0), num_workers=4))\n"
+        "data = VideoDataset(sys.argv[2], videos, 'train', sys.argv[3:], ClipConfig())\n"
+        "batches = iter(DataLoader(data, batch_sampler=DistributedBatchSampler(len(data), 8, 0), num_workers=4))\n"
         "for _ in range(20): next(batches)\n"
         "seconds = time.perf_counter() - start\n"
         "own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
@@ -208,44 +211,44 @@ def start_up(work_dir, size):
 # Train: clips a second
 
 
-def train(videos, work_dir):
+def time_train(videos, work_dir):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet():
-        index = prepare("own", videos, work_dir / "frames")
+        index = preprocess("own", videos, work_dir / "frames")
     classes = sorted({video.class_name for video in index})
     batch_size, steps = (32, 20) if device.type == "cuda" else (4, 1)
     for name in MODELS:
-        yield train_network(name, device, work_dir / "frames", index, classes, batch_size, steps)
+        yield train_model(name, device, work_dir / "frames", index, classes, batch_size, steps)
 
 
-def train_network(name, device, frames, index, classes, batch_size, steps):
+def train_model(name, device, frames, index, classes, batch_size, steps):
     """One row: the classic loop and ours from frames on disk, and forward and backward on clips that are at hand."""
 
     def sync():
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    dataset = VideoDataset(frames, index, "train", classes, clips.recipe())
+    dataset = VideoDataset(frames, index, "train", classes, ClipConfig())
     loader = DataLoader(
         dataset,
         batch_size,
         sampler=[(i % len(dataset), (0, 1, i)) for i in range(steps * batch_size)],
         num_workers=CORES,
         persistent_workers=True,
-        worker_init_fn=init_worker,
+        worker_init_fn=worker_init_fn,
         pin_memory=device.type == "cuda",
     )
     torch.backends.cudnn.benchmark = True
-    half = half_precision(device)
-    autocast = torch.autocast(device.type, half, enabled=half is not None)
-    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    dtype = amp_dtype(device)
+    autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
     plain = MODELS[name](len(classes)).to(device)
     mean, std = (tensor.view(3).numpy() for tensor in (plain.normalize.mean.cpu(), plain.normalize.std.cpu()))
     plain.normalize = torch.nn.Identity()
     plain_sgd = torch.optim.SGD(plain.parameters(), 1e-3, 0.9, weight_decay=5e-4)
     fast = MODELS[name](len(classes)).to(device, memory_format=torch.channels_last_3d)
-    fast_sgd = torch.optim.SGD(fast.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=half is not torch.float16)
+    fast_sgd = torch.optim.SGD(fast.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16)
     constant = torch.optim.lr_scheduler.LambdaLR(fast_sgd, lambda step: 1)
     resident = torch.randint(0, 256, (batch_size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
@@ -263,7 +266,7 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
         return steps * batch_size
 
     def ours():
-        train_epoch(fast, loader, fast_sgd, constant, scaler, autocast)
+        train_one_epoch(fast, loader, fast_sgd, constant, scaler, autocast, TrainState())
         sync()
         return steps * batch_size
 
@@ -284,36 +287,35 @@ def train_network(name, device, frames, index, classes, batch_size, steps):
 # Infer: frames a second of annotated video
 
 
-def infer(videos, work_dir):
+def time_infer(videos, work_dir):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = min(path for path in videos.glob("*/*") if path.is_file())
-    frames = list(Video(source))
+    frames = list(VideoReader(source))
     long = work_dir / "long.avi"
     writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"XVID"), 25, frames[0].shape[1::-1])
     for i in range(300):
         writer.write(frames[i % len(frames)])
     writer.release()
     for name in MODELS:
-        network = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
-        yield from infer_network(name, network, long, work_dir, device)
+        model = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
+        yield from infer_model(name, model, long, work_dir, device)
 
 
-def infer_network(name, network, video, work_dir, device):
+def infer_model(name, model, video, work_dir, device):
     """Two rows: at the default stride, and at stride 1."""
-    recipe = clips.recipe()
-    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    most = inference.CPU_BATCH_SIZE if device.type == "cpu" else inference.BATCH_SIZE
+    config = ClipConfig()
+    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    most = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
     few, fewer = 72, 25  # frames where every one costs a pass
 
     def frames(count):
-        opened = clips.open_video(video)
-        return (opened.read()[1] for _ in range(count))
+        return islice(VideoReader(video), count)
 
     @torch.inference_mode()
     def classic():
         held, writer = deque(maxlen=16), None
         for frame in frames(fewer):
-            held.append(clips.resize(frame))
+            held.append(clips.resize_frame(frame))
             if len(held) == 16:
                 inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
                 probabilities = plain(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[0]
@@ -323,10 +325,10 @@ def infer_network(name, network, video, work_dir, device):
         return fewer - 15  # those that had a pass
 
     def ours(count, stride):
-        opened = Video(video)
-        windows = cut_windows(inference.ahead(islice(opened, count), 8), recipe, stride)
-        found = inference.ahead(inference.predict(network, windows, most), 1)
-        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, recipe)))
+        opened = VideoReader(video)
+        windows = cut_windows(prefetch(islice(opened, count), 8), config, stride)
+        found = prefetch(predict(model, windows, most), 1)
+        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, config)))
         return windows if stride == 1 else count
 
     @torch.inference_mode()
@@ -338,7 +340,7 @@ def infer_network(name, network, video, work_dir, device):
         passes = -(-(count - 61) // (stride or 32)) + 1
         pixels = torch.randint(0, 256, (most, 16, 112, 112, 3), dtype=torch.uint8, device=device)
         for _ in range(-(-passes // most)):
-            network(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
+            model(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
         return passes if stride == 1 else count
 
     speeds = best(
@@ -358,7 +360,7 @@ def draw_label(frame, text):
     height, width = frame.shape[:2]
     line, margin = max(12, height // 12), max(2, height // 60)
     frame[height - line :] //= 4
-    draw_text(frame, text, margin, height - line, width - 2 * margin, line)
+    draw_text(frame, text, margin, height - line, width - 2 * margin, line - 2)
 
 
 def inference_writer(work_dir, frame):
@@ -366,7 +368,7 @@ def inference_writer(work_dir, frame):
 
 
 def main():
-    works = {"preprocess": preprocess, "load": load, "train": train, "infer": infer}
+    works = {"preprocess": time_preprocess, "load": time_load, "train": time_train, "infer": time_infer}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("work", nargs="?", choices=works, help="only this")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders of videos")

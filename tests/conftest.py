@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,15 +20,17 @@ import torch
 from tiny import Tiny
 
 import mypath
-from dataloaders import clips, extract
+from dataloaders import extract
+from dataloaders.clips import ClipConfig
+from engine.checkpoint import TrainState
 from network import MODELS
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
-FULL_SIZE = tuple(MODELS)
 NETWORKS = ["R3D", "R2Plus1D", pytest.param("C3D", marks=pytest.mark.slow)]  # C3D takes seconds a clip
+TINY_AND_SLOW = ["Tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("C3D", "R3D", "R2Plus1D"))]
 MODELS["Tiny"] = Tiny
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +127,7 @@ def make_checkpoint(**changes):
         "model": "Tiny",
         "options": {},
         "classes": ["a", "b", "c"],
-        "clip": clips.recipe(16),
+        "clip": ClipConfig.from_crop_size(16).to_dict(),
         "state_dict": network.state_dict(),
         "normalization": network.normalize.statistics,
         "head": None,
@@ -132,9 +135,7 @@ def make_checkpoint(**changes):
         "optimizer": optimizer.state_dict(),
         "scheduler": {},
         "scaler": {},
-        "epoch": 0,
-        "sums": (0, 0, 0),
-        "best": None,
+        "train_state": asdict(TrainState()),
         "args": {},
     } | changes
 
@@ -189,7 +190,7 @@ class Project:
         """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
         if (self.folder / "train.py").exists():
             return
-        for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders"):
+        for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders", "engine"):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, self.folder / name)
@@ -263,7 +264,7 @@ def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
-        monkeypatch.setattr(extract.Worker, "_ask", lambda worker, *job: (extract.answer(*job), None))
+        monkeypatch.setattr(extract.Worker, "_request", lambda worker, *job: (extract.answer_job(*job), None))
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@ import pytest
 from conftest import is_flipped, numbered_frame, read_number, write_video
 
 from dataloaders import clips
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
+from dataloaders.video import VideoReader
 
 
 @pytest.mark.parametrize("num_frames", range(1, 200))
@@ -19,8 +22,8 @@ def test_every_4th_frame_of_a_long_video():
 
 
 def test_window_is_in_order_and_holds_the_last_frame_of_a_short_video():
-    assert clips.window(3, 30) == list(range(3, 19))
-    assert clips.window(0, 5) == [0, 1, 2, 3] + [4] * 12
+    assert clips.frame_indices(3, 30) == list(range(3, 19))
+    assert clips.frame_indices(0, 5) == [0, 1, 2, 3] + [4] * 12
 
 
 @pytest.mark.parametrize(("num_frames", "places"), [(1, 1), (15, 1), (16, 1), (17, 2), (40, 25)])
@@ -29,10 +32,10 @@ def test_num_windows_counts_the_last_one(num_frames, places):
 
 
 def test_even_starts_reach_from_the_first_window_to_the_last():
-    assert clips.even_starts(40, 1) == [12]
-    assert clips.even_starts(40, 3) == [0, 12, 24]
-    assert clips.even_starts(17, 4) == [0, 0, 1, 1]
-    assert clips.even_starts(5, 3) == [0, 0, 0]
+    assert clips.uniform_starts(40, 1) == [12]
+    assert clips.uniform_starts(40, 3) == [0, 12, 24]
+    assert clips.uniform_starts(17, 4) == [0, 0, 1, 1]
+    assert clips.uniform_starts(5, 3) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
@@ -48,33 +51,33 @@ def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
 
 
 def test_sliding_windows_of_short_and_empty_videos():
-    assert list(clips.sliding_windows(range(5), 1, 8)) == [(0, 5, clips.window(0, 5))]
+    assert list(clips.sliding_windows(range(5), 1, 8)) == [(0, 5, clips.frame_indices(0, 5))]
     assert list(clips.sliding_windows([], 1, 8)) == []
 
 
 def test_cut_gives_rgb_in_order_cropped_and_mirrored():
-    frames = [clips.resize(numbered_frame(number)) for number in range(16)]
-    clip = clips.cut(frames, clips.recipe())
+    frames = [clips.resize_frame(numbered_frame(number)) for number in range(16)]
+    clip = clips.make_clip(frames, ClipConfig())
     assert clip.shape == (16, 112, 112, 3)
     assert clip.dtype == np.uint8
     assert [read_number(frame) for frame in clip] == list(range(16))
     assert not is_flipped(clip[0])
-    assert np.array_equal(clips.cut(frames, clips.recipe(), flip=True, top=8, left=29), clip[:, :, ::-1])
+    assert np.array_equal(clips.make_clip(frames, ClipConfig(), flip=True, top=8, left=29), clip[:, :, ::-1])
     assert np.array_equal(clip[0], frames[0][8:120, 29:141, ::-1])
 
 
 def test_smaller_crops_show_the_same_view():
     image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(32, 0).repeat(29, 1)[:, :171]
-    large, small = (clips.cut([image] * 16, clips.recipe(size))[0] for size in (112, 56))
+    large, small = (clips.make_clip([image] * 16, ClipConfig.from_crop_size(size))[0] for size in (112, 56))
     assert small.shape == (56, 56, 3)
-    assert np.abs(clips.resize(large, 56, 56).astype(int) - small).mean() < 6
+    assert np.abs(clips.resize_frame(large, 56, 56).astype(int) - small).mean() < 6
 
 
 @pytest.mark.parametrize("size", [(960, 1280), (1080, 1920), (1920, 1080), (1024, 160), (96, 1368)])
 def test_resize_averages_where_it_shrinks(size):
     dots = np.zeros((*size, 3), np.uint8)
     dots[:: max(1, size[0] // 128), :: max(1, size[1] // 171)] = 255
-    small = clips.resize(dots)
+    small = clips.resize_frame(dots)
     assert small.shape == (128, 171, 3)
     assert small.mean() == pytest.approx(dots.mean(), rel=0.1)
     assert small.std() < 6
@@ -82,23 +85,23 @@ def test_resize_averages_where_it_shrinks(size):
 
 @pytest.mark.parametrize("size", [0, 113])
 def test_impossible_crops_are_refused(size):
-    with pytest.raises(ValueError, match="crop size"):
-        clips.recipe(size)
+    with pytest.raises(ValueError, match="--crop-size"):
+        ClipConfig.from_crop_size(size)
 
 
-def test_open_video_refuses_what_is_no_video(tmp_path):
+def test_a_reader_refuses_what_is_no_video(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.avi"):
-        clips.open_video(tmp_path / "none.avi")
+        VideoReader(tmp_path / "none.avi")
     (tmp_path / "text.avi").write_text("no video")
     with pytest.raises(ValueError, match="text.avi"):
-        clips.open_video(tmp_path / "text.avi")
+        VideoReader(tmp_path / "text.avi")
 
 
 @pytest.mark.parametrize("name", ["a b.avi", "300+_Yards!!!_(1)[2].avi", "100%d.avi", "é.avi", "a:b.avi", "-x.avi"])
-def test_open_video_takes_any_name(tmp_path, monkeypatch, name):
+def test_a_reader_takes_any_name(tmp_path, monkeypatch, name):
     video = write_video(tmp_path / "plain.avi", 3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert clips.open_video(video.relative_to(tmp_path)).grab()
+    assert VideoReader(video.relative_to(tmp_path)).grab()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +109,10 @@ def test_open_video_takes_any_name(tmp_path, monkeypatch, name):
     [{"clip_len": 10**12}, {"crop_size": 0}, {"crop_size": 129}, {"height": "128"}, {"width": True}, {"clip_len": -4}],
     ids=str,
 )
-def test_a_recipe_that_cuts_no_clips_is_refused(change):
-    clips.check(clips.recipe())
-    clips.check(clips.recipe(16))
-    with pytest.raises(ValueError, match="no clips can be cut"):
-        clips.check(clips.recipe() | change)
-    with pytest.raises(ValueError, match="no clips can be cut"):
-        clips.check({})
+def test_a_config_that_cuts_no_clips_is_refused(change):
+    for config in (ClipConfig(), ClipConfig.from_crop_size(16)):
+        assert ClipConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(DataError, match="no clip can be cut"):
+        ClipConfig.from_dict(ClipConfig().to_dict() | change)
+    with pytest.raises(DataError, match="no clip can be cut"):
+        ClipConfig.from_dict({})

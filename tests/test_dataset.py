@@ -9,16 +9,17 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader
 
 from dataloaders import clips
-from dataloaders.dataset import TrainingBatches, VideoDataset, class_names
-from dataloaders.preprocess import prepare
-from dataloaders.splits import SPLITS, Video
-from dataloaders.workers import init_worker
+from dataloaders.clips import ClipConfig
+from dataloaders.dataset import DistributedBatchSampler, VideoDataset, class_names
+from dataloaders.index import SPLITS, VideoRecord
+from dataloaders.preprocess import preprocess
+from dataloaders.workers import worker_init_fn
 
 
 @pytest.fixture(scope="module", params=[5, 16, 20, 100], ids="{}_frames".format)
 def data(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    videos = prepare("own", write_dataset(folder / "videos", frames=request.param), folder / "frames")
+    videos = preprocess("own", write_dataset(folder / "videos", frames=request.param), folder / "frames")
     return request.param, folder / "frames", videos
 
 
@@ -29,7 +30,7 @@ def numbers(clip):
 @pytest.mark.parametrize("split", SPLITS)
 def test_evaluation_reads_the_middle_and_nothing_random(data, split):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, split, ["Jump", "Run"], clips.recipe())
+    dataset = VideoDataset(frames, videos, split, ["Jump", "Run"], ClipConfig())
     rows = [video for video in videos if video.split == split]
     assert len(dataset) == len(rows)
     interval = clips.frame_interval(length)
@@ -49,21 +50,21 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
 
 def test_evaluation_windows_lie_evenly(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], clips.recipe(8), windows=3)
+    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], ClipConfig.from_crop_size(8), windows=3)
     rows = [video for video in videos if video.split == "test"]
     interval = clips.frame_interval(length)
-    starts = [start for row in rows for start in sorted(set(clips.even_starts(row.frames, 3)))]
+    starts = [start for row in rows for start in sorted(set(clips.uniform_starts(row.frames, 3)))]
     assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [start * interval for start in starts]
     assert dataset.repeats.sum() == 3 * len(rows)
     for i, row in enumerate(rows):
-        for window, start in enumerate(clips.even_starts(row.frames, 3)):
-            item = dataset.item(i, window)
-            assert (dataset.video_of_item[item], dataset.starts[item]) == (i, start)
+        for window, start in enumerate(clips.uniform_starts(row.frames, 3)):
+            item = dataset.item_index(i, window)
+            assert (dataset.video_indices[item], dataset.starts[item]) == (i, start)
 
 
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe(8))
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(8))
     interval = clips.frame_interval(length)
     kept = len(range(0, length, interval))
     drawn = [dataset[0, (0, 1, position)][0] for position in range(150)]
@@ -78,7 +79,7 @@ def test_training_draws_every_window_and_flips_half_of_the_clips(data):
 
 def test_training_crops_everywhere(data):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
     borders = set()
     for position in range(60):
         clip, _ = dataset[0, (0, 1, position)]
@@ -92,23 +93,25 @@ def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
     read = []
     imread = cv2.imread
     monkeypatch.setattr(cv2, "imread", lambda file: read.append(file) or imread(file))
-    VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())[0, (0, 0, 0)]
+    VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
     assert len(read) == 16
 
 
 def test_a_missing_frame_is_named(tmp_path):
-    video = Video("train", "Run", "v", "g", 16, "Run/v.avi")
-    with pytest.raises(FileNotFoundError, match=r"00001.jpg: missing or damaged.*dataloaders.preprocess"):
-        VideoDataset(tmp_path, [video], "train", ["Run"], clips.recipe())[0]
+    video = VideoRecord("train", "Run", "v", "g", 16, "Run/v.avi")
+    with pytest.raises(
+        FileNotFoundError, match=r"00001.jpg: missing or damaged, or moved .*; delete .*train/Run/v and start again"
+    ):
+        VideoDataset(tmp_path, [video], "train", ["Run"], ClipConfig())[0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(data, workers):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe())
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
 
     def epochs(num_workers):
-        sampler = TrainingBatches(len(dataset), 2, seed=1)
+        sampler = DistributedBatchSampler(len(dataset), 2, seed=1)
         loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
         for sampler.epoch in (1, 2):
             yield from loader
@@ -122,7 +125,7 @@ def test_the_number_of_workers_changes_nothing(data, workers):
 
 
 def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
-    sampler = TrainingBatches(50, 5, seed=3)
+    sampler = DistributedBatchSampler(50, 5, seed=3)
     first = list(chain(*sampler))
     sampler.epoch = 1
     second = list(chain(*sampler))
@@ -132,11 +135,11 @@ def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
 
 
 def rows(*names):
-    return [Video(split, name, "v", "g", 16, "") for name in names for split in SPLITS]
+    return [VideoRecord(split, name, "v", "g", 16, "") for name in names for split in SPLITS]
 
 
 def test_labels_are_those_of_the_whole_data_set():
-    some = [Video(split, name, "v", "g", 16, "") for split, name in (("train", "b"), ("test", "a"), ("val", "c"))]
+    some = [VideoRecord(split, name, "v", "g", 16, "") for split, name in (("train", "b"), ("test", "a"), ("val", "c"))]
     assert class_names("own", some) == ["a", "b", "c"]
 
 
@@ -152,13 +155,13 @@ def test_a_missing_class_shifts_no_label(dataset, count, name, label):
 
 def test_other_classes_under_a_known_name_are_taken_and_told(capsys):
     assert class_names("ucf101", rows("Archery", "Fight")) == ["Archery", "Fight"]
-    assert "Fight is no class of ucf101" in capsys.readouterr().out
+    assert "Fight is not a class of ucf101" in capsys.readouterr().out
 
 
 def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     _, frames, videos = data
     image = np.zeros((1000, 1000, 3), np.uint8)
     cv2.resize(image, (3000, 3000), interpolation=cv2.INTER_CUBIC)  # by several threads
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], clips.recipe(8))
-    loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=init_worker, timeout=30)
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(8))
+    loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=worker_init_fn, timeout=30)
     assert sum(len(labels) for _, labels in loader) == len(dataset)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dataloaders import clips, demo
-from dataloaders.preprocess import scan
+from dataloaders.preprocess import list_videos
 
 GROUPS = 3  # fewer than the demo's own, for speed
 
@@ -15,7 +15,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo") / "videos"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "GROUPS", GROUPS)
-        demo.write(root)
+        demo.write_videos(root)
     return root
 
 
@@ -27,7 +27,7 @@ def frames(path):
 
 
 def test_layout_and_groups_are_those_of_ucf101(root):
-    videos = scan(root)
+    videos = list_videos(root)
     names = [name for pair in demo.PAIRS for name in pair]
     assert [(v.class_name, v.video) for v in videos] == [
         (name, f"v_{name}_g{g:02d}_c{c:02d}")
@@ -62,16 +62,16 @@ def test_mirrored_left_to_right_a_class_stays_what_it_is(root, pair):
 
 def test_videos_are_the_same_every_time_and_written_once(root, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "GROUPS", GROUPS)
-    demo.write(tmp_path / "again")
+    demo.write_videos(tmp_path / "again")
     files = sorted(path.relative_to(root) for path in root.rglob("*.avi"))
     assert all((root / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
     before = (root / files[0]).stat().st_mtime_ns
-    demo.write(root)
+    demo.write_videos(root)
     assert (root / files[0]).stat().st_mtime_ns == before
 
 
 def test_an_interrupted_start_leaves_no_half_of_it(tmp_path, monkeypatch):
-    save = demo._save
+    save = demo._write_video
 
     def interrupted(path, frames):
         if path.name == "v_Part_g01_c01.avi":
@@ -79,10 +79,10 @@ def test_an_interrupted_start_leaves_no_half_of_it(tmp_path, monkeypatch):
         save(path, frames)
 
     monkeypatch.setattr(demo, "GROUPS", 1)
-    monkeypatch.setattr(demo, "_save", interrupted)
+    monkeypatch.setattr(demo, "_write_video", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        demo.write(tmp_path / "videos")
+        demo.write_videos(tmp_path / "videos")
     assert not (tmp_path / "videos").exists()
-    monkeypatch.setattr(demo, "_save", save)
-    demo.write(tmp_path / "videos")
+    monkeypatch.setattr(demo, "_write_video", save)
+    demo.write_videos(tmp_path / "videos")
     assert len(list((tmp_path / "videos").rglob("*.avi"))) == 6 * demo.CLIPS

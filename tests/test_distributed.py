@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
-from test_train import BORN, SCALARS, same, scalars
+from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
-import train
-from dataloaders.dataset import TrainingBatches, share
-from mypath import Path
-from network import distributed, weights
-from network.distributed import World
+from dataloaders.clips import ClipConfig
+from dataloaders.dataset import DistributedBatchSampler, shard_indices
+from engine import distributed
+from engine.checkpoint import load_checkpoint
+from engine.data import prepare_data
+from engine.distributed import Distributed
+from engine.errors import UsageError
+from engine.stop_signal import Stopped
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = (
@@ -28,7 +31,7 @@ QUICK = (
     "Tiny",
     "--workers",
     "0",
-    "--clips",
+    "--clips-per-video",
     "3",
     "--lr",
     "0.001",
@@ -47,24 +50,24 @@ def project(project, videos, monkeypatch):
     return project
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_processes_share_out_what_one_alone_would_take(size):
-    alone = TrainingBatches(50, 4 * size, seed=1)
-    parts = [TrainingBatches(50, 4, 1, rank, size) for rank in range(size)]
-    for sampler in (alone, *parts):
-        sampler.epoch, sampler.start = 2, 8 * size
-    together = [sum(batches, []) for batches in zip(*parts, strict=True)]
-    assert together == list(alone)
-    assert len(alone) == len(parts[0]) == (50 - 8 * size) // (4 * size)
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_batches_of_a_single_process(world_size):
+    single = DistributedBatchSampler(50, 4 * world_size, seed=1)
+    ranks = [DistributedBatchSampler(50, 4, 1, rank, world_size) for rank in range(world_size)]
+    for sampler in (single, *ranks):
+        sampler.epoch, sampler.start = 2, 8 * world_size
+    together = [sum(batches, []) for batches in zip(*ranks, strict=True)]
+    assert together == list(single)
+    assert len(single) == len(ranks[0]) == (50 - 8 * world_size) // (4 * world_size)
 
 
 def test_every_window_is_evaluated_once():
     class Videos:
-        video_of_item = np.repeat(np.arange(5), 3)
+        video_indices = np.repeat(np.arange(5), 3)
 
-    parts = [share(Videos(), rank, 4) for rank in range(4)]
-    assert sorted(sum(parts, [])) == list(range(15))
-    assert parts[1] == [3, 4, 5]
+    shards = [shard_indices(Videos(), rank, 4) for rank in range(4)]
+    assert sorted(sum(shards, [])) == list(range(15))
+    assert shards[1] == [3, 4, 5]
 
 
 def test_two_processes_train_and_one_writes(project):
@@ -74,22 +77,22 @@ def test_two_processes_train_and_one_writes(project):
     assert done.stdout.count("epoch 2/2") == done.stdout.count("test of epoch") == 1
     assert len(list(run.glob("events*"))) == 1
     assert [step for step, _ in scalars(run)["data/val_loss_epoch"]] == [1, 2]
-    checkpoint = weights.load(run / "models" / "Tiny-own_epoch-2.pth")
+    checkpoint = load_checkpoint(run / "models" / "Tiny-own_epoch-2.pth")
     assert checkpoint["scheduler"]["last_epoch"] == 2 * (10 // 4)
 
-    # What they measured together is what one alone measures.
+    # What they have measured together is what a single process measures.
     together = json.loads((run / "results.json").read_text())
     predictions = (run / "predictions.csv").read_text()
     project.run("train.py", "--test-only", "--workers", "0")
-    alone = json.loads((run / "results.json").read_text())
-    assert alone["test"].pop("loss") == pytest.approx(together["test"].pop("loss"), rel=1e-4)
-    assert alone == together
+    single = json.loads((run / "results.json").read_text())
+    assert single["test"].pop("loss") == pytest.approx(together["test"].pop("loss"), rel=1e-4)
+    assert single == together
     assert (run / "predictions.csv").read_text() == predictions
 
-    # At an epoch's boundary one process takes up what two have begun, at the place in the schedule.
+    # After an epoch a single process resumes what two have begun, at its place in the schedule.
     project.run("train.py", "--resume", "--epochs", "3")
-    checkpoint = weights.load(run / "models" / "Tiny-own_last.pth")
-    assert (checkpoint["epoch"], checkpoint["scheduler"]["last_epoch"]) == (3, 3 * (10 // 2))
+    assert progress(last_checkpoint(run)) == (3, 0)
+    assert load_checkpoint(last_checkpoint(run))["scheduler"]["last_epoch"] == 3 * (10 // 2)
     assert [step for step, _ in scalars(run)["data/lr"]] == [1, 2, 3]
 
 
@@ -97,19 +100,18 @@ def test_two_processes_train_and_one_writes(project):
 def test_two_processes_are_interrupted_and_end_as_undisturbed_ones(project):
     flags = (*QUICK, "--epochs", "3", "--batch-size", "1")
     project.spawn(*TORCHRUN, *flags)
-    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "Tiny-own_last.pth"
-    (project.folder / "born.py").write_text(BORN)
-    born = ("born.py", int(signal.SIGTERM), 1)  # from the first worker of each, to it and the process that started it
-    stopped = project.spawn(*TORCHRUN, *born, *flags, "--workers", "1", ok=False)
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (project.folder / "signal_at_fork.py").write_text(SIGNAL_AT_FORK)
+    # From the first worker of each rank, to it and the process that started it.
+    stopped = project.spawn(*TORCHRUN, "signal_at_fork.py", int(signal.SIGTERM), 1, *flags, "--workers", "1", ok=False)
     errors = stopped.stderr
-    assert "Traceback" not in errors.partition("goes on from here")[0]
-    assert "SIGTERM: torchrun --nproc_per_node=2 train.py --resume run/run_1 goes on from here" in errors
+    assert "Traceback" not in errors.partition("continues the run")[0]
+    assert "SIGTERM: torchrun --nproc_per_node=2 train.py --resume run/run_1 continues the run" in errors
     assert "[rank" not in errors
-    assert weights.load(last)["epoch"] < 3
+    assert progress(last_checkpoint(interrupted))[0] < 3
     project.spawn(*TORCHRUN, "train.py", "--resume", "run/run_1", "--workers", "0")
-    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
-    one, other = scalars(whole), scalars(cut)
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
+    one, other = scalars(undisturbed), scalars(interrupted)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
 
@@ -119,16 +121,15 @@ def test_a_failing_process_ends_all_with_its_message(project):
     project.run("-m", "dataloaders.preprocess", "own")
     frame = next((project.folder / "data" / "own_frames" / "train").rglob("00001.jpg"))
     for path in frame.parent.iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"not an image")
     failed = project.spawn(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "5", "--workers", "1", ok=False)
     folder = frame.parent.relative_to(project.folder)
     (line,) = (line for line in failed.stderr.splitlines() if "train.py: " in line and "missing or damaged" in line)
-    assert f"Delete {folder} and run python -m dataloaders.preprocess own --split group --fold 1" in line
-    assert "[rank" not in failed.stderr  # no other process complains
+    assert line.endswith(f"; delete {folder} and start again, which extracts the frames of that video")
 
 
 @pytest.mark.slow
-def test_a_mistake_is_told_once(project):
+def test_a_mistake_is_printed_once(project):
     refused = project.spawn(*TORCHRUN, *QUICK, "--batch-size", "6", ok=False)
     assert refused.stderr.count("train.py: ") == 1
     assert "train.py: --batch-size 6: there are training videos for 5 at most\n" in refused.stderr
@@ -136,60 +137,110 @@ def test_a_mistake_is_told_once(project):
     assert not (project.folder / "run").exists()
 
 
-def test_other_videos_than_the_first_process_has_are_refused(videos, tmp_path, monkeypatch):
-    class Second(World):
-        def tell(self, value):
+def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
+    class OtherVideosOnRank0(Distributed):
+        def broadcast_object(self, value):
             return value[0], value[1] | {"train": [11, "x"]}
 
-    monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
-    args = SimpleNamespace(dataset="own", split="group", fold=1, batch_size=2, test_only=False)
-    with pytest.raises(ValueError, match="frames: other videos than the first process has"):
-        train.load_data(args, Second(), None)
-    assert len(train.load_data(args, World(), None)[0]) == 14
+    args = SimpleNamespace(
+        dataset="own", split="group", fold=1, batch_size=2, test_only=False, clips_per_video=1, seed=0, workers=0
+    )
+    folders = str(videos), str(tmp_path / "frames"), None
+    rest = None, torch.device("cpu")
+    with pytest.raises(UsageError, match="frames: not the videos that rank 0 has"):
+        prepare_data(args, *folders, ClipConfig(), OtherVideosOnRank0(), *rest)
+    data = prepare_data(args, *folders, ClipConfig(), Distributed(), *rest)
+    assert {split: len(dataset.sources) for split, dataset in data.datasets.items()} == {
+        "train": 10,
+        "val": 2,
+        "test": 2,
+    }
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_all_clips(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, torch\n"
-        "from network.distributed import World\n"
-        "world = World.of_torchrun()\n"
-        "world.join()\n"
-        "torch.manual_seed(world.rank)\n"
-        "network = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.BatchNorm1d(1))\n"
-        "parallel = world.parallel(network[0])\n"
-        "clips = torch.arange(12.).view(4, 3)[2 * world.rank :][:2] ** 2\n"
-        "(parallel(clips) ** 2).mean().backward()\n"
-        "network[1].running_mean += world.rank\n"
-        "world.agree(network)\n"
-        "assert network[1].running_mean == 0\n"
-        "assert world.most(world.rank) == 1 and world.tell(world.rank) == 0\n"
-        "if world.rank: torch.save([network[0].state_dict(), network[0].weight.grad], sys.argv[1])\n"
-        "del parallel\n"
-        "world.leave()\n"
+        "from engine.distributed import Distributed\n"
+        "from engine.stop_signal import Stopped, StopSignal\n"
+        "distributed = Distributed.from_env()\n"
+        "distributed.init()\n"
+        "torch.manual_seed(distributed.rank)\n"
+        "model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.BatchNorm1d(1))\n"
+        "ddp_model = distributed.wrap_ddp(model[0])\n"
+        "clips = torch.arange(12.).view(4, 3)[2 * distributed.rank :][:2] ** 2\n"
+        "(ddp_model(clips) ** 2).mean().backward()\n"
+        "model[1].running_mean += distributed.rank\n"
+        "distributed.broadcast_model(model)\n"
+        "assert model[1].running_mean == 0\n"
+        "assert distributed.all_reduce_max(distributed.rank) == 1\n"
+        "assert distributed.broadcast_object(distributed.rank) == 0\n"
+        "sums = torch.tensor([1.0, distributed.rank]), torch.tensor(2 + distributed.rank)\n"
+        "distributed.all_reduce_sum(*sums)\n"
+        "assert sums[0].tolist() == [2, 1] and sums[1] == 5\n"
+        "stop_signal = StopSignal()\n"
+        "distributed.raise_if_stopped(stop_signal)\n"
+        "stop_signal.signum = 15 * distributed.rank\n"
+        "try:\n"
+        "    distributed.raise_if_stopped(stop_signal)\n"
+        "    raise SystemExit(1)\n"
+        "except Stopped as stopped:\n"
+        "    assert stopped.signum == 15\n"
+        "if distributed.rank: torch.save([model[0].state_dict(), model[0].weight.grad], sys.argv[1])\n"
+        "del ddp_model\n"
+        "distributed.destroy()\n"
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    command = [sys.executable, *TORCHRUN, str(script), str(tmp_path / "said.pth")]
+    command = [sys.executable, *TORCHRUN, str(script), str(tmp_path / "saved.pth")]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}, check=True, timeout=120)
-    state, gradient = torch.load(tmp_path / "said.pth")
-    network = torch.nn.Linear(3, 1)
-    network.load_state_dict(state)
-    (network(torch.arange(12.0).view(4, 3) ** 2) ** 2).mean().backward()
-    assert torch.allclose(network.weight.grad, gradient)
+    state, gradient = torch.load(tmp_path / "saved.pth")
+    model = torch.nn.Linear(3, 1)
+    model.load_state_dict(state)
+    (model(torch.arange(12.0).view(4, 3) ** 2) ** 2).mean().backward()
+    assert torch.allclose(model.weight.grad, gradient)
     torch.manual_seed(0)
-    assert torch.equal(network.weight, torch.nn.Linear(3, 1).weight)  # that of the first process
+    assert torch.equal(model.weight, torch.nn.Linear(3, 1).weight)  # that of rank 0
 
 
-def test_each_process_has_a_gpu_or_says_that_there_are_too_few(monkeypatch):
+def test_a_single_process_needs_no_process_group():
+    single = Distributed()
+    model, total = torch.nn.Linear(3, 1), torch.tensor(5)
+    single.init()
+    single.barrier()
+    single.all_reduce_sum(total)
+    single.broadcast_model(model)
+    assert single.is_main and single.launcher == "python"
+    assert single.wrap_ddp(model) is model
+    assert (total, single.all_reduce_max(3), single.broadcast_object("a")) == (5, 3, "a")
+    single.raise_if_stopped(None)
+    with pytest.raises(Stopped):
+        single.raise_if_stopped(SimpleNamespace(signum=2))
+    single.destroy()
+
+
+def test_the_environment_of_torchrun_is_read(monkeypatch):
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert Distributed.from_env() == Distributed()
+    for name, value in zip(names, (3, 4, 1, 2), strict=True):
+        monkeypatch.setenv(name, str(value))
+    assert Distributed.from_env() == Distributed(rank=3, world_size=4, local_rank=1, local_world_size=2)
+    assert not Distributed.from_env().is_main
+    assert Distributed.from_env().launcher == "torchrun --nproc_per_node=2"
+
+
+def test_each_process_has_a_gpu_or_there_are_too_few(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    chosen = []
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(distributed, "find_device", str)
-    assert World(3, 4, 1, 2).device("cuda") == "cuda:1"
-    assert chosen == [1]
-    assert World().device("cuda") == "cuda"
-    assert World(3, 4, 1, 2).device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="4 processes need a GPU each, and there are 2"):
-        World(0, 4, 0, 4).device("cuda")
-    with pytest.raises(ValueError, match="leave the number out"):
-        World(0, 2, 0, 2).device("cuda:0")
+    selected = []
+    monkeypatch.setattr(torch.cuda, "set_device", selected.append)
+    monkeypatch.setattr(distributed, "select_device", str)
+    assert Distributed(3, 4, 1, 2).select_device("cuda") == "cuda:1"
+    assert selected == [1]
+    assert Distributed().select_device("cuda") == "cuda"
+    assert Distributed(3, 4, 1, 2).select_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="4 processes need a GPU each, and there are 2"):
+        Distributed(0, 4, 0, 4).select_device("cuda")
+    with pytest.raises(UsageError, match="leave the number out"):
+        Distributed(0, 2, 0, 2).select_device("cuda:0")

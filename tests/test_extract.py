@@ -28,7 +28,7 @@ def instead(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (130, 4)])
 def test_names_sort_in_time_order_and_every_nth_frame_is_kept(tmp_path, length, interval):
     video = write_video(tmp_path / "v.avi", length)
-    assert extract.extract(video, tmp_path / "frames") == len(range(0, length, interval))
+    assert extract.extract_frames(video, tmp_path / "frames") == len(range(0, length, interval))
     images = [cv2.imread(str(path)) for path in sorted((tmp_path / "frames").iterdir())]
     assert {image.shape for image in images} == {(128, 171, 3)}
     assert [read_number(image[..., ::-1]) for image in images] == list(range(0, length, interval))
@@ -37,7 +37,7 @@ def test_names_sort_in_time_order_and_every_nth_frame_is_kept(tmp_path, length, 
 @pytest.mark.parametrize("told", [0, 17, 1000])
 def test_a_header_that_tells_the_wrong_length_does_not_matter(tmp_path, monkeypatch, told):
     video = write_video(tmp_path / "v.avi", 40)
-    extract.extract(video, tmp_path / "right")
+    extract.extract_frames(video, tmp_path / "right")
     capture = cv2.VideoCapture
 
     class Liar:
@@ -51,7 +51,7 @@ def test_a_header_that_tells_the_wrong_length_does_not_matter(tmp_path, monkeypa
             return told
 
     monkeypatch.setattr(cv2, "VideoCapture", Liar)
-    extract.extract(video, tmp_path / "wrong")
+    extract.extract_frames(video, tmp_path / "wrong")
     assert tree(tmp_path / "right") == tree(tmp_path / "wrong")
 
 
@@ -77,19 +77,19 @@ def test_a_video_that_hangs_or_kills_its_worker_is_named_and_the_rest_goes_on(tm
         "    return open_(path, *args)\n"
         "cv2.VideoCapture = opened"
     )
-    monkeypatch.setattr(extract, "TIME_LIMIT", 4)
+    monkeypatch.setattr(extract, "TIMEOUT", 4)
     names = ["a.avi", "hangs.avi", "b.avi", "kills.avi", "once.avi"]
     jobs = [(write_video(tmp_path / name, 20), tmp_path / name[:-4]) for name in names]
     answers = {number: (frames, reason) for number, frames, reason in extract.extract_all(jobs, 1)}
     assert [answers[i] for i in (0, 2, 4)] == [(20, None)] * 3
     assert answers[1] == (0, f"{tmp_path}/hangs.avi: no new frame in 4 s")
-    assert answers[3] == (0, f"{tmp_path}/kills.avi: the decoder crashed with status -9")
+    assert answers[3] == (0, f"{tmp_path}/kills.avi: the decoder crashed, status -9")
 
 
 def test_a_worker_that_died_between_two_jobs_is_replaced(tmp_path):
     video, worker = write_video(tmp_path / "v.avi", 20), extract.Worker()
     for _ in range(2):
-        assert worker(video, tmp_path / "v") == {"frames": 20}
+        assert worker.run(video, tmp_path / "v") == {"frames": 20}
         worker.process.kill()
         worker.process.wait()  # the next job is written into a pipe without a reader
     worker.stop()
@@ -97,7 +97,7 @@ def test_a_worker_that_died_between_two_jobs_is_replaced(tmp_path):
 
 def test_a_slow_video_is_no_hang(tmp_path, instead, monkeypatch):
     instead("write = cv2.imwrite\ncv2.imwrite = lambda *args: time.sleep(0.4) or write(*args)")
-    monkeypatch.setattr(extract, "TIME_LIMIT", 3)
+    monkeypatch.setattr(extract, "TIMEOUT", 3)
     assert list(extract.extract_all([(write_video(tmp_path / "v.avi", 16), tmp_path / "v")], 1)) == [(0, 16, None)]
 
 

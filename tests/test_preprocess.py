@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, tree, write_dataset, write_video
 
 from dataloaders import preprocess
-from dataloaders.extract import extract
-from dataloaders.splits import SPLITS, read_index
+from dataloaders.extract import extract_frames
+from dataloaders.index import SPLITS, read_index
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def decoded(monkeypatch):
 
 def test_frame_folders_and_index(root, tmp_path):
     frames = tmp_path / "frames"
-    videos = preprocess.prepare("own", root, frames)
+    videos = preprocess.preprocess("own", root, frames)
     assert videos == read_index(frames / "index.csv")
     assert [(v.class_name, v.video, v.group, v.frames, v.source) for v in videos] == [
         (name, f"v_{name}_g0{g}_c01", f"g0{g}", 20, f"{name}/v_{name}_g0{g}_c01.avi")
@@ -54,18 +54,18 @@ def test_frame_folders_and_index(root, tmp_path):
 
 
 def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
-    first = preprocess.prepare("own", root, tmp_path / "frames")
+    first = preprocess.preprocess("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
     assert len(decoded) == 10
     (tmp_path / "frames" / ".partial" / "0").mkdir(parents=True)  # a start killed at its very end
     (tmp_path / "frames" / ".partial" / "0" / "00001.jpg").touch()
-    assert preprocess.prepare("own", root, tmp_path / "frames") == first
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == first
     assert len(decoded) == 10
     assert tree(tmp_path / "frames") == before
 
 
 def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, decoded):
-    preprocess.prepare("own", root, tmp_path / "undisturbed")
+    preprocess.preprocess("own", root, tmp_path / "undisturbed")
     del decoded[:]
     move, moved = preprocess._move, []
 
@@ -77,10 +77,10 @@ def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(preprocess, "_move", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        preprocess.prepare("own", root, tmp_path / "frames", processes=1)
+        preprocess.preprocess("own", root, tmp_path / "frames", processes=1)
     assert not (tmp_path / "frames" / "index.csv").exists()
     del decoded[:]
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
     assert len(decoded) == 10 - 3
 
@@ -88,42 +88,42 @@ def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("processes", [1, 2, 7])
 def test_the_number_of_processes_changes_no_byte(root, tmp_path, processes):
     write_video(root / "Run" / "v_Run_g06_c01.avi", 130)
-    preprocess.prepare("own", root, tmp_path / "frames", processes=processes)
+    preprocess.preprocess("own", root, tmp_path / "frames", processes=processes)
     videos = read_index(tmp_path / "frames" / "index.csv")
     for video in videos:
-        extract(root / video.source, tmp_path / "plain")
+        extract_frames(root / video.source, tmp_path / "plain")
         assert tree(tmp_path / "plain") == tree(video.folder(tmp_path / "frames"))
 
 
 def test_folders_of_unknown_origin_are_not_trusted(root, tmp_path):
-    preprocess.prepare("own", root, tmp_path / "right")
+    preprocess.preprocess("own", root, tmp_path / "right")
     for split in SPLITS:
         leftover = tmp_path / "frames" / split / "Jump" / "v_Jump_g01_c01"
         leftover.mkdir(parents=True)
         (leftover / "0000.jpg").write_text("left by another script")
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == tree(tmp_path / "right")
 
 
 def test_a_lost_frame_folder_is_made_again(root, tmp_path, decoded):
-    videos = preprocess.prepare("own", root, tmp_path / "frames")
+    videos = preprocess.preprocess("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
     shutil.rmtree(videos[3].folder(tmp_path / "frames"))
     del decoded[:]
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert decoded == ["v_Jump_g04_c01.avi"]
     assert tree(tmp_path / "frames") == before
 
 
 def test_new_videos_change_the_split_by_moving_folders(root, tmp_path, decoded):
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     del decoded[:]
     for name in ("Jump", "Run"):
         for g in range(6, 11):
             write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 20)
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert len(decoded) == 10
-    preprocess.prepare("own", root, tmp_path / "fresh")
+    preprocess.preprocess("own", root, tmp_path / "fresh")
     assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
 
 
@@ -132,7 +132,7 @@ def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decode
         for g in range(6, 26):
             write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 3)
     frames = tmp_path / "frames"
-    preprocess.prepare("own", root, frames)
+    preprocess.preprocess("own", root, frames)
     folders = sorted(frames.rglob("*"))
     before = tree(frames)
     for split, groups in (("train", range(11, 25)), ("test", range(1, 11))):  # and group 25 in neither
@@ -140,19 +140,19 @@ def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decode
         (tmp_path / f"{split}list03.txt").write_text("".join(names))
     del decoded[:]
     for protocol in ("random", "official2", "official3", "official1", "group"):
-        preprocess.prepare("own", root, frames, protocol=protocol, split_dir=tmp_path)
+        preprocess.preprocess("own", root, frames, protocol=protocol, split_dir=tmp_path)
         assert (tree(frames) == before) == (protocol == "group")
         assert (frames / "unused").exists() == (protocol == "official3")
     assert sorted(frames.rglob("*")) == folders
     assert decoded == []
     shutil.rmtree(root)
-    preprocess.prepare("own", root, frames, protocol="official1", split_dir=tmp_path)
-    preprocess.prepare("own", root, frames)
+    preprocess.preprocess("own", root, frames, protocol="official1", split_dir=tmp_path)
+    preprocess.preprocess("own", root, frames)
     assert tree(frames) == before
 
 
 def test_stray_files_are_passed_over(root, tmp_path, capsys):
-    plain = preprocess.prepare("own", root, tmp_path / "plain")
+    plain = preprocess.preprocess("own", root, tmp_path / "plain")
     (root / ".DS_Store").write_text("")
     (root / "readme.txt").write_text("")
     (root / "Jump" / ".DS_Store").write_text("")
@@ -161,26 +161,26 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
     (root / "Jump" / "folder.avi").mkdir()
     (root / ".cache").mkdir()
     (root / "empty").mkdir()
-    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
     said = capsys.readouterr()
-    assert "3 that are no <class>/<video>: Jump/folder.avi, Jump/notes.txt, readme.txt" in said.out
-    assert "left out" not in said.err
+    assert "3 that are not <class>/<video>: Jump/folder.avi, Jump/notes.txt, readme.txt" in said.out
+    assert "skipped" not in said.err
 
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
-    plain = preprocess.prepare("own", root, tmp_path / "plain")
-    listing = preprocess._listing
-    monkeypatch.setattr(preprocess, "_listing", lambda folder: reversed(sorted(listing(folder))))
-    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    plain = preprocess.preprocess("own", root, tmp_path / "plain")
+    listing = preprocess._scan
+    monkeypatch.setattr(preprocess, "_scan", lambda folder: reversed(sorted(listing(folder))))
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
 
 
 def test_a_broken_video_is_named_and_left_out_until_it_changes(root, tmp_path, capsys, decoded):
     for g in (6, 7):
         write_video(root / "Jump" / f"v_Jump_g{g:02d}_c01.avi", 20)
-    plain = preprocess.prepare("own", root, tmp_path / "plain")
+    plain = preprocess.preprocess("own", root, tmp_path / "plain")
     (root / "Jump" / "v_Jump_g08_c01.avi").write_bytes(b"no video")
     (root / "Run" / "v_Run_g08_c01.mp4").write_bytes(b"")
-    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
     skipped = tmp_path / "frames" / "skipped.csv"
     assert set(tree(tmp_path / "frames")) == {*tree(tmp_path / "plain"), "skipped.csv"}
     with open(skipped, newline="") as file:
@@ -190,16 +190,16 @@ def test_a_broken_video_is_named_and_left_out_until_it_changes(root, tmp_path, c
     assert "v_Jump_g08_c01.avi" in capsys.readouterr().err
 
     del decoded[:]
-    assert preprocess.prepare("own", root, tmp_path / "frames") == plain
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
     assert decoded == []
-    assert "2 left out, see" in capsys.readouterr().out
+    assert "2 skipped, see" in capsys.readouterr().out
 
     shutil.copy(root / "Jump" / "v_Jump_g07_c01.avi", root / "Jump" / "v_Jump_g08_c01.avi")
     make_newer(root / "Jump" / "v_Jump_g08_c01.avi")
     (root / "Run" / "v_Run_g08_c01.mp4").unlink()
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert decoded == ["v_Jump_g08_c01.avi"]
-    preprocess.prepare("own", root, tmp_path / "fresh")
+    preprocess.preprocess("own", root, tmp_path / "fresh")
     assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
 
 
@@ -209,7 +209,7 @@ def make_newer(path):
 
 @pytest.mark.parametrize("kind", ["changed", "broken", "removed", "another ending"])
 def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind):
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     del decoded[:]
     video = root / "Run" / "v_Run_g02_c01.avi"
     if kind == "changed":
@@ -222,24 +222,24 @@ def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind
         video = video.rename(video.with_suffix(".mkv"))
     if kind != "removed":
         make_newer(video)
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert decoded == ([] if kind == "removed" else [video.name])
-    assert ("gone from" in capsys.readouterr().out) == (kind == "removed")
-    preprocess.prepare("own", root, tmp_path / "fresh")
+    assert ("no longer in" in capsys.readouterr().out) == (kind == "removed")
+    preprocess.preprocess("own", root, tmp_path / "fresh")
     assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
 
 
 def test_frames_alone_keep_what_was_skipped(root, tmp_path):
     (root / "Run" / "v_Run_g06_c01.avi").write_bytes(b"no video")
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
     shutil.rmtree(root)
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == before
 
 
 def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch):
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     video = root / "Run" / "v_Run_g02_c01.avi"
     make_newer(write_video(video, 30))
     move = preprocess._move
@@ -250,19 +250,19 @@ def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(preprocess, "_move", interrupted)
-        preprocess.prepare("own", root, tmp_path / "frames")
-    preprocess.prepare("own", root, tmp_path / "frames")
-    preprocess.prepare("own", root, tmp_path / "fresh")
+        preprocess.preprocess("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "fresh")
     assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
 
 
 def test_a_journal_with_a_torn_row_will_do(root, tmp_path, decoded):
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     before = tree(tmp_path / "frames")
     journal = (tmp_path / "frames" / "index.csv").rename(tmp_path / "frames" / "index.journal")
     journal.write_bytes(journal.read_bytes()[:-35])
     del decoded[:]
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert len(decoded) == 1
     assert tree(tmp_path / "frames") == before
 
@@ -270,33 +270,33 @@ def test_a_journal_with_a_torn_row_will_do(root, tmp_path, decoded):
 def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
     for g in range(1, 6):
         write_video(root / "Run" / f"v_Run_g{g:02d}_c02.avi", 200)
-    preprocess.prepare("own", root, tmp_path / "undisturbed")
-    code = "import sys; from dataloaders.preprocess import prepare; print('go', flush=True)\n"
-    code += "prepare('own', sys.argv[1], sys.argv[2], processes=1)"
+    preprocess.preprocess("own", root, tmp_path / "undisturbed")
+    code = "import sys; from dataloaders.preprocess import preprocess; print('go', flush=True)\n"
+    code += "preprocess('own', sys.argv[1], sys.argv[2], processes=1)"
     command = [sys.executable, "-c", code, str(root), str(tmp_path / "frames")]
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 0.8, 9)):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             process.stdout.readline()
             time.sleep(delay)
             process.kill()
-    preprocess.prepare("own", root, tmp_path / "frames")
+    preprocess.preprocess("own", root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
 
 
 SMALL = """
 import subprocess, sys
 from pathlib import Path
-from dataloaders.preprocess import prepare
+from dataloaders.preprocess import preprocess
 root, place = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], check=True)
 try:
-    prepare("own", root, place + "/frames")
+    preprocess("own", root, place + "/frames")
 except OSError as error:
     print(error)
 left = sorted(Path(place).glob("frames/*/*/*/*"))
 subprocess.run(["mount", "-o", "remount,size=20m", place], check=True)
-prepare("own", root, place + "/frames")
-prepare("own", root, sys.argv[1] + "_frames")
+preprocess("own", root, place + "/frames")
+preprocess("own", root, sys.argv[1] + "_frames")
 subprocess.run(["diff", "-r", place + "/frames", sys.argv[1] + "_frames"], check=True)
 print(len(left), "frames were there")
 """
@@ -319,11 +319,11 @@ def test_a_class_that_broken_videos_leave_too_small_is_named(root, tmp_path):
     for video in sorted((root / "Run").iterdir())[:3]:
         video.write_bytes(b"no video")
     with pytest.raises(ValueError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"):
-        preprocess.prepare("own", root, tmp_path / "frames")
+        preprocess.preprocess("own", root, tmp_path / "frames")
 
 
 def test_what_speaks_against_a_split_is_asked_before_anything_is_decoded(root, tmp_path, decoded):
-    def check(videos):
+    def validate(videos):
         assert {video.split for video in videos} == set(SPLITS)
         asked.append(len(videos))
         if len(asked) == 1:
@@ -331,24 +331,24 @@ def test_what_speaks_against_a_split_is_asked_before_anything_is_decoded(root, t
 
     asked = []
     with pytest.raises(ValueError, match="no"):
-        preprocess.prepare("own", root, tmp_path / "frames", check=check)
+        preprocess.preprocess("own", root, tmp_path / "frames", validate=validate)
     assert (asked, decoded) == ([10], [])
     (root / "Run" / "v_Run_g05_c01.avi").write_bytes(b"no video")
-    preprocess.prepare("own", root, tmp_path / "frames", check=check)
+    preprocess.preprocess("own", root, tmp_path / "frames", validate=validate)
     assert asked == [10, 10, 9]
 
 
 @pytest.mark.parametrize("name", ["a\nb.avi", os.fsdecode(b"a\xffb.avi")])
 def test_a_name_that_no_table_can_hold_is_refused(root, tmp_path, name):
     (root / "Run" / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"Run/a.*b.avi.*: a name that no table can hold; rename it"):
-        preprocess.prepare("own", root, tmp_path / "frames")
+    with pytest.raises(ValueError, match=r"Run/a.*b.avi.*: a table cannot hold this name; rename the file"):
+        preprocess.preprocess("own", root, tmp_path / "frames")
 
 
 def test_of_two_starts_one_waits(root, tmp_path, capsys):
     frames = tmp_path / "frames"
-    with preprocess._alone(frames):
-        other = threading.Thread(target=preprocess.prepare, args=("own", root, frames))
+    with preprocess.preprocessing_lock(frames):
+        other = threading.Thread(target=preprocess.preprocess, args=("own", root, frames))
         other.start()
         time.sleep(0.5)
         assert "waiting" in capsys.readouterr().out
@@ -358,13 +358,13 @@ def test_of_two_starts_one_waits(root, tmp_path, capsys):
 
 
 def test_frames_in_a_place_that_cannot_be_written_will_do(root, tmp_path, monkeypatch):
-    videos = preprocess.prepare("own", root, tmp_path / "frames")
+    videos = preprocess.preprocess("own", root, tmp_path / "frames")
 
     def refuse(*args, **kwargs):
         raise PermissionError("read-only")
 
     monkeypatch.setattr(preprocess.FileLock, "acquire", refuse)
-    assert preprocess.prepare("own", root, tmp_path / "frames") == videos
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == videos
 
 
 def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
@@ -372,8 +372,8 @@ def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
         (tmp_path / "videos" / name).mkdir(parents=True)
         for g in range(3):
             (tmp_path / "videos" / name / f"v_{name}_g{g:02d}_c01.avi").write_bytes(b"no video")
-    with pytest.raises(ValueError, match="videos: not one video in it can be decoded"):
-        preprocess.prepare("own", tmp_path / "videos", tmp_path / "frames")
+    with pytest.raises(ValueError, match="videos: none of its videos can be decoded"):
+        preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
 
 
 def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
@@ -382,34 +382,34 @@ def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
         write_video(tmp_path / "videos" / "é" / f"{nasty} {i}.avi", 17)
         for path in (f"shoot bow/film {i}!!!_300+_(x)[y]_shoot bow_f_nm_np1_fr_med_{i}.avi", f"é/100%d, {i}.avi"):
             write_video(tmp_path / "videos" / path, 17)
-    videos = preprocess.prepare("own", tmp_path / "videos", tmp_path / "frames")
+    videos = preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
     assert {v.frames for v in videos} == {17}
     assert {v.group for v in videos if v.class_name == "shoot bow"} == {f"film {i}!!!_300+_(x)[y]" for i in range(4)}
     assert all(len(list(v.folder(tmp_path / "frames").iterdir())) == 17 for v in videos)
 
 
 def test_frames_alone_will_do(root, tmp_path):
-    videos = preprocess.prepare("own", root, tmp_path / "frames")
+    videos = preprocess.preprocess("own", root, tmp_path / "frames")
     shutil.rmtree(root)
-    assert preprocess.prepare("own", root, tmp_path / "frames") == videos
+    assert preprocess.preprocess("own", root, tmp_path / "frames") == videos
 
 
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder.*mypath\.py"):
-        preprocess.prepare("own", tmp_path / "nowhere", tmp_path / "frames")
+        preprocess.preprocess("own", tmp_path / "nowhere", tmp_path / "frames")
     (tmp_path / "empty" / "class").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="empty: no class folders"):
-        preprocess.prepare("own", tmp_path / "empty", tmp_path / "frames")
+        preprocess.preprocess("own", tmp_path / "empty", tmp_path / "frames")
     assert not (tmp_path / "frames").exists()
 
 
 def test_two_videos_for_one_frame_folder_are_refused(root, tmp_path):
     write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
     with pytest.raises(ValueError, match="v_Run_g01_c01.avi and Run/v_Run_g01_c01.mp4"):
-        preprocess.prepare("own", root, tmp_path / "frames")
+        preprocess.preprocess("own", root, tmp_path / "frames")
 
 
-def test_runs_alone(project, root):
+def test_runspreprocessing_lock(project, root):
     project.set_path("own", root)
     assert "10 videos of 2 classes" in project.run("-m", "dataloaders.preprocess", "own").stdout
     assert (project.folder / "data" / "own_frames" / "index.csv").is_file()

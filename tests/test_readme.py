@@ -8,27 +8,33 @@ import pytest
 import torch
 from conftest import ROOT, write_dataset, write_video
 
+import inference
+import train
 from network import MODELS
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
 
 # Instead of what the page's programs would do for hours, install or not find on this machine.
 PROGRAMS = {
     "python": """
 case "$1" in
-    train.py) exec $PYTHON "$@" --epochs 1 --crop-size 16 --clips 1 --workers 0 ;;
+    train.py) exec $PYTHON "$@" --epochs 1 --crop-size 16 --clips-per-video 1 --workers 0 ;;
     tests/benchmark.py) exec $PYTHON "$@" --help ;;
     inference.py) for word in "$@"; do [[ $word != --show ]] && set -- "$@" "$word"; shift; done; exec $PYTHON "$@" ;;
 esac
 case "$2" in
     pytest) exec $PYTHON "$@" --collect-only -q -p no:cacheprovider "$TESTS" ;;
-    assets.make) exec $PYTHON "$@" ${3:-convolutions resnets demo} ;;
+    assets.make) exec $PYTHON "$@" ${3:-convolutions c3d resnets demo} ;;
 esac
 exec $PYTHON "$@"
 """,
     "pip": 'for word in "$@"; do case $word in *.txt) cat "$word" > /dev/null || exit 1 ;; esac; done',
     "tensorboard": 'exec $PYTHON -m tensorboard.main "$@" --inspect',
-    "torchrun": 'exec $PYTHON -m torch.distributed.run "$@" --epochs 1 --crop-size 16 --clips 1 --workers 0',
+    "torchrun": 'exec $PYTHON -m torch.distributed.run "$@" --epochs 1 --crop-size 16 --clips-per-video 1 --workers 0',
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
     "scontrol": "echo 127.0.0.1",
     "docker": ":",
@@ -42,19 +48,24 @@ PLACES = {
     "nnodes=2": "nnodes=1",
     "node=8": "node=1",
     "--resume 3": "--resume 1",
+    "--seed N": "--seed 1",
     "0 1 2": "0",
     "1 2 3 4 5": "1",
 }
 
 
 def commands():
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    inline = re.findall(r"`((?:python|pip|docker|tensorboard) [^`\n]*)`", README)
-    return blocks + [command for command in inline if "..." not in command and "DIR" not in command]
+    """The commands of every page, those in blocks first."""
+    text = "\n".join(PAGES.values())
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    inline = re.findall(r"`((?:python|pip|docker|tensorboard) [^`\n]*)`", text)
+    return list(
+        dict.fromkeys(blocks + [command for command in inline if "..." not in command and "DIR" not in command])
+    )
 
 
 def test_each_promise_names_a_test_that_there_is():
-    named = re.findall(r"`(test_\w+)`", README)
+    named = re.findall(r"`(test_\w+)`", PAGES["docs/promises.md"])
     tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
     assert len(named) > 20
     assert [name for name in named if f"\ndef {name}(" not in tests] == []
@@ -67,13 +78,30 @@ def test_each_picture_is_there():
     assert {name for name in made if "__pycache__" not in name} == set(pictures)
 
 
-def test_each_flag_of_the_scripts_is_in_its_table(project):
-    for script, title in (("train.py", "## Train on"), ("inference.py", "## Annotate")):
-        section = README[README.index(f"\n{title}") :].split("\n## ")[1]
-        told = project.run(script, "--help").stdout
-        flags = set(re.findall(r"^  (--[\w-]+)", told, re.MULTILINE))
-        assert len(flags) > 9
-        assert {words.split()[0] for words in re.findall(r"^\| `(--[^`]+)`", section, re.MULTILINE)} == flags
+@pytest.mark.parametrize(("script", "page"), [(train, "docs/train.md"), (inference, "docs/inference.md")])
+def test_the_table_of_flags_is_that_of_the_parser(script, page):
+    rows = {}
+    for flag, default, _ in re.findall(r"^\| `(--[^`]+)` \| *(.*?) *\| (.*) \|$", PAGES[page], re.MULTILINE):
+        rows[flag.split()[0]] = default.replace("`", "")
+    actions = {
+        action.option_strings[0]: action for action in script.get_args_parser()._actions if action.option_strings
+    }
+    del actions["-h"]
+    assert rows.keys() == actions.keys()
+    for flag, action in actions.items():
+        if action.default is not None and action.default is not False and flag not in ("--workers", "--device"):
+            assert str(action.default).removeprefix("./") in rows[flag].removeprefix("./").split(",")[0], flag
+
+
+def test_each_link_leads_to_a_file_that_is_there():
+    for page, text in PAGES.items():
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (ROOT / page).parent.joinpath(link.replace("\\", "")).exists(), (page, link)
+
+
+def test_the_page_is_short():
+    assert len(README.split()) <= 2300
+    assert "DEMO_" not in README
 
 
 @pytest.mark.slow

@@ -5,89 +5,42 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
-from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboardX import SummaryWriter
 from tiny import Tiny
 
-from dataloaders import clips
+from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
-from dataloaders.preprocess import prepare
-from network import MODELS, report
-
-CLASSES = [f"class {i}" for i in range(8)]
-
-
-@pytest.fixture
-def prediction():
-    rng = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 7, (60,), generator=rng)  # no video of the last class
-    logits = torch.randn(60, 4, 8, generator=rng) + 0.4 * torch.nn.functional.one_hot(labels, 8)[:, None]
-    return logits.softmax(2), labels
+from dataloaders.preprocess import preprocess
+from engine import report
+from engine.loops import Evaluation
+from network import MODELS
 
 
-def test_measures_are_those_of_sklearn(prediction):
-    probabilities, labels = prediction
-    measured = report.measure(probabilities, labels, CLASSES)
-    of_video, of_clip = probabilities.mean(1), probabilities.flatten(0, 1)
-    every = list(range(8))
-    assert measured["clip_top1"] == pytest.approx(accuracy_score(labels.repeat_interleave(4), of_clip.argmax(1)))
-    assert measured["video_top1"] == pytest.approx(accuracy_score(labels, of_video.argmax(1)))
-    assert measured["video_top5"] == pytest.approx(top_k_accuracy_score(labels, of_video, k=5, labels=every))
-    recall = recall_score(labels, of_video.argmax(1), labels=every, average=None, zero_division=0)
-    assert measured["per_class"] == pytest.approx(dict(zip(CLASSES[:7], recall, strict=False)))
-
-
-def test_few_classes_have_a_top5_too():
-    assert report.measure(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
-
-
-def test_summary_of_folds_and_of_seeds():
-    def result(fold, video):
-        return {"fold": fold, "test": {"clip_top1": 0.5, "video_top1": video}}
-
-    folds = [result(1, 0.5), result(1, 0.7), result(2, 0.8), result(2, 0.8)]  # folds 0.6 and 0.8
-    assert report.summary(folds) == "4 runs, clip_top1 0.500 ± 0.000, video_top1 0.700 ± 0.100"
-    assert report.summary(folds[:2]) == "2 runs, clip_top1 0.500 ± 0.000, video_top1 0.600 ± 0.100"
-    assert report.summary(folds[:1]).endswith("video_top1 0.500 ± nan")
-
-
-def test_a_summary_is_of_one_data_set(project, tmp_path):
-    for name, dataset in (("a", "demo"), ("b", "ucf101")):
-        test = {"clip_top1": 0.5, "video_top1": 0.25}
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "results.json").write_text(json.dumps({"dataset": dataset, "fold": 1, "test": test}))
-    alone, mixed = (
-        project.run("-m", "network.report", *(tmp_path / name for name in names), ok=names == "a")
-        for names in ("a", "ab")
-    )
-    assert (alone.returncode, alone.stdout) == (0, "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n")
-    assert (mixed.returncode, mixed.stderr) == (2, "runs of different data sets have no mean: demo, ucf101\n")
-
-
-def test_files_and_pictures(tmp_path, capsys):
-    videos = prepare("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
-    dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], clips.recipe(), windows=2)
-    probabilities = torch.tensor([[[0.25, 0.75]] * 2, [[0.5, 0.5], [0.125, 0.875]]])
-    sources = [video.source for video in videos if video.split == "test"]
-    measured = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0}
+def test_the_files_and_images_of_a_test(tmp_path, capsys):
+    videos = preprocess("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
+    dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], ClipConfig(), windows=2)
+    probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
+    metrics = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0}
     writer = SummaryWriter(str(tmp_path / "events"))
-    test = measured | {"labels": torch.tensor([0, 1]), "probabilities": probabilities}
-    of = {"epoch": 3, "split": "random", "leaked_groups": 2}
-    report.conclude(tmp_path, writer, of, test, dataset, sources)
+    tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
+    evaluation = Evaluation(metrics, torch.tensor([0, 1]), probabilities)
+    report.write_test_report(tmp_path, writer, tested, evaluation, dataset)
     writer.close()
     results = json.loads((tmp_path / "results.json").read_text())
     assert "2 groups in more than one" in results.pop("warning")
-    assert results == of | {"test": measured}
+    assert results == tested | {"test": metrics}
     assert "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [(row["class"], row["prediction"], row["probability"], row["correct"]) for row in rows] == [
-        ("Jump", "Run", "0.7500", "0"),
-        ("Run", "Run", "0.6875", "1"),
+        ("Jump", "Jump", "0.7500", "1"),
+        ("Run", "Jump", "0.6875", "0"),
     ]
-    assert [row["source"] for row in rows] == sources
+    assert [row["source"] for row in rows] == [video.source for video in videos if video.split == "test"]
 
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
@@ -102,59 +55,190 @@ def test_files_and_pictures(tmp_path, capsys):
     assert Image.open(tmp_path / "wrong.gif").n_frames == 16
 
 
-@pytest.mark.parametrize("count", [2, 51, 101])
-def test_pictures_of_any_number_of_classes(count):
-    matrix = np.eye(count, dtype=int) * 3
+def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
+    """A run that is killed later does not log it again."""
+    train, val = {"loss": 0.5, "top1": 0.25}, {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0}
+    with report.open_writer(tmp_path, 1, True) as writer:
+        for epoch in range(1, 21):
+            report.log_epoch(writer, epoch, train, val, 0.01 * epoch, 100.0, torch.device("cpu"))
+            events = EventAccumulator(str(tmp_path))
+            events.Reload()
+            for tag in ("curves/loss_train", "data/val_acc_epoch", "data/lr", "data/clips_per_second"):
+                assert [event.step for event in events.Scalars(tag)] == list(range(1, epoch + 1))
+    values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    assert values == pytest.approx(
+        {
+            "curves/loss_train": 0.5,
+            "curves/loss_val": 1.5,
+            "curves/top1_train": 0.25,
+            "curves/top1_val": 0.75,
+            "curves/top5_val": 1.0,
+            "data/train_loss_epoch": 0.5,
+            "data/train_acc_epoch": 0.25,
+            "data/val_loss_epoch": 1.5,
+            "data/val_acc_epoch": 0.75,
+            "data/lr": 0.2,
+            "data/clips_per_second": 100.0,
+        }
+    )
+
+
+def readable_texts(figure):
+    """The texts of a figure, which must be 9.5 pixels high or more, lie within it and not overlap."""
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    boxes = np.array([text.get_window_extent().extents for text in texts])  # left, bottom, right, top
+    assert min(text.get_fontsize() for text in texts) * figure.dpi / 72 >= 9.5
+    assert boxes[:, :2].min() >= 0 and (boxes[:, 2:] <= figure.bbox.extents[2:]).all()
+    bottom_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    top_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    is_overlap = (top_right > bottom_left).all(2)
+    assert is_overlap.sum() == len(texts)  # each with itself
+    return texts
+
+
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def render(figure):
+    """A figure as an image (H, W, 3), RGB."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+COUNTS = [2, 6, 51, 101, pytest.param(400, marks=pytest.mark.slow)]
+LARGEST = {2: 400, 6: 600, 51: 2400, 101: 2400, 400: 5600}  # side of a confusion matrix in pixels
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_confusion_matrix_of_any_number_of_classes_can_be_read(count):
+    matrix = 30 * np.eye(count, dtype=int) + 12 * np.eye(count, k=1, dtype=int)
     names = [f"class number {i}" for i in range(count)]
-    confusion = report.draw_confusion(matrix, names)
-    assert confusion.shape[0] == confusion.shape[1] < 1750
-    cell = max(15, min(32, 960 // count))
-    diagonal = confusion[-cell // 2, -cell // 2]
-    assert diagonal[2] > diagonal[0] + 50  # blue where right
-    assert confusion[-cell // 2, -3 * cell // 2].min() == 255  # white where never
-    assert report.draw_classes(matrix, names).shape[0] <= 26 * 40 + 10
+    figure = report.plot_confusion_matrix(matrix, names)
+    width, height = figure.get_size_inches() * figure.dpi
+    assert width == height < LARGEST[count]
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert tick_labels(axes.xaxis) == tick_labels(axes.yaxis) == names
+    assert axes.yaxis_inverted() and not axes.xaxis_inverted()  # the first class is above and on the left
+    cells = {tuple(map(round, text.get_position()[::-1])): int(text.get_text()) for text in axes.texts}
+    assert cells == {cell: count for cell, count in np.ndenumerate(matrix) if count}
+    assert len(readable_texts(figure)) == 2 + 2 * count + len(cells)
+
+
+def test_a_confusion_matrix_grows_with_the_classes():
+    names = [f"class number {i}" for i in range(400)]
+    sides = [
+        report.plot_confusion_matrix(np.eye(count, dtype=int), names[:count]).get_size_inches()[0]
+        for count in (2, 6, 51, 101, 200, 400)
+    ]
+    assert sides == sorted(sides)
+    assert sides[-1] > 2 * sides[3] > 4 * sides[1]
+
+
+def test_a_confusion_matrix_is_shaded_by_row_from_white_to_blue():
+    matrix = np.array([[30, 0, 0, 0], [0, 3, 0, 0], [0, 1, 1, 2], [40, 25, 21, 14]])
+    figure = report.plot_confusion_matrix(matrix, list("abcd"))
+    image, (axes,) = render(figure), figure.axes
+
+    def shade(i, j):
+        """The colour of a cell, beside its number."""
+        x, y = axes.transData.transform((j - 0.4, i - 0.4)).astype(int)
+        return image[len(image) - 1 - y, x]
+
+    assert shade(0, 0).tolist() == shade(1, 1).tolist()  # all of the row, however many videos
+    assert shade(0, 0)[2] > shade(0, 0)[0] + 50  # blue where right
+    assert shade(0, 1).min() > 240  # white where never
+    shares = matrix / matrix.sum(1, keepdims=True)
+    order = sorted(np.ndindex(4, 4), key=lambda cell: shares[cell])
+    darkness = [-shade(*cell).sum() for cell in order]
+    assert darkness == sorted(darkness)
+    colours = {int(text.get_text()): text.get_color() for text in axes.texts}
+    assert colours[3] == colours[30] == "white" and colours[40] == colours[14] == "black"
+
+
+@pytest.mark.parametrize("correct", [0.2, 0.3, 0.45, 0.55, 0.9])
+def test_counts_stand_out_from_the_shade_of_their_cell(correct):
+    """Also in a matrix where no cell has most of its row, or where none is empty."""
+    matrix = np.full((6, 6), 20 * (1 - correct)).astype(int) + np.eye(6, dtype=int) * int(100 * correct)
+    figure = report.plot_confusion_matrix(matrix, list("abcdef"))
+    image, (axes,) = render(figure), figure.axes
+    for text in axes.texts:
+        box = text.get_window_extent().extents.astype(int)
+        cell = image[len(image) - box[3] : len(image) - box[1], box[0] : box[2]].mean(2)
+        background = np.median(cell)
+        ink = cell.max() if text.get_color() == "white" else cell.min()
+        assert abs(ink - background) > 60
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_the_accuracy_of_any_number_of_classes_can_be_read(count):
+    correct = np.random.default_rng(0).integers(0, 21, count)
+    matrix = np.diag(correct)
+    matrix[range(count), (np.arange(count) + 1) % count] += 20 - correct
+    names = [f"class number {i}" for i in range(count)]
+    figure = report.plot_class_accuracy(matrix, names)
+    _, height = figure.get_size_inches() * figure.dpi
+    assert height <= 26 * 40 + 10
+    assert len(figure.axes) == -(-count // 40)
+    shown = [name for axes in figure.axes for name in tick_labels(axes.yaxis)]
+    widths = [bar.get_width() for axes in figure.axes for bar in axes.patches]
+    assert shown == [names[i] for i in np.argsort(correct, kind="stable")]
+    assert widths == pytest.approx(sorted(correct / 20))
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == [f"{width:.0%}" for width in widths]
+    assert len(readable_texts(figure)) == 2 * count + 3 * len(figure.axes)
 
 
 def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     matrix = np.diag([4, 0, 1, 2]) + np.array([[0] * 4, [0] * 4, [3, 0, 0, 0], [2, 0, 0, 0]])
-    picture = report.draw_classes(matrix, ["a", "b", "c", "d"])
-    blue = (picture == (33, 96, 176)).all(2)
-    left = np.argwhere(blue)[:, 1].min()
-    assert [blue[y, left:].sum() for y in (17, 43, 69)] == [76, 151, 301]
-    assert len(picture) == 3 * 26 + 10
+    figure = report.plot_class_accuracy(matrix, ["a", "b", "c", "d"])
+    image, (axes,) = render(figure), figure.axes
+    assert tick_labels(axes.yaxis) == ["c", "d", "a"]
+    assert [bar.get_width() for bar in axes.patches] == [0.25, 0.5, 1]
+    assert [text.get_text() for text in axes.texts] == ["25%", "50%", "100%"]
+    blue = (image == (33, 96, 176)).all(2)
+    heights = [len(image) - 1 - round(axes.transData.transform((0, row))[1]) for row in range(3)]
+    assert heights == sorted(heights)  # from above
+    lengths = [blue[height].sum() for height in heights]
+    assert lengths == pytest.approx([lengths[2] / 4, lengths[2] / 2, lengths[2]], abs=2)
+    assert lengths[2] > 100
 
 
 @pytest.mark.parametrize(
     "statistics", [{"input": "residual"}, {"input": "rgb"} | MODELS["C3D"].public_normalization], ids=str
 )
-def test_flags_and_training_clips(tmp_path, statistics):
-    videos = prepare("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
-    dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], clips.recipe(64))
-    network = Tiny(2)
-    network.normalize.set(**network.normalize.statistics | statistics)
+def test_hyperparameters_and_training_clips(tmp_path, statistics):
+    videos = preprocess("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
+    dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(64))
+    model = Tiny(2)
+    model.normalize.set(**model.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
     writer = SummaryWriter(str(tmp_path / "events"))
-    report.introduce(writer, {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}, network, dataset, items)
+    args = {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}
+    report.log_run_start(writer, args, model, dataset, items)
     writer.close()
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
     content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
-    flags = HParamsPluginData.FromString(content).session_start_info.hparams
-    assert flags["model"].string_value == "R3D"
-    assert flags["lr"].number_value == 0.5
-    assert sorted(flags) == ["lr", "model", "pretrained"]
+    hyperparameters = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hyperparameters["model"].string_value == "R3D"
+    assert hyperparameters["lr"].number_value == 0.5
+    assert sorted(hyperparameters) == ["lr", "model", "pretrained"]
     (tmp_path / "clips.gif").write_bytes(events.Images("train/clips")[0].encoded_image_string)
-    picture = Image.open(tmp_path / "clips.gif")
-    assert (picture.n_frames, picture.size) == (16, (320, 368))
+    animation = Image.open(tmp_path / "clips.gif")
+    assert (animation.n_frames, animation.size) == (16, (320, 368))
     for t in (0, 9):
-        picture.seek(t)
-        shown = np.asarray(picture.convert("RGB"))
-        for place, item in enumerate(items):
+        animation.seek(t)
+        frame = np.asarray(animation.convert("RGB"))
+        for column, item in enumerate(items):
             clip = dataset[item][0].numpy()
-            of_clip = shown[24:184, 160 * place : 160 * place + 160]
-            assert of_clip[::8, ::8].mean((0, 1)) == pytest.approx(clip[t].mean((0, 1)), abs=12)
-            seen = shown[208:, 160 * place : 160 * place + 160]
-            edge = np.ptp(seen.mean((0, 2))) > 10  # it stands still, so residual frames have it in the first
-            assert edge == (t == 0 or statistics["input"] == "rgb")
+            shown_clip = frame[24:184, 160 * column : 160 * column + 160]
+            assert shown_clip[::8, ::8].mean((0, 1)) == pytest.approx(clip[t].mean((0, 1)), abs=12)
+            shown_input = frame[208:, 160 * column : 160 * column + 160]
+            has_edge = np.ptp(shown_input.mean((0, 2))) > 10  # it does not move: residual input has it in the first
+            assert has_edge == (t == 0 or statistics["input"] == "rgb")
             if statistics["input"] == "rgb":
-                assert ((seen > 4) & (seen < 251)).mean() > 0.9  # neither black nor white
+                assert ((shown_input > 4) & (shown_input < 251)).mean() > 0.9  # neither black nor white

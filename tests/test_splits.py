@@ -5,12 +5,15 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from dataloaders.splits import SPLITS, Video, assign, group_of, leaked_groups, read_index, write_index
+from dataloaders import splits
+from dataloaders.errors import DataError
+from dataloaders.index import COLUMNS, SPLITS, VideoRecord, read_index, write_table
+from dataloaders.splits import assign_splits, group_of, leaked_groups
 
 
 def ucf101(classes=101, groups=25, clips=4):
     return [
-        Video("", f"Class{c:03d}", f"v_Class{c:03d}_g{g:02d}_c{k:02d}", f"g{g:02d}", 0, "")
+        VideoRecord("", f"Class{c:03d}", f"v_Class{c:03d}_g{g:02d}_c{k:02d}", f"g{g:02d}", 0, "")
         for c in range(classes)
         for g in range(1, groups + 1)
         for k in range(1, clips + 1)
@@ -38,7 +41,7 @@ def test_videos_without_a_group_are_groups_of_their_own_even_with_equal_names():
 
 
 def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
-    videos = assign(ucf101())
+    videos = assign_splits(ucf101())
     splits_of = defaultdict(set)
     for video in videos:
         splits_of[video.group].add(video.split)
@@ -52,7 +55,7 @@ def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
 def test_uneven_groups_across_classes_stay_near_64_16_20():
     rng = random.Random(0)
     films = [f"film {int(rng.paretovariate(0.6)) % 200}" for _ in range(4000)]
-    videos = assign([Video("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
+    videos = assign_splits([VideoRecord("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
     assert max(Counter(group for group, _ in {(v.group, v.split) for v in videos}).values()) == 1
     shares = Counter(v.split for v in videos)
     assert shares["test"] / len(videos) == pytest.approx(0.2, abs=0.06)
@@ -62,31 +65,31 @@ def test_uneven_groups_across_classes_stay_near_64_16_20():
 def test_the_order_of_the_files_does_not_matter():
     videos = ucf101(5, 10, 2)
     shuffled = random.Random(0).sample(videos, len(videos))
-    assert assign(videos) == assign(shuffled)
+    assert assign_splits(videos) == assign_splits(shuffled)
 
 
 @pytest.mark.parametrize("groups", [3, 4, 5, 7])
 def test_few_groups_are_enough(groups):
-    videos = assign(ucf101(3, groups, 1))
+    videos = assign_splits(ucf101(3, groups, 1))
     assert {(v.class_name, v.split) for v in videos} == {(f"Class{c:03d}", split) for c in range(3) for split in SPLITS}
 
 
 def test_one_poor_class_does_not_change_the_shares():
-    poor = [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 8, 15)]
-    videos = assign(ucf101(5) + poor)
+    poor = [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 8, 15)]
+    videos = assign_splits(ucf101(5) + poor)
     assert {v.split for v in videos if v.class_name == "Rare"} == set(SPLITS)
     assert Counter(v.split for v in videos)["test"] / len(videos) == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_class_without_enough_groups_is_named():
     with pytest.raises(ValueError, match=r"Rare \(2\)"):
-        assign(ucf101(3, 10, 1) + [Video("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
+        assign_splits(ucf101(3, 10, 1) + [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
 
 
 def test_index_round_trip(tmp_path):
-    first = Video("train", "Jump, high", 'a "b"', "g,1", 17, "Jump, high/a.avi")
-    videos = [first, Video("test", "é", "b", "g2", 3, "é/b.mp4")]
-    write_index(tmp_path / "index.csv", videos)
+    first = VideoRecord("train", "Jump, high", 'a "b"', "g,1", 17, "Jump, high/a.avi")
+    videos = [first, VideoRecord("test", "é", "b", "g2", 3, "é/b.mp4")]
+    write_table(tmp_path / "index.csv", COLUMNS, videos)
     assert read_index(tmp_path / "index.csv") == videos
     assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
     assert (tmp_path / "index.csv").read_text(encoding="utf-8").startswith("split,class,video,group,frames,source")
@@ -116,7 +119,7 @@ def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text
 
 def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
     file, rng = tmp_path / "index.csv", np.random.default_rng(0)
-    write_index(file, [Video(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS])
+    write_table(file, COLUMNS, [VideoRecord(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS])
     content, refused = bytearray(file.read_bytes()), 0
     for place in rng.integers(len(content), size=400):
         was, content[place] = content[place], rng.choice([*b'./\\",\n\r\0-9', *range(128, 256)])
@@ -134,21 +137,21 @@ def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
 
 def test_folds_of_the_groups_test_every_video_once():
     videos = ucf101(4, 25, 2)
-    tested = Counter(v.video for fold in range(1, 6) for v in assign(videos, fold=fold) if v.split == "test")
+    tested = Counter(v.video for fold in range(1, 6) for v in assign_splits(videos, fold=fold) if v.split == "test")
     assert tested == Counter(v.video for v in videos)
 
 
 def test_random_tears_groups_apart_and_the_audit_counts_them():
     videos = ucf101(5, 10, 4)
-    leaky = assign(videos, "random")
-    assert leaky == assign(videos[::-1], "random")
+    leaky = assign_splits(videos, "random")
+    assert leaky == assign_splits(videos[::-1], "random")
     shares = Counter(v.split for v in leaky)
     assert shares == {"train": 128, "val": 32, "test": 40}
     splits_of = defaultdict(set)
     for v in leaky:
         splits_of[v.group].add(v.split)
     assert leaked_groups(leaky, "random") == sum(len(splits) > 1 for splits in splits_of.values()) > 5
-    assert leaked_groups(assign(videos), "group") == 0
+    assert leaked_groups(assign_splits(videos), "group") == 0
 
 
 def write_ucf101_lists(folder, videos, number, tested):
@@ -167,8 +170,8 @@ def write_ucf101_lists(folder, videos, number, tested):
 def test_official_split_of_ucf101_with_and_without_its_lists(tmp_path, number, tested):
     videos = ucf101(4, 25, 2)
     write_ucf101_lists(tmp_path / "lists", videos, number, tested)
-    rows = assign(videos, f"official{number}", split_dir=tmp_path / "lists")
-    assert rows == assign(videos, f"official{number}", split_dir=tmp_path / "nowhere")
+    rows = assign_splits(videos, f"official{number}", split_dir=tmp_path / "lists")
+    assert rows == assign_splits(videos, f"official{number}", split_dir=tmp_path / "nowhere")
     assert {v.group for v in rows if v.split == "test"} == {f"g{g:02d}" for g in tested}
     assert Counter(v.split for v in rows)["val"] == pytest.approx(18 / 5 * 8, abs=8)
     assert leaked_groups(rows, f"official{number}") == 0
@@ -177,13 +180,15 @@ def test_official_split_of_ucf101_with_and_without_its_lists(tmp_path, number, t
 def test_lists_and_disk_may_differ(tmp_path, capsys):
     videos = ucf101(4, 25, 2)
     write_ucf101_lists(tmp_path, videos[1:], 1, range(1, 8))
-    rows = assign(videos[:-1], "official1", split_dir=tmp_path)
+    rows = assign_splits(videos[:-1], "official1", split_dir=tmp_path)
     assert [v.video for v in rows if v.split == "unused"] == [videos[0].video]
     said = capsys.readouterr().out
     assert f"1 in the lists but not on disk: {videos[-1].video.lower()}" in said
     assert f"1 on disk but not in the lists: {videos[0].video}" in said
     with pytest.raises(ValueError, match="leaves no test videos of Class003"):
-        assign([v for v in videos if v.class_name != "Class003" or v.group > "g07"], "official1", split_dir=tmp_path)
+        assign_splits(
+            [v for v in videos if v.class_name != "Class003" or v.group > "g07"], "official1", split_dir=tmp_path
+        )
 
 
 def test_official_split_of_hmdb51(tmp_path):
@@ -192,22 +197,42 @@ def test_official_split_of_hmdb51(tmp_path):
         lines = []
         for i in range(20):
             video = f"film {i}!!!_(x)_{name}_f_cm_np1_ri_goo_{i % 3}"
-            videos.append(Video("", name, video, group_of(name, video), 0, ""))
+            videos.append(VideoRecord("", name, video, group_of(name, video), 0, ""))
             # Film 5 is in train in one class and in test in the other, as the authors' lists have it.
             part = 2 if i < 6 - (name == "golf") else 1 if i < 17 else 0
             lines.append(f"{video}.avi {part} \n")
         (tmp_path / f"{name}_test_split2.txt").write_text("".join(lines))
-    rows = assign(videos, "official2", split_dir=tmp_path)
+    rows = assign_splits(videos, "official2", split_dir=tmp_path)
     assert Counter(v.split for v in rows if v.split in ("test", "unused")) == {"test": 11, "unused": 6}
     assert leaked_groups(rows, "official2") == 0
     assert leaked_groups(rows, "group") == 1
     with pytest.raises(FileNotFoundError, match="no lists of official split 1"):
-        assign(videos, "official1", split_dir=tmp_path)
+        assign_splits(videos, "official1", split_dir=tmp_path)
 
 
 def test_videos_without_groups_are_split_class_by_class():
-    videos = [Video("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "") for name in "ab" for i in range(50)]
-    parts = [{(v.class_name, v.video) for v in assign(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)]
+    videos = [VideoRecord("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "") for name in "ab" for i in range(50)]
+    parts = [
+        {(v.class_name, v.video) for v in assign_splits(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)
+    ]
     assert all(Counter(name for name, _ in part) == {"a": 10, "b": 10} for part in parts)
     assert len(set.union(*parts)) == 100
-    assert Counter((v.class_name, v.split) for v in assign(videos))["a", "val"] == 8
+    assert Counter((v.class_name, v.split) for v in assign_splits(videos))["a", "val"] == 8
+
+
+def test_no_two_folds_test_the_same_videos_where_val_cannot_be_carved_for_one(monkeypatch):
+    original, refused = splits._carve_val, []
+
+    def carve_val(remaining):
+        if not refused:
+            refused.append(remaining)
+        return None if remaining == refused[0] else original(remaining)
+
+    monkeypatch.setattr(splits, "_carve_val", carve_val)
+    tested = []
+    for fold in range(1, 5):
+        videos = assign_splits(ucf101(classes=3, groups=10), fold=fold)
+        tested.append({video.group for video in videos if video.split == "test"})
+    assert sum(map(len, tested)) == len(set.union(*tested)) == 8
+    with pytest.raises(DataError, match="fold 5"):
+        assign_splits(ucf101(classes=3, groups=10), fold=5)

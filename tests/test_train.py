@@ -4,22 +4,23 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_checkpoint, tree, write_dataset
-from tiny import Tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import Tiny
 
 import train
 from dataloaders import splits
-from dataloaders.dataset import TrainingBatches
-from dataloaders.preprocess import prepare
-from dataloaders.splits import read_index
+from dataloaders.dataset import DistributedBatchSampler
+from dataloaders.index import read_index
+from dataloaders.preprocess import preprocess
+from engine import loops
+from engine.checkpoint import TrainState, load_checkpoint, restore_model, save_checkpoint
 from mypath import Path
-from network import engine, weights
-from network.engine import learning_rate
 
 QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "Tiny")
 SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")} | {
@@ -34,20 +35,31 @@ SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") fo
 
 
 def scalars(run):
+    """The points that a run has logged, {tag: [(epoch, value), ...]}."""
     events = EventAccumulator(str(run))
     events.Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def same(one, other):
-    """Whether two checkpoints hold the same, tensors bit for bit."""
+def is_equal(one, other):
+    """Whether two checkpoints are equal, tensors bit for bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(is_equal(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(is_equal, one, other))
     return one == other
+
+
+def progress(file):
+    """How far a checkpoint is: epochs completed, clips of the next that are done."""
+    state = load_checkpoint(file)["train_state"]
+    return state["epoch"], state["num_samples"]
+
+
+def last_checkpoint(run):
+    return run / "models" / "Tiny-own_last.pth"
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +80,12 @@ def test_a_run_and_what_it_leaves(project):
     assert {path.name for path in (run / "models").iterdir()} == names
 
     results = json.loads((run / "results.json").read_text())
-    assert {key: results[key] for key in ("model", "dataset", "split", "seed")} == {
+    assert {key: results[key] for key in ("model", "dataset", "split", "seed", "clips_per_video")} == {
         "model": "Tiny",
         "dataset": "own",
         "split": "group",
         "seed": 0,
+        "clips_per_video": 10,
     }
     assert 0 <= results["test"]["clip_top1"] <= 1
     assert f"clip top-1 {results['test']['clip_top1']:.3f}" in output
@@ -83,9 +96,9 @@ def test_a_run_and_what_it_leaves(project):
     assert predictions[0] == "source,class,prediction,probability,correct"
     assert len(predictions) == 1 + 2
 
-    summary = project.run("-m", "network.report", "run/run_0").stdout
+    summary = project.run("-m", "engine.metrics", "run/run_0").stdout
     assert summary.startswith(f"1 runs, clip_top1 {results['test']['clip_top1']:.3f} ")
-    assert "run_7/results.json: no results" in project.run("-m", "network.report", "run/run_7", ok=False).stderr
+    assert "run_7/results.json: no results" in project.run("-m", "engine.metrics", "run/run_7", ok=False).stderr
 
     curves = scalars(run)
     assert curves.keys() == SCALARS | {"data/lr", "data/clips_per_second"}
@@ -97,14 +110,15 @@ def test_a_run_and_what_it_leaves(project):
     loss = [value for _, value in curves["data/val_loss_epoch"]]
     best = max((0, 1), key=lambda i: (accuracy[i], -loss[i]))
     assert results["epoch"] == best + 1
-    checkpoint = weights.load(run / "models" / "Tiny-own_best.pth")
-    assert same(checkpoint, weights.load(run / "models" / f"Tiny-own_epoch-{best + 1}.pth"))
+    checkpoint = load_checkpoint(run / "models" / "Tiny-own_best.pth")
+    assert is_equal(checkpoint, load_checkpoint(run / "models" / f"Tiny-own_epoch-{best + 1}.pth"))
     assert checkpoint["classes"] == ["Jump", "Run"]
     assert checkpoint["state_dict"]["fc.weight"].shape == (2, 8)
     assert checkpoint["clip"]["crop_size"] == 16
-    assert checkpoint["scheduler"]["last_epoch"] == checkpoint["epoch"]  # of 6 videos, one batch of 4 an epoch
+    assert checkpoint["train_state"]["epoch"] == checkpoint["train_state"]["best_epoch"] == best + 1
+    assert checkpoint["scheduler"]["last_epoch"] == best + 1  # of 6 videos, one batch of 4 an epoch
 
-    # Tested once more, the best gives the same again, whatever the batch.
+    # Tested again, the best gives the same results, whatever the size of a batch.
     (run / "results.json").unlink()
     project.run("train.py", "--test-only", "--batch-size", "1", "--workers", "0")
     again = json.loads((run / "results.json").read_text())
@@ -112,29 +126,28 @@ def test_a_run_and_what_it_leaves(project):
     assert again["test"] == {key: value for key, value in results["test"].items() if key != "loss"}
     assert [step for step, _ in scalars(run)["data/val_acc_epoch"]] == [1, 2]
 
-    # The last epoch's weights do differ from the first's, and the rate fell to 0.
-    first, last = (weights.load(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
+    # The weights of the last epoch differ from those of the first, and the learning rate fell to 0.
+    first, last = (load_checkpoint(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
     assert not torch.equal(first["fc.weight"], last["fc.weight"])
     assert curves["data/lr"][-1][1] == 0
 
 
 def test_resume_ends_where_an_undisturbed_run_ends(project):
-    project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--clips", "1")
-    whole = project.folder / "run" / "run_0" / "models"
-    cut = project.folder / "run" / "run_1" / "models"
-    cut.mkdir(parents=True)
+    project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--clips-per-video", "1")
+    undisturbed, resumed = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (resumed / "models").mkdir(parents=True)
     for name in ("last", "best"):
-        (cut / f"Tiny-own_{name}.pth").hardlink_to(whole / "Tiny-own_epoch-1.pth")
+        (resumed / f"models/Tiny-own_{name}.pth").hardlink_to(undisturbed / "models/Tiny-own_epoch-1.pth")
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--workers", "0").stdout
-    assert same(weights.load(cut / "Tiny-own_last.pth"), weights.load(whole / "Tiny-own_last.pth"))
-    one, other = scalars(whole.parent), scalars(cut.parent)
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, resumed)))
+    one, other = scalars(undisturbed), scalars(resumed)
     for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
         assert one[tag][1:] == other[tag]
 
 
 def at_step(monkeypatch, number, action):
-    """Let `action()` happen in the training step of such a number, counted from 1 on."""
-    original, steps = engine.F.cross_entropy, []
+    """Call `action()` in the training step of such a number, counted from 1."""
+    original, steps = loops.F.cross_entropy, []
 
     def counted(logits, labels, reduction="mean"):
         if reduction == "mean":
@@ -143,214 +156,271 @@ def at_step(monkeypatch, number, action):
                 action()
         return original(logits, labels, reduction=reduction)
 
-    monkeypatch.setattr(engine.F, "cross_entropy", counted)
+    monkeypatch.setattr(loops.F, "cross_entropy", counted)
 
 
 def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project, monkeypatch):
-    flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--clips", "1")
+    flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--clips-per-video", "1")
     project.run(*flags)
-    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "Tiny-own_last.pth"
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    last = last_checkpoint(interrupted)
 
     def interrupt(number, step, *flags):
         with monkeypatch.context() as patched:
             at_step(patched, step, lambda: signal.raise_signal(number))
             stopped = project.run(*flags, ok=False)
         assert stopped.returncode == 128 + number
-        assert stopped.stderr.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
+        assert stopped.stderr.splitlines()[-1].endswith("python train.py --resume run/run_1 continues the run")
 
     resume = ("train.py", "--resume", "run/run_1")
     interrupt(signal.SIGINT, 2, *flags, "--workers", "1")
-    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (0, 2)
+    assert progress(last) == (0, 2)
     interrupt(signal.SIGTERM, 4, *resume)  # the last of the epoch
-    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (0, 6)
+    assert progress(last) == (0, 6)
     interrupt(signal.SIGINT, 5, *resume, "--workers", "2")
-    assert (weights.load(last)["epoch"], weights.load(last)["sums"][2]) == (1, 5)
+    assert progress(last) == (1, 5)
     project.run(*resume, "--workers", "0")
-    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
-    one, other = scalars(whole), scalars(cut)
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
+    one, other = scalars(undisturbed), scalars(interrupted)
     for tag in SCALARS | {"data/lr"}:
         assert one[tag] == other[tag]
-    events = EventAccumulator(str(cut))
+    events = EventAccumulator(str(interrupted))
     events.Reload()
     assert [image.step for image in events.Images("train/clips")] == [0]
 
 
-BORN = """
+SIGNAL_AT_FORK = """
 import os, runpy, signal, sys
+from torch.utils.data._utils import signal_handling
 number, fork, *sys.argv = sys.argv[1:]
-forks = []
+forks, set_handlers = [], signal_handling._set_worker_signal_handlers
 def send():
     if len(forks) == int(fork):
         os.killpg(0, int(number))
+def set_handlers_and_send():  # PyTorch makes SIGTERM fatal to a worker before it calls worker_init_fn
+    set_handlers()
+    send()
+signal_handling._set_worker_signal_handlers = set_handlers_and_send
 os.register_at_fork(before=lambda: forks.append(1), after_in_child=send)
 runpy.run_path("train.py", run_name="__main__")
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="workers are not forked here")
-def test_a_signal_at_the_birth_of_any_worker_stops_a_run_that_goes_on(project):
-    flags = (*QUICK, "--batch-size", "2", "--epochs", "2", "--clips", "1")
+def test_a_signal_at_the_fork_of_any_worker_stops_a_run_that_can_be_resumed(project):
+    flags = (*QUICK, "--batch-size", "2", "--epochs", "2", "--clips-per-video", "1")
     project.run(*flags)
-    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    (project.folder / "born.py").write_text(BORN)
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (project.folder / "signal_at_fork.py").write_text(SIGNAL_AT_FORK)
 
     def interrupt(number, fork, *flags):
-        """Send a signal to all processes from the worker that is started as such a one: of train, val, test in turn."""
-        with project.start("born.py", int(number), fork, *flags, "--workers", "1") as run:
+        """Send a signal to all processes from the worker that is forked as such a one: of train, val, test in turn."""
+        with project.start("signal_at_fork.py", int(number), fork, *flags, "--workers", "1") as run:
             errors = run.communicate()[1]
         assert run.returncode == 128 + number, errors
-        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 goes on from here")
+        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 continues the run")
         assert "Traceback" not in errors
 
     resume = ("train.py", "--resume", "run/run_1")
     interrupt(signal.SIGTERM, 1, *flags)
-    assert weights.load(cut / "models" / "Tiny-own_last.pth")["sums"][2] == 2
+    assert progress(last_checkpoint(interrupted)) == (0, 2)
     interrupt(signal.SIGINT, 2, *resume)
-    assert weights.load(cut / "models" / "Tiny-own_last.pth")["sums"][2] == 6
+    assert progress(last_checkpoint(interrupted)) == (0, 6)
     interrupt(signal.SIGTERM, 3, *resume)
     project.run(*resume, "--workers", "0")
-    assert (cut / "results.json").read_text() == (whole / "results.json").read_text()
-    one, other = (weights.load(run / "models" / "Tiny-own_last.pth") for run in (whole, cut))
-    assert same(one, other)
+    assert (interrupted / "results.json").read_text() == (undisturbed / "results.json").read_text()
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
 
 
-KILLED = """
+KILL_IN_STEP_5 = """
 import os, runpy, signal, sys
-from network import engine
-original, steps = engine.F.cross_entropy, []
-def deadly(*args, reduction="mean"):
+from engine import loops
+original, steps = loops.F.cross_entropy, []
+def cross_entropy(*args, reduction="mean"):
     steps.append(reduction)
     if steps.count("mean") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args, reduction=reduction)
-engine.F.cross_entropy = deadly
+loops.F.cross_entropy = cross_entropy
 sys.argv = sys.argv[1:]
 runpy.run_path("train.py", run_name="__main__")
 """
 
 
-def test_killed_in_a_step_a_run_goes_on_after_its_last_whole_epoch(project):
-    flags = (*QUICK, "--batch-size", "2", "--clips", "1", "--epochs", "3")
+def test_killed_in_a_step_a_run_resumes_after_its_last_completed_epoch(project):
+    flags = (*QUICK, "--batch-size", "2", "--clips-per-video", "1", "--epochs", "3")
     project.run(*flags)
-    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    (project.folder / "killed.py").write_text(KILLED)
-    assert project.spawn("killed.py", *flags, ok=False).returncode == -signal.SIGKILL
-    assert weights.load(cut / "models" / "Tiny-own_last.pth")["epoch"] == 1
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    (project.folder / "kill.py").write_text(KILL_IN_STEP_5)
+    assert project.spawn("kill.py", *flags, ok=False).returncode == -signal.SIGKILL
+    assert progress(last_checkpoint(interrupted)) == (1, 0)
     project.run("train.py", "--resume")
-    one, other = (weights.load(run / "models" / "Tiny-own_last.pth") for run in (whole, cut))
-    assert same(one, other)
-    one, other = scalars(whole), scalars(cut)
-    assert all(one[tag] == other[tag] for tag in SCALARS | {"data/lr"})
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
+    one, other = scalars(undisturbed), scalars(interrupted)
+    assert {tag: one[tag] for tag in SCALARS | {"data/lr"}} == {tag: other[tag] for tag in SCALARS | {"data/lr"}}
 
 
 @pytest.mark.slow
-def test_killed_at_any_instant_a_run_goes_on_and_no_point_is_doubled_or_missing(project):
-    flags = (*QUICK, "--batch-size", "2", "--clips", "1", "--schedule", "step")
+def test_killed_at_any_instant_a_run_resumes_and_no_point_is_doubled_or_missing(project):
+    flags = (*QUICK, "--batch-size", "2", "--clips-per-video", "1", "--lr-scheduler", "step")
     project.run(*flags, "--epochs", "40")
     project.run(*flags, "--epochs", "1")
-    whole, cut = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
-    last = cut / "models" / "Tiny-own_last.pth"
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    last = last_checkpoint(interrupted)
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 1.5, 4)):
         with project.start("train.py", "--resume", "--epochs", "40", stderr=subprocess.DEVNULL) as process:
             while "epochs done" not in process.stdout.readline():
                 pass
             time.sleep(delay)
             process.kill()
-        assert weights.load(last)["epoch"] >= 1
+        assert progress(last)[0] >= 1
     project.run("train.py", "--resume", "--epochs", "40")
-    assert same(weights.load(last), weights.load(whole / "models" / "Tiny-own_last.pth"))
-    one, other = scalars(whole), scalars(cut)
+    assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
+    one, other = scalars(undisturbed), scalars(interrupted)
     for tag in {tag for tag in SCALARS if "test" not in tag} | {"data/lr"}:
         assert one[tag] == other[tag]
 
 
 def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project, monkeypatch):
-    original, steps = engine.F.cross_entropy, []
+    original, steps = loops.F.cross_entropy, []
 
-    def poisoned(logits, labels, reduction="mean"):
+    def nan_in_step_5(logits, labels, reduction="mean"):
         steps.append(reduction)
         return original(logits, labels, reduction=reduction) * (float("nan") if steps.count("mean") == 5 else 1)
 
-    monkeypatch.setattr(engine.F, "cross_entropy", poisoned)
+    monkeypatch.setattr(loops.F, "cross_entropy", nan_in_step_5)
     stopped = project.run(*QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
     assert stopped.returncode == 1
     videos = [v.source for v in read_index(project.folder / "data/own_frames/index.csv") if v.split == "train"]
-    batches = TrainingBatches(len(videos), 2, seed=0)
-    batches.epoch = 2
-    names = ", ".join(videos[index] for index, _ in list(batches)[1])
+    sampler = DistributedBatchSampler(len(videos), 2, seed=0)
+    sampler.epoch = 2
+    names = ", ".join(videos[index] for index, _ in list(sampler)[1])
     line = stopped.stderr.splitlines()[-1].rpartition("\r")[2]
     models = project.folder / "run" / "run_0" / "models"
     assert line == (
         f"train.py: the loss is not finite in step 5 (epoch 2), of {names}. Look at these, or try a smaller --lr; "
         "run/run_0/models/Tiny-own_last.pth is good: --weights takes it"
     )
-    assert same(weights.load(models / "Tiny-own_last.pth"), weights.load(models / "Tiny-own_epoch-1.pth"))
+    assert is_equal(load_checkpoint(models / "Tiny-own_last.pth"), load_checkpoint(models / "Tiny-own_epoch-1.pth"))
     assert list(scalars(models.parent)["data/lr"])[-1][0] == 1
 
 
-def test_a_damaged_frame_is_named_with_the_command_that_restores_it(project):
+def test_a_damaged_frame_is_named_with_what_restores_it(project):
     project.run(*QUICK, "--epochs", "1", "--split", "random")
     frame = next((project.folder / "data" / "own_frames" / "val").rglob("*.jpg"))
-    whole = tree(frame.parent)
+    frames = tree(frame.parent)
     for file in frame.parent.iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    stopped = project.run("train.py", "--resume", "--epochs", "2", "--workers", "1", ok=False)
+    resume = ("train.py", "--resume", "--epochs", "2", "--workers", "1")
+    stopped = project.run(*resume, ok=False)
     assert stopped.returncode == 1
     line = stopped.stderr.splitlines()[-1].rpartition("\r")[2]
     folder = str(frame.parent.relative_to(project.folder))
     assert line.startswith(f"train.py: {folder}/0")
-    command = f"Delete {folder} and run python -m dataloaders.preprocess own --split random --fold 1"
-    assert line.endswith(f".jpg: missing or damaged. {command}")
+    advice = f"delete {folder} and start again, which extracts the frames of that video"
+    assert line.endswith(f".jpg: missing or damaged, or moved by a run with another split; {advice}")
     shutil.rmtree(frame.parent)
-    project.run(*command.partition(" python ")[2].split())
-    assert tree(frame.parent) == whole
+    assert "1 of 2 epochs done" in project.run(*resume).stdout
+    assert tree(frame.parent) == frames
+    assert progress(last_checkpoint(project.folder / "run" / "run_0")) == (2, 0)
+
+
+def fail_inside(*args, **kwargs):
+    raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("name", ["prepare_data", "evaluate"])  # before and after the run folder is made
+def test_an_error_that_is_a_bug_keeps_its_traceback(project, monkeypatch, name):
+    monkeypatch.setattr(train, name, fail_inside)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="^a bug$") as error:
+        project.run(*QUICK, "--epochs", "1")
+    assert [entry.name for entry in error.traceback][-2:] == ["main", "fail_inside"]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_damaged_checkpoint_is_refused_with_the_one_before_it(mistake, tmp_path):
     models = tmp_path / "run" / "run_0" / "models"
     models.mkdir(parents=True)
-    weights.save(make_checkpoint(epoch=1), models / "Tiny-own_best.pth")
-    weights.save(make_checkpoint(epoch=2), models / "Tiny-own_last.pth")
+    for epoch, name in ((1, "best"), (2, "last")):
+        checkpoint = make_checkpoint(train_state=asdict(TrainState(epoch=epoch)))
+        save_checkpoint(checkpoint, models / f"Tiny-own_{name}.pth")
     content = bytearray((models / "Tiny-own_last.pth").read_bytes())
     content[len(content) // 2] ^= 1
     (models / "Tiny-own_last.pth").write_bytes(content)
-    before = "the one before it, of epoch 1, is run/run_0/models/Tiny-own_best.pth: copy that over it"
-    assert mistake(train, "--resume").endswith(f"Tiny-own_last.pth: damaged, or no checkpoint; {before}")
+    folder = "run/run_0/models"
+    advice = f"the one before it, of epoch 1, is {folder}/Tiny-own_best.pth: copy it to {folder}/Tiny-own_last.pth"
+    assert mistake(train, "--resume").endswith(f"Tiny-own_last.pth: damaged, or not a checkpoint; {advice}")
+
+
+DAMAGED = "run/run_0/models/Tiny-own_last.pth: damaged, or of another version: "
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"help": True}, "unknown flags help"),
-        ({"run_dir": "/tmp"}, "unknown flags run_dir"),
-        ({"epochs": [1]}, "argument --epochs: invalid int value: '[1]'"),
+        ({"help": True}, f"{DAMAGED}unknown flag help"),
+        ({"run_dir": "/tmp"}, f"{DAMAGED}unknown flag run_dir"),
+        ({"turbo": True}, f"{DAMAGED}unknown flag turbo"),
+        ({5: 5}, f"{DAMAGED}unknown flag 5"),
+        ({"epochs": [1]}, f"{DAMAGED}--epochs [1]"),
+        ({"epochs": "1"}, f"{DAMAGED}--epochs '1'"),
+        ({"epochs": None}, f"{DAMAGED}--epochs None"),
         ({"epochs": -3}, "--epochs -3: must be 1 or more"),
+        ({"lr": None}, f"{DAMAGED}--lr None"),
+        ({"lr": float("nan")}, "--lr nan: must be a number"),
         ({"dataset": "../../etc"}, "unknown data set '../../etc'"),
-        ({"weights": 5}, "--weights 5: run/run_0 was started with 5"),
+        ({"dataset": None}, f"{DAMAGED}--dataset None"),
+        ({"model": "VGG"}, f"{DAMAGED}--model 'VGG'"),
+        ({"model": ["Tiny"]}, f"{DAMAGED}--model ['Tiny']"),
+        ({"fold": 9}, f"{DAMAGED}--fold 9"),
+        ({"pretrained": "yes"}, f"{DAMAGED}--pretrained 'yes'"),
+        ({"weights": 5}, f"{DAMAGED}--weights 5"),
+        ({"weights": "a.pth", "pretrained": True}, "--weights or --pretrained, not both"),
     ],
 )
 def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tmp_path, args, message):
     file = tmp_path / "run" / "run_0" / "models" / "Tiny-own_last.pth"
     file.parent.mkdir(parents=True)
-    weights.save(make_checkpoint(args=args), file)
+    save_checkpoint(make_checkpoint(args=args), file)
     assert message in mistake(train, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_state": {"epoch": "1"}}, "the checkpoint is damaged: epoch is '1'"),
+        ({"train_state": asdict(TrainState(num_samples=7))}, "the checkpoint is damaged: 7 clips of an epoch are done"),
+        ({"head": "no.layer"}, "the checkpoint does not fit the model 'Tiny'"),
+        ({"optimizer": {}}, "the checkpoint is damaged: "),
+        ({"scheduler": []}, "Tiny-own_last.pth: cannot be resumed, its scheduler is a list"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_cannot_be_resumed_is_refused_in_one_line(project, changes, message):
+    project.run(*QUICK, "--epochs", "1")
+    last = last_checkpoint(project.folder / "run" / "run_0")
+    save_checkpoint(load_checkpoint(last) | changes, last)
+    refused = project.run("train.py", "--resume", "--epochs", "2", ok=False)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert message in line
 
 
 def test_a_test_that_is_interrupted_is_done_by_the_next_start(project, monkeypatch):
     original = train.evaluate
 
-    def interrupted(network, loader, *rest):
+    def interrupted(model, loader, *others):
         if loader.dataset.windows > 1:
             signal.raise_signal(signal.SIGTERM)
-        return original(network, loader, *rest)
+        return original(model, loader, *others)
 
     run = project.folder / "run" / "run_0"
     with monkeypatch.context() as patched:
         patched.setattr(train, "evaluate", interrupted)
         stopped = project.run(*QUICK, "--epochs", "1", ok=False)
     assert stopped.returncode == 128 + signal.SIGTERM
-    assert stopped.stderr.endswith("SIGTERM: python train.py --resume run/run_0 goes on from here\n")
+    assert stopped.stderr.endswith("SIGTERM: python train.py --resume run/run_0 continues the run\n")
     assert not (run / "results.json").exists()
     assert "1 of 1 epochs done" in project.run("train.py", "--resume").stdout
     assert (run / "results.json").exists()
@@ -359,41 +429,42 @@ def test_a_test_that_is_interrupted_is_done_by_the_next_start(project, monkeypat
     assert (stopped.returncode, stopped.stderr.splitlines()[-1:]) == (128 + signal.SIGTERM, [])
 
 
-def test_where_none_is_asked_for_a_batch_is_no_larger_than_the_data(project):
+def test_the_default_batch_is_no_larger_than_the_data(project):
     place = QUICK.index("--batch-size")
     output = project.run(*QUICK[:place], *QUICK[place + 2 :], "--epochs", "1").stdout
-    assert "batches of 6 clips: there are no more training videos\n" in output
-    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")
+    assert "--batch-size 6: there are no more training videos\n" in output
+    checkpoint = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
     assert (checkpoint["args"]["batch_size"], checkpoint["scheduler"]["last_epoch"]) == (6, 1)
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_any_work(mistake, videos, tmp_path, monkeypatch):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
-    said = mistake(train, "--dataset", "own", "--batch-size", "7")
-    assert said == "train.py: --batch-size 7: there are training videos for 6 at most"
+    line = mistake(train, "--dataset", "own", "--batch-size", "7")
+    assert line == "train.py: --batch-size 7: there are training videos for 6 at most"
     assert not (tmp_path / "frames").exists()
 
 
 def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkeypatch, capsys):
     root = write_dataset(tmp_path / "videos", classes=["Run"], groups=3)
     monkeypatch.setitem(Path.DATASETS, "own", (str(root), str(tmp_path / "frames")))
-    prepare("own", *Path.db_dir("own"))
+    preprocess("own", *Path.db_dir("own"))
     capsys.readouterr()
-    assert "one class, Run" in mistake(train, "--dataset", "own")
+    line = mistake(train, "--dataset", "own")
+    assert line == "train.py: there is one class only, Run: at least two are needed"
 
     write_dataset(root, classes=["Jump"], groups=3)
-    prepare("own", *Path.db_dir("own"))
+    preprocess("own", *Path.db_dir("own"))
     run = tmp_path / "run" / "run_0"
     (run / "models").mkdir(parents=True)
     args = {"dataset": "own", "model": "Tiny", "crop_size": 16}
     videos = {"train": [5, "x"], "val": [1, "x"], "test": [1, "x"]}
-    story = make_checkpoint(classes=["Fly", "Jump"], videos=videos, args=args)
-    weights.save(story, run / "models" / "Tiny-own_last.pth")
+    checkpoint = make_checkpoint(classes=["Fly", "Jump"], videos=videos, args=args)
+    save_checkpoint(checkpoint, last_checkpoint(run))
     capsys.readouterr()
-    said = mistake(train, "--resume")
-    assert said.endswith(
-        "not the data that the run was started with: new classes Run, no more classes Fly, "
-        "2 train videos, not 5, 2 val videos, not 1, 2 test videos, not 1; start anew"
+    line = mistake(train, "--resume")
+    assert line.endswith(
+        "not the data that the run was started with: new classes Run, missing classes Fly, "
+        "2 train videos, not 5, 2 val videos, not 1, 2 test videos, not 1; start a new run"
     )
 
 
@@ -409,41 +480,41 @@ def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(proj
     public = Tiny(num_classes=400)
     torch.save(public.state_dict(), project.folder / "public.pth")
     project.run(*QUICK, "--epochs", "1", "--lr", "0.001", "--weights", "public.pth")
-    checkpoint = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")
-    moved = (checkpoint["state_dict"]["conv.weight"] - public.conv.weight).abs().max()
-    assert 0 < moved < 0.05
+    checkpoint = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
+    change = (checkpoint["state_dict"]["conv.weight"] - public.conv.weight).abs().max()
+    assert 0 < change < 0.05
     assert checkpoint["normalization"] == {"mean": [0.5] * 3, "std": [0.25] * 3, "input": "rgb"}
-    body, head = checkpoint["optimizer"]["param_groups"]
-    assert head["initial_lr"] == 10 * body["initial_lr"] == 0.01
+    backbone, head = checkpoint["optimizer"]["param_groups"]
+    assert head["initial_lr"] == 10 * backbone["initial_lr"] == 0.01
     assert len(head["params"]) == 2
-    assert len(body["params"]) == sum(1 for _ in public.parameters()) - 2
+    assert len(backbone["params"]) == sum(1 for _ in public.parameters()) - 2
     (project.folder / "public.pth").unlink()  # the checkpoint has all that is needed
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
-def test_the_input_travels_in_the_checkpoint(project, mistake):
+def test_the_input_is_part_of_the_checkpoint(project, mistake):
     chosen, other = "rgb", "residual"
-    project.run(*QUICK, "--epochs", "1", "--input", chosen, "--schedule", "step")
+    project.run(*QUICK, "--epochs", "1", "--input", chosen, "--lr-scheduler", "step")
     run = project.folder / "run" / "run_0"
-    checkpoint = run / "models" / "Tiny-own_last.pth"
-    assert weights.build(weights.load(checkpoint)).normalize.statistics["input"] == chosen
+    checkpoint = last_checkpoint(run)
+    assert restore_model(load_checkpoint(checkpoint)).normalize.statistics["input"] == chosen
     assert json.loads((run / "results.json").read_text())["input"] == chosen
     assert scalars(run)["data/lr"] == [(1, pytest.approx(0.01))]
-    assert weights.load(checkpoint)["normalization"]["input"] == chosen
+    assert load_checkpoint(checkpoint)["normalization"]["input"] == chosen
 
     # Another run starts from it with the same input, and with no other.
     project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/Tiny-own_best.pth")
     assert json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"] == chosen
-    assert weights.load(project.folder / "run" / "run_1" / "models" / "Tiny-own_last.pth")["args"]["input"] == chosen
+    assert load_checkpoint(last_checkpoint(project.folder / "run" / "run_1"))["args"]["input"] == chosen
     refused = project.run(*QUICK, "--weights", checkpoint, "--input", other, ok=False)
     assert refused.returncode == 2
     assert refused.stderr == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
-    said = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other)
-    assert f"--input {other}" in said and f"was started with {chosen}" in said
+    line = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other)
+    assert f"--input {other}" in line and f"was started with {chosen}" in line
 
 
-def test_a_leaky_split_is_told_and_every_epoch_draws_its_clips_anew(project):
-    done = project.run(*QUICK, "--epochs", "2", "--lr", "0", "--split", "random", "--clips", "1")
+def test_a_leaky_split_is_reported_and_every_epoch_draws_other_clips(project):
+    done = project.run(*QUICK, "--epochs", "2", "--lr", "0", "--split", "random", "--clips-per-video", "1")
     run = project.folder / "run" / "run_0"
     results = json.loads((run / "results.json").read_text())
     assert results["leaked_groups"] > 0
@@ -454,7 +525,7 @@ def test_a_leaky_split_is_told_and_every_epoch_draws_its_clips_anew(project):
     assert first != second
 
 
-def test_resume_goes_on_with_the_highest_number_and_more_epochs(project, mistake):
+def test_resume_continues_the_run_with_the_highest_number_for_more_epochs(project, mistake):
     project.run(*QUICK, "--epochs", "1")
     (project.folder / "run" / "run_0").rename(project.folder / "run" / "run_10")
     (project.folder / "run" / "run_9").mkdir()
@@ -462,19 +533,19 @@ def test_resume_goes_on_with_the_highest_number_and_more_epochs(project, mistake
     assert [step for step, _ in scalars(project.folder / "run" / "run_10")["data/lr"]] == [1, 2]
     run_dir = ("--run-dir", str(project.folder / "run"))
     assert "run_9: no checkpoint" in mistake(train, *run_dir, "--resume", "9")
-    for flag, value, was in (("--model", "C3D", "Tiny"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
-        said = mistake(train, *run_dir, "--resume", "run_10", flag, value)
-        assert said == f"train.py: {flag} {value}: {run_dir[1]}/run_10 was started with {was}"
+    for flag, value, previous in (("--model", "C3D", "Tiny"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
+        line = mistake(train, *run_dir, "--resume", "run_10", flag, value)
+        assert line == f"train.py: {flag} {value}: {run_dir[1]}/run_10 was started with {previous}"
 
 
-def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
-    """Where moving a network makes new parameters, an optimiser built before would train the old ones."""
+def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
+    """Where moving a model makes new parameters, an optimizer built before would train the old ones."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         project.run(*QUICK, "--epochs", "1")
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-    trained = weights.load(project.folder / "run" / "run_0" / "models" / "Tiny-own_last.pth")["state_dict"]
+    trained = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))["state_dict"]
     torch.manual_seed(0)
     untrained = Tiny(num_classes=2).state_dict()
     assert not torch.equal(untrained["fc.weight"], trained["fc.weight"])
@@ -508,26 +579,12 @@ def test_the_optimiser_trains_the_parameters_of_the_moved_network(project):
         (["--model", "R4D"], "argument --model: invalid choice: 'R4D'"),
         (["--turbo"], "unrecognized arguments: --turbo"),
         (["--device", "meta"], "--device meta: "),
-        (["--run-dir", __file__], f"{__file__}: not a folder that can be written; --run-dir says where runs go"),
+        (["--run-dir", __file__], f"{__file__}: not a folder that can be written to; --run-dir says where runs go"),
         (["--run-dir", f"{__file__}/run"], f"{__file__}: not a folder"),
         (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
-        (["--crop-size", "200"], "the crop size is 200, and must be 1 to 112"),
+        (["--crop-size", "200"], "--crop-size 200: must be 1 to 112"),
     ],
 )
-def test_mistakes_are_one_line_that_says_how_to_mend_them(mistake, tmp_path, flags, message):
+def test_a_mistake_is_one_line_that_says_how_to_mend_it(mistake, tmp_path, flags, message):
     assert message in mistake(train, *flags)
     assert not list(tmp_path.iterdir())
-
-
-def test_learning_rate_rises_and_falls_once():
-    rates = [learning_rate("cosine", step, 20, 10) for step in range(200)]
-    assert max(rates) == rates[19] == 1
-    assert rates[:20] == sorted(rates[:20])
-    assert rates[19:] == sorted(rates[19:], reverse=True)
-    assert learning_rate("cosine", 200, 20, 10) == 0
-    assert learning_rate("cosine", 0, 1, 1) == 1
-
-
-def test_the_classic_schedule_falls_to_a_tenth_every_ten_epochs():
-    rates = [learning_rate("step", step, 25, 3) for step in range(75)]
-    assert rates == pytest.approx([1] * 30 + [0.1] * 30 + [0.01] * 15)

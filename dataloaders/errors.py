@@ -1,0 +1,5 @@
+"""The error that this package raises for what a user can mend."""
+
+
+class DataError(ValueError):
+    """Videos, frames, split lists or an index cannot be used as they are; the message says which and what to do."""

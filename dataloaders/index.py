@@ -1,0 +1,130 @@
+"""The index of a frame folder: one row a video, who is in which split, and how a change of the data is noticed."""
+
+import contextlib
+import csv
+import hashlib
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dataloaders.errors import DataError
+
+SPLITS = ("train", "val", "test")
+UNUSED = "unused"  # the split of videos that the official lists leave out
+INDEX = "index.csv"
+COLUMNS = ("split", "class", "video", "group", "frames", "source")
+
+
+class VideoRecord(NamedTuple):
+    """One row of the index."""
+
+    split: str
+    class_name: str
+    video: str  # name of the frame folder
+    group: str  # the recording that it was cut from
+    frames: int  # JPEG frames on disk
+    source: str  # path of the video file below the data set's folder
+
+    def folder(self, output_dir: Path) -> Path:
+        """The frame folder."""
+        return output_dir / f"{self.split}/{self.class_name}/{self.video}"
+
+
+def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
+    """Read an index file.
+
+    Args:
+        growing: rows are still being added, so the last one may be incomplete and is then left out.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it is not an index, or a row would lie outside the frame folder.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
+        try:
+            if tuple(next(rows, ())) != COLUMNS:
+                raise ValueError("its first line is not " + ",".join(COLUMNS))
+            # A hundred thousand rows share few splits, classes and groups.
+            videos = [VideoRecord(*map(sys.intern, r[:2]), r[2], sys.intern(r[3]), int(r[4]), *r[5:]) for r in rows]
+        except (ValueError, TypeError, IndexError, csv.Error) as error:
+            raise DataError(f"{path} is damaged ({error}): delete it and preprocess again") from None
+    for video in videos:
+        if not (video.split in (*SPLITS, UNUSED) and _is_name(video.class_name) and _is_name(video.video)):
+            folder = "/".join(video[:3])
+            raise DataError(f"{path} is damaged ({folder} is not a frame folder): delete it and preprocess again")
+    return videos
+
+
+def _is_name(text: str) -> bool:
+    return text not in ("", ".", "..") and "/" not in text and "\\" not in text
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically."""
+    with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Yields:
+        A path beside `path`, of the same ending, to write to. It is renamed to `path` where the block ends without an
+        error, and removed otherwise.
+    """
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
+    """Return {split: [number of videos, hash of their names]}, by which a resumed run notices other data."""
+    names = defaultdict(list)
+    for video in videos:
+        names[video.split].append(f"{video.class_name}/{video.video}")
+    hashes = {split: hashlib.sha256("\n".join(sorted(names[split])).encode()).hexdigest()[:16] for split in names}
+    return {split: [len(names[split]), hashes[split]] for split in sorted(names)}
+
+
+def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, list]) -> None:
+    """Raise DataError, naming the differences, where a checkpoint was trained on other classes or videos.
+
+    Args:
+        checkpoint: its `classes` and `videos` count.
+        classes, videos: the present class names and `fingerprint`.
+    """
+    previous, changes = checkpoint["classes"], []
+    known = checkpoint["videos"] if isinstance(checkpoint.get("videos"), dict) else {}
+    known = {split: pair for split, pair in known.items() if isinstance(pair, list) and len(pair) == 2}
+    if added := [name for name in classes if name not in previous]:
+        changes.append(f"new classes {shorten(added)}")
+    if removed := [name for name in previous if name not in classes]:
+        changes.append(f"missing classes {shorten(removed)}")
+    if classes != previous and not changes:
+        changes.append("other labels for the same classes")
+    for split in (*SPLITS, UNUSED):
+        now, before = videos.get(split, [0, ""]), known.get(split, [0, ""])
+        if now[0] != before[0]:
+            changes.append(f"{now[0]} {split} videos, not {before[0]}")
+        elif now != before:
+            changes.append(f"other {split} videos")
+    if changes:
+        raise DataError(f"not the data that the run was started with: {', '.join(changes)}; start a new run")
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Return the first five of `names` for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

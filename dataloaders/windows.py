@@ -1,0 +1,84 @@
+"""A video -> the overlapping windows that it is classified by."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dataloaders import clips
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Window(NamedTuple):
+    """A part of a video, its clip, and what a model predicts for it.
+
+    Attributes:
+        start, end: it covers the frames start..end-1.
+        frames: BGR images (H, W, 3), the frames of the video to which this window is the nearest.
+        clip: (T, H, W, 3) RGB, until the model has seen it.
+        probabilities: tensor (num_classes,).
+        heatmap: (T, H, W), see `network.grad_cam.grad_cam`.
+    """
+
+    start: int
+    end: int
+    frames: list
+    clip: np.ndarray | None = None
+    probabilities: "torch.Tensor | None" = None
+    heatmap: np.ndarray | None = None
+
+    def heatmap_at(self, frame: int) -> np.ndarray:
+        """Return the heat map (H, W) of the clip's image nearest to a frame of the video."""
+        last = len(self.heatmap) - 1
+        interval = max(1, (self.end - self.start - 1) // last)
+        return self.heatmap[min(max(round((frame - self.start) / interval), 0), last)]
+
+
+def cut_windows(
+    frames: Iterable[np.ndarray], config: ClipConfig, stride: int | None = None, keep_frames: bool = True
+) -> Iterator[Window]:
+    """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
+
+    Args:
+        frames: BGR images (H, W, 3), read once; as many are kept in memory as a window spans and a stride.
+        config: how clips are cut.
+        stride: frames from the start of one window to that of the next; half a window by default.
+        keep_frames: pass the images on in `Window.frames`.
+
+    Yields:
+        Windows with their clips; the last one ends on the last frame.
+
+    Raises:
+        DataError: there is no frame.
+    """
+    scaled = ((frame if keep_frames else None, clips.resize_frame(frame)) for frame in frames)
+    # A video no longer than one window has a smaller interval, so its first frames decide.
+    head = deque(islice(scaled, (config.clip_len - 1) * config.frame_interval + 1))
+    if not head:
+        raise DataError("no frame can be decoded")
+    interval = clips.frame_interval(len(head), config.clip_len, config.frame_interval)
+    stride = stride or max(1, config.clip_len * interval // 2)
+    pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
+
+    def small_frames():
+        while pair := head.popleft() if head else next(scaled, None):
+            frame, small = pair
+            if keep_frames:
+                pending.append(frame)
+            yield small.copy() if small is frame else small  # the frame itself is going to be drawn on
+
+    for start, end, images in clips.sliding_windows(small_frames(), interval, stride, config.clip_len):
+        if previous:
+            border = math.ceil((previous.start + previous.end + start + end) / 4 - 0.5)  # between the two middles
+            nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
+            num_passed = border
+            yield previous._replace(frames=nearest)
+        previous = Window(start, end, [], clips.make_clip(images, config))
+    yield previous._replace(frames=list(pending))

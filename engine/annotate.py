@@ -1,0 +1,215 @@
+"""Predictions drawn on the frames of a video, and the file that they are written to."""
+
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
+from dataloaders.index import atomic_write
+from dataloaders.video import VideoReader, silence_stderr
+from dataloaders.windows import Window
+
+CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+HEATMAP_OPACITY = 0.7
+COLOURS = (  # BGR, of the classes in turn
+    (200, 120, 30),
+    (40, 130, 240),
+    (80, 160, 40),
+    (70, 60, 200),
+    (170, 90, 150),
+    (150, 150, 50),
+    (40, 150, 200),
+    (120, 80, 80),
+)
+
+Prediction = tuple[str, float, tuple[int, int, int]]  # label, probability, colour
+
+
+def make_panel(height: int, width: int, predictions: Sequence[Prediction]) -> np.ndarray:
+    """Draw the panel of an image: a line and a bar for each prediction.
+
+    Args:
+        height, width: of the image, in pixels. One too small for bars has the first prediction alone.
+        predictions: of the likeliest classes, the likeliest first.
+
+    Returns:
+        BGR (height of the panel, W, 3), black where the image shows through.
+    """
+    line, margin = max(13, height // 13), max(2, height // 60)
+    if width < 160 or height < 8 * line:
+        label, probability, _ = predictions[0]
+        panel = np.zeros((max(12, height // 12), width, 3), np.uint8)
+        draw_text(panel, f"{label}  {probability:.0%}", margin, 0, width - 2 * margin, len(panel))
+        return panel
+    panel = np.zeros((len(predictions) * line + margin, width, 3), np.uint8)
+    left, right = round(0.6 * width), width - margin
+    for row, (label, probability, colour) in enumerate(predictions):
+        top = margin // 2 + row * line
+        upper, lower = top + line // 6, top + line - line // 6
+        draw_text(panel, label, margin, top, left - 3 * margin, line, 255 if row == 0 else 190)
+        cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
+        cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
+        draw_text(panel, f"{probability:.0%}", left + margin, top, right - left, line)
+    return panel
+
+
+def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float) -> None:
+    """Draw a panel along the bottom of an image, and below it the timeline.
+
+    Args:
+        frame: BGR (H, W, 3).
+        panel: as `make_panel` returns it.
+        timeline: BGR (W, 3), the colours of the likeliest classes from the start of the video to its end.
+        position: of this frame on the timeline, 0 to 1.
+    """
+    height, width = frame.shape[:2]
+    strip = max(2, height // 60)
+    band = frame[max(0, height - strip - len(panel)) : max(0, height - strip)]
+    np.maximum(band // 4, panel[: len(band)], out=band)
+    frame[height - strip :] = timeline
+    x = round(position * (width - 1))
+    frame[height - strip :, max(0, x - strip // 2) : x + strip // 2 + 1] = 255
+
+
+def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, height: int, shade: int = 255) -> None:
+    """Write one line of grey letters into a box of an image, in the middle of its height."""
+    (text_width, text_height), below = cv2.getTextSize(text, FONT, 1, 2)
+    scale = min(0.62 * height / text_height, width / text_width)
+    baseline = top + round((height + scale * (text_height - below / 2)) / 2)
+    cv2.putText(frame, text, (left, baseline), FONT, scale, (shade,) * 3, max(1, round(2 * scale)), cv2.LINE_AA)
+
+
+def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> None:
+    """Colour an image by how much the model looks at each place.
+
+    Args:
+        frame: BGR (H, W, 3).
+        heatmap: float32 (crop_size, crop_size), 0 to 1, of the centre crop.
+        config: how the crop was cut.
+    """
+    height, width = frame.shape[:2]
+    crop_height = round(height * config.crop_size / config.height)
+    crop_width = round(width * config.crop_size / config.width)
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    crop = frame[top : top + crop_height, left : left + crop_width]
+    heatmap = cv2.resize(heatmap, (crop_width, crop_height))
+    colours = cv2.applyColorMap((255 * heatmap).astype(np.uint8), cv2.COLORMAP_TURBO)
+    cv2.blendLinear(colours, crop, HEATMAP_OPACITY * heatmap, 1 - HEATMAP_OPACITY * heatmap, dst=crop)
+
+
+def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """Open a video file for writing, in the format of its ending; OSError where that fails."""
+    fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 stores a fraction with terms up to 65535
+    for codec in CODECS[path.suffix[1:]]:
+        with silence_stderr():  # OpenCV and FFmpeg report each codec that they lack
+            writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
+        if writer.isOpened():
+            return writer
+    raise OSError(f"{path}: cannot be written")
+
+
+def show_frame(name: str, frame: np.ndarray) -> None:
+    """Show an image in a window of that name; OSError where this OpenCV has no windows."""
+    try:
+        cv2.imshow(name, frame)
+    except cv2.error:
+        raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
+
+
+class Timeline:
+    """The colours of the likeliest classes over a video; where its length is unknown, they shrink as it grows."""
+
+    def __init__(self, width: int, duration: float, is_known: bool):
+        self.pixels, self.duration, self.is_known = np.full((width, 3), 60, np.uint8), duration, is_known
+
+    def add(self, start: float, end: float, colour: tuple[int, int, int]) -> None:
+        """Colour the seconds from `start` to `end`."""
+        width = len(self.pixels)
+        if self.duration < end:
+            previous, self.duration = self.duration, end if self.is_known else max(end, 2 * self.duration)
+            past = cv2.resize(self.pixels[None], (max(1, int(width * previous / self.duration)), 1))[0]
+            self.pixels[:] = 60
+            self.pixels[: len(past)] = past
+        self.pixels[int(width * start / self.duration) : int(width * end / self.duration)] = colour
+
+
+def annotate(
+    windows: Iterable[Window],
+    target: Path,
+    classes: Sequence[str],
+    video: VideoReader,
+    config: ClipConfig,
+    show: bool = False,
+) -> Iterator[Window]:
+    """Write a video atomically, with the likeliest classes of the nearest window on every frame.
+
+    The frames keep their size, except that the codec drops the last row or column where it is odd.
+
+    Args:
+        windows: with their frames and probabilities, and heat maps where these are to be drawn.
+        target: the file to write.
+        classes: class names.
+        video: that the windows are cut from.
+        config: how their clips were cut.
+        show: play it in a window as well; q and Escape act like Ctrl-C.
+
+    Yields:
+        Each window, when its frames are written.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    writer, num_written, started_at = None, 0, None
+    with atomic_write(target) as partial:
+        try:
+            for window in windows:
+                values, labels = (top.tolist() for top in window.probabilities.topk(min(3, len(classes))))
+                predictions = [
+                    (classes[label], value, COLOURS[label % len(COLOURS)])
+                    for label, value in zip(labels, values, strict=True)
+                ]
+                if window.frames:
+                    height, width = window.frames[0].shape[:2]
+                    if writer is None:
+                        writer = open_writer(partial, video.fps, (width, height))
+                        timeline = Timeline(width, video.duration, video.num_frames > 0)
+                    panel = make_panel(height, width, predictions)
+                    span = video.interval(num_written, num_written + len(window.frames))
+                    timeline.add(*span, predictions[0][2])
+                for number, frame in enumerate(window.frames, start=num_written):
+                    if window.heatmap is not None:
+                        draw_heatmap(frame, window.heatmap_at(number), config)
+                    seconds = video.timestamps[number]
+                    draw_overlay(frame, panel, timeline.pixels, seconds / timeline.duration)
+                    if writer.write(frame) is False:  # None before OpenCV 5
+                        raise OSError(f"{target}: cannot be written; is the disk full?")
+                    if show:
+                        show_frame(target.name, frame)
+                        started_at = started_at or time.monotonic() - seconds
+                        wait = max(1, int(1000 * (started_at + seconds - time.monotonic())))
+                        if cv2.waitKey(wait) in (ord("q"), 27):
+                            show = False  # one Ctrl-C is enough
+                            cv2.destroyWindow(target.name)
+                            signal.raise_signal(signal.SIGINT)
+                num_written += len(window.frames)
+                yield window
+            writer.release()
+            if _count_frames(partial) < num_written - 1:
+                raise OSError(f"{target}: cannot be written completely; is the disk full?")
+        finally:
+            if writer:
+                writer.release()
+
+
+def _count_frames(path: Path) -> int:
+    """Return the number of frames that the header of a video has, 0 where it cannot be read."""
+    try:
+        return VideoReader(path).num_frames
+    except DataError:
+        return 0

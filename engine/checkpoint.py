@@ -1,0 +1,228 @@
+"""Checkpoints: dicts of tensors and plain values.
+
+model, options, classes, clip   the model, its class names and how its clips are cut
+state_dict, normalization       the weights, and the statistics that they expect their input normalised by
+optimizer, scheduler, scaler, train_state, head, videos, args   what it takes to resume training
+"""
+
+import os
+import shutil
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
+from dataloaders.index import atomic_write
+from engine.errors import CheckpointError
+from network import build_model, validate_clip_shape
+from network.errors import ModelError
+from network.pretrained import read_weights
+
+CONTENT = {
+    "model": str,
+    "options": dict,
+    "classes": list,
+    "clip": dict,
+    "state_dict": dict,
+    "normalization": dict,
+}
+TRAINING_CONTENT = {
+    "videos": dict,
+    "optimizer": dict,
+    "scheduler": dict,
+    "scaler": dict,
+    "train_state": dict,
+    "head": (str, type(None)),
+    "args": dict,
+}
+
+
+@dataclass
+class TrainState:
+    """How far a run is. The training loop updates it in place, and every checkpoint stores it.
+
+    Attributes:
+        epoch: epochs completed, with their validation.
+        num_samples: clips of the following epoch that are done, over all processes.
+        loss_sum, num_correct: sums over these clips.
+        best_epoch: the epoch of the best checkpoint, 0 before there is one.
+        best_top1, best_loss: its clip top-1 and loss in validation.
+    """
+
+    epoch: int = 0
+    num_samples: int = 0
+    loss_sum: float = 0.0
+    num_correct: int = 0
+    best_epoch: int = 0
+    best_top1: float = 0.0
+    best_loss: float = 0.0
+
+    def finish_epoch(self) -> None:
+        """Count the epoch at hand as completed, and reset the sums."""
+        self.epoch += 1
+        self.num_samples, self.loss_sum, self.num_correct = 0, 0.0, 0
+
+    def update_best(self, top1: float, loss: float) -> bool:
+        """Record the validation of the completed epoch if it is the best; the loss decides between equal accuracies."""
+        is_best = not self.best_epoch or (top1, -loss) > (self.best_top1, -self.best_loss)
+        if is_best:
+            self.best_epoch, self.best_top1, self.best_loss = self.epoch, top1, loss
+        return is_best
+
+
+def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
+    """Write a checkpoint atomically, and give it further names, which take no more space where hard links exist.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with atomic_write(path) as partial:
+        try:
+            with open(partial, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
+        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
+            reason = str(error).partition("\n")[0]
+            raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
+    for copy in copies:
+        with atomic_write(copy) as partial:
+            try:
+                os.link(path, partial)
+            except OSError:
+                shutil.copyfile(path, partial)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of train.py onto the CPU.
+
+    Raises:
+        OSError: the file cannot be opened.
+        CheckpointError: it is not such a checkpoint, or damaged; the message names the one before it, if there is one.
+    """
+    try:
+        return _load_checkpoint(path)
+    except CheckpointError as error:
+        siblings = set(path.parent.glob(f"{path.stem.rpartition('_')[0]}_*{path.suffix}")) - {path}
+        for sibling in sorted(siblings, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+            try:
+                epoch = _load_checkpoint(sibling).get("train_state", {}).get("epoch")
+            except (AttributeError, OSError, CheckpointError):  # damaged itself
+                continue
+            previous = f"the one before it, of epoch {epoch}, is {sibling}: copy it to {path}"
+            raise CheckpointError(f"{error}; {previous}") from None
+        raise
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        if not _has_valid_checksums(file):
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint")
+    try:
+        checkpoint = read_weights(path)
+    except ModelError as error:
+        raise CheckpointError(str(error)) from None
+    if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
+        raise CheckpointError(f"{path}: not a checkpoint of train.py")
+    if wrong := _wrong_types(checkpoint, CONTENT):
+        raise CheckpointError(f"{path}: damaged, {wrong}")
+    if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
+        raise CheckpointError(f"{path}: damaged, its classes are not names")
+    return checkpoint
+
+
+def _wrong_types(checkpoint: dict, types: dict) -> str:
+    """Describe the first value that is missing or of another type; an empty string where all are as they should be."""
+    for key, kind in types.items():
+        if key not in checkpoint:
+            return f"it has no {key}"
+        if not isinstance(checkpoint[key], kind):
+            return f"its {key} is a {type(checkpoint[key]).__name__}"
+    return ""
+
+
+def _has_valid_checksums(file) -> bool:
+    """Check the checksums that PyTorch writes and does not read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except Exception:  # zipfile raises all kinds of errors on foreign bytes
+        return False
+
+
+def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
+    """Build the model of a checkpoint with its weights, on the CPU.
+
+    Raises:
+        CheckpointError: the weights do not fit the model, or it cannot take the checkpoint's clips.
+    """
+    try:
+        name, options, num_classes = checkpoint["model"], checkpoint["options"], len(checkpoint["classes"])
+        validate_clip_shape(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
+        model = build_model(name, num_classes, **options)
+        model.normalize.set(**checkpoint["normalization"])
+        model.load_state_dict(checkpoint["state_dict"])
+        model.get_submodule(checkpoint.get("head") or "")
+    except (AttributeError, DataError, ModelError, RuntimeError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split())
+        message = message if len(message) <= 200 else f"{message[:195]} ..."
+        raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
+    return model
+
+
+def validate_training_content(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError where a checkpoint lacks what resuming needs."""
+    if wrong := _wrong_types(checkpoint, TRAINING_CONTENT):
+        raise CheckpointError(f"{path}: cannot be resumed, {wrong}")
+
+
+def training_state(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
+    """Return the part of a checkpoint that changes with every step."""
+    return {
+        "state_dict": model.state_dict(),
+        "normalization": model.normalize.statistics,
+        "optimizer": optimizer.state_dict(),
+        "scheduler": {"last_epoch": scheduler.last_epoch},
+        "scaler": scaler.state_dict(),
+        "train_state": asdict(state),
+    }
+
+
+def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: int) -> TrainState:
+    """Put an optimizer and a GradScaler back to where a checkpoint has them.
+
+    Args:
+        num_videos: training videos, the most clips that an epoch can have.
+
+    Returns:
+        The TrainState of the checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    fused = optimizer.defaults["fused"]
+    try:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        for group in optimizer.param_groups:
+            group["fused"] = fused  # as this machine has it
+            float(group["initial_lr"])
+            for parameter in group["params"]:
+                buffer = optimizer.state[parameter].get("momentum_buffer")
+                if buffer is not None and buffer.shape != parameter.shape:
+                    raise ValueError(f"momentum of shape {tuple(buffer.shape)} for {tuple(parameter.shape)}")
+        if checkpoint["scaler"]:  # empty where none was needed
+            scaler.load_state_dict(checkpoint["scaler"])
+        state = TrainState(**checkpoint["train_state"])
+        for name, default in asdict(TrainState()).items():
+            if not isinstance(value := checkpoint["train_state"][name], type(default)):
+                raise TypeError(f"{name} is {value!r}")
+        if not 0 <= state.num_samples <= num_videos:
+            raise ValueError(f"{state.num_samples} clips of an epoch are done")
+        return state
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint is damaged: {error}") from None

@@ -1,0 +1,123 @@
+"""The data of a run: preprocessed, split, validated and loaded."""
+
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dataloaders.clips import ClipConfig
+from dataloaders.dataset import (
+    ClipLoader,
+    DistributedBatchSampler,
+    VideoDataset,
+    class_names,
+    shard_indices,
+)
+from dataloaders.index import INDEX, SPLITS, VideoRecord, fingerprint, read_index, validate_same_data
+from dataloaders.preprocess import preprocess
+from dataloaders.splits import leaked_groups, validate_split
+from dataloaders.workers import worker_init_fn
+from engine.distributed import Distributed
+from engine.errors import UsageError
+
+BATCH_SIZE = 16
+
+
+class RunData(NamedTuple):
+    """The data of a run.
+
+    Attributes:
+        classes: class names in the order of their labels.
+        fingerprint: by which a resumed run notices other videos.
+        leaked_groups: groups with videos in more than one of train, val and test.
+        datasets, loaders: of train, val and test.
+        sampler: of the training batches.
+    """
+
+    classes: list[str]
+    fingerprint: dict[str, list]
+    leaked_groups: int
+    datasets: dict[str, VideoDataset]
+    loaders: dict[str, ClipLoader]
+    sampler: DistributedBatchSampler
+
+
+def prepare_data(
+    args: Namespace,
+    root_dir: str,
+    output_dir: str,
+    split_dir: str | None,
+    config: ClipConfig,
+    distributed: Distributed,
+    checkpoint: dict[str, Any] | None,
+    device: torch.device,
+) -> RunData:
+    """Preprocess the videos where that is due, and build the datasets and loaders.
+
+    The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
+
+    Raises:
+        OSError, DataError: the videos cannot be preprocessed or split, or are not those of the checkpoint.
+        UsageError: the batch is larger than the training split.
+    """
+    validate = partial(validate_data, args, distributed.world_size)
+    if distributed.local_rank == 0:
+        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        early = {} if checkpoint else {"validate": validate}  # a resumed run reports differing videos instead
+        videos = preprocess(args.dataset, root_dir, output_dir, **early, **split)
+    distributed.barrier()
+    if distributed.local_rank > 0:
+        videos = read_index(Path(output_dir) / INDEX)
+    classes, videos_of_splits = class_names(args.dataset, videos), fingerprint(videos)
+    if distributed.broadcast_object((classes, videos_of_splits)) != (classes, videos_of_splits):
+        raise UsageError(f"{output_dir}: not the videos that rank 0 has; compare skipped.csv on both machines")
+    if checkpoint:
+        validate_same_data(checkpoint, classes, videos_of_splits)
+    largest = validate(videos)
+    if args.batch_size is None:
+        args.batch_size = min(BATCH_SIZE, largest)
+        if largest < BATCH_SIZE:
+            print(f"--batch-size {largest}: there are no more training videos")
+    leaked = leaked_groups(videos, args.split)
+    print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
+    if shared := leaked_groups(videos, "group") - leaked:
+        print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
+
+    datasets = {
+        split: VideoDataset(output_dir, videos, split, classes, config, args.clips_per_video if split == "test" else 1)
+        for split in SPLITS
+    }
+    rank, world_size = distributed.rank, distributed.world_size
+    sampler = DistributedBatchSampler(len(datasets["train"]), args.batch_size, args.seed, rank, world_size)
+    sampling = {"train": {"batch_sampler": sampler}}
+    for split in ("val", "test"):
+        shard = shard_indices(datasets[split], rank, world_size)
+        sampling[split] = {"batch_size": args.batch_size, "sampler": shard}
+    loaders = {
+        split: ClipLoader(
+            datasets[split],
+            **sampling[split],
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+            worker_init_fn=worker_init_fn,
+            pin_memory=device.type == "cuda",
+        )
+        for split in SPLITS
+    }
+    return RunData(classes, videos_of_splits, leaked, datasets, loaders, sampler)
+
+
+def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
+    """Return the largest possible batch size.
+
+    Raises:
+        DataError: the split leaks.
+        UsageError: `args.batch_size` is larger than possible.
+    """
+    validate_split(videos, args.split)
+    largest = sum(video.split == "train" for video in videos) // world_size
+    if (args.batch_size or 1) > largest and not args.test_only:
+        raise UsageError(f"--batch-size {args.batch_size or 1}: there are training videos for {largest} at most")
+    return largest

@@ -1,0 +1,57 @@
+"""The mistakes of users and their damaged files, which end a script in one line; any other error is a bug."""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataloaders.dataset import DistributedBatchSampler
+from dataloaders.errors import DataError
+from network.errors import ModelError
+
+
+class UsageError(ValueError):
+    """Flags are wrong, or do not go together."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or of another version."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or the weights are not finite.
+
+    Attributes:
+        position: clips of the epoch before the batch at fault.
+    """
+
+    def __init__(self, position: int):
+        super().__init__(position)
+        self.position = position
+
+    def describe(self, sampler: DistributedBatchSampler, sources: list[str], last_checkpoint: Path) -> str:
+        """Return a message that names the step, its videos, and the checkpoint before it."""
+        step = sampler.step_at(self.position)
+        batch = sampler.order()[self.position :][: sampler.batch_size * sampler.world_size]
+        names = ", ".join(sources[index] for index in batch)
+        fallback = "there is no checkpoint yet"
+        if last_checkpoint.exists():
+            fallback = f"{last_checkpoint} is good: --weights takes it"
+        place = f"step {step} (epoch {sampler.epoch})"
+        return f"the loss is not finite in {place}, of {names}. Look at these, or try a smaller --lr; {fallback}"
+
+
+USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError)
+
+
+@contextlib.contextmanager
+def exit_on_user_error(script: str, status: int) -> Iterator[None]:
+    """End the script with an exit status and one line where the block raises one of `USER_ERRORS`."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        line = (str(error) or type(error).__name__).splitlines()[-1]
+        line = re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
+        print(f"{script}: {line}", file=sys.stderr)
+        sys.exit(status)

@@ -1,0 +1,201 @@
+"""One pass over the clips of a loader, to train a model or to evaluate it."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.checkpoint import TrainState
+from engine.distributed import Distributed
+from engine.errors import NonFiniteLossError
+from engine.metrics import compute_metrics
+from engine.stop_signal import Stopped, StopSignal
+
+SYNC_INTERVAL = 20  # steps on CUDA after which losses are read, for which the card has to finish its queue
+NEVER = 2**62
+
+
+def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Move (clips, labels) to the device; clips (N, T, H, W, 3) become (N, 3, T, H, W), a `channels_last_3d` view."""
+    clips, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+    return clips.permute(0, 4, 1, 2, 3), labels
+
+
+def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step as a fraction of --lr.
+
+    Args:
+        name: "cosine", a linear warmup over the first tenth of the steps followed by half a cosine down to 0; or
+            "step", a tenth after every tenth epoch.
+        step: from 0.
+        epochs, steps_per_epoch: of the run.
+    """
+    if name == "step":
+        return 0.1 ** (step // (10 * steps_per_epoch))
+    num_steps = epochs * steps_per_epoch
+    warmup = max(1, num_steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))) / 2
+
+
+def amp_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
+
+    It is on the CPU, where bfloat16 gradients of Conv3d can be wrong in PyTorch. It also is on CUDA with the releases
+    that are known for the same, which is printed.
+    """
+    if device.type != "cuda":
+        return None
+    release = torch.__version__.split("+")[0]
+    cudnn = torch.backends.cudnn.version() or 0
+    if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
+        print(f"PyTorch {release} with cuDNN {cudnn} has wrong gradients in mixed precision: training in float32")
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    scaler: torch.amp.GradScaler,
+    autocast: torch.autocast,
+    state: TrainState,
+    seed: int = 0,
+    stop_signal: StopSignal | None = None,
+    distributed: Distributed = Distributed(),  # noqa: B008
+) -> None:
+    """Train a model on every batch of a loader once.
+
+    Args:
+        model: on its device; wrapped in DistributedDataParallel where there are several processes.
+        loader: batches of (clips, labels), clips `uint8` (N, T, H, W, 3).
+        scheduler: advanced after each step.
+        state: its sums and `num_samples` are updated in place, and continued where it has some.
+        seed: seeds dropout, together with the number of the step.
+        stop_signal: looked at after each step.
+        distributed: the process group; each rank has its own loader.
+
+    Raises:
+        Stopped: a signal was received; `state` is up to date.
+        NonFiniteLossError: the loss of a step is not finite on any rank, or the weights are not after the last step.
+            Every rank raises it.
+    """
+    model.train()
+    device = next(model.parameters()).device
+    loss_sum, num_correct = (state.loss_sum, state.num_correct) if distributed.is_main else (0.0, 0)
+    num_correct = torch.tensor(num_correct, dtype=torch.long, device=device)
+    losses, position, signum = [], state.num_samples, 0
+    for batch in loader:
+        step = scheduler.last_epoch * distributed.world_size + distributed.rank
+        torch.manual_seed((1_000_003 * seed + step) % 2**32)  # the CPU's generator reads 32 bits
+        clips, labels = to_device(batch, device)
+        with autocast:
+            logits = model(clips)
+            loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+        num_correct += (logits.argmax(1) == labels).sum()
+        position = state.num_samples
+        losses.append((position, loss.detach() * len(labels)))
+        state.num_samples += len(labels) * distributed.world_size
+        signum = distributed.all_reduce_max(stop_signal.signum if stop_signal else 0)
+        if signum or device.type == "cpu" or len(losses) == SYNC_INTERVAL:
+            loss_sum += sync_losses(losses, distributed)
+        if signum:
+            break
+    loss_sum += sync_losses(losses, distributed)
+    is_finite = all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    if distributed.all_reduce_max(int(not is_finite)):
+        raise NonFiniteLossError(position)
+    sums = torch.tensor([loss_sum, num_correct.item()], dtype=torch.float64)
+    distributed.all_reduce_sum(sums)
+    state.loss_sum, state.num_correct = sums[0].item(), int(sums[1])
+    if signum:
+        raise Stopped(signum)
+
+
+def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Distributed()) -> float:  # noqa: B008
+    """Empty a list of (position, loss) and return the sum of the losses.
+
+    Raises:
+        NonFiniteLossError: one of them is not finite on any rank; its position is the smallest such.
+    """
+    values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
+    positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
+    losses.clear()
+    if (first := -distributed.all_reduce_max(-min(positions, default=NEVER))) < NEVER:
+        raise NonFiniteLossError(first)
+    return sum(values)
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` returns.
+
+    Attributes:
+        metrics: what `metrics.compute_metrics` gives, and "loss", the mean cross-entropy of the clips.
+        labels: tensor (videos,) on the CPU.
+        probabilities: tensor (videos, windows, classes) on the CPU, the softmax of each window.
+    """
+
+    metrics: dict[str, Any]
+    labels: Tensor
+    probabilities: Tensor
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: torch.utils.data.DataLoader,
+    autocast: torch.autocast,
+    stop_signal: StopSignal | None = None,
+    distributed: Distributed = Distributed(),  # noqa: B008
+) -> Evaluation:
+    """Evaluate a model on the windows of every video.
+
+    A window that a video has several times passes through the model once, and counts as often as it occurs.
+
+    Args:
+        model: on its device.
+        loader: over a VideoDataset; its sampler has the items of this rank, those of all ranks are the whole data set.
+        stop_signal: looked at after each batch.
+        distributed: the process group.
+
+    Raises:
+        Stopped: a signal was received.
+    """
+    model.eval()
+    dataset, device = loader.dataset, next(model.parameters()).device
+    items, repeats = torch.tensor(list(loader.sampler)), torch.from_numpy(dataset.repeats)
+    # Filled in place: a list of small tensors would fragment memory, and keep a file open for each batch of labels.
+    loss, num_done = torch.zeros((), device=device), 0
+    labels_of_items = torch.zeros(len(dataset), dtype=torch.long, device=device)
+    probabilities = torch.zeros(len(dataset), len(dataset.classes), device=device)
+    batches = iter(loader)
+    for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often
+        if (batch := next(batches, None)) is not None:
+            clips, labels = to_device(batch, device)
+            with autocast:
+                logits = model(clips)
+            logits = logits.float()
+            done = items[num_done : num_done + len(labels)]
+            loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[done].to(device, logits.dtype)
+            labels_of_items[done], probabilities[done] = labels, logits.softmax(1)
+            num_done += len(labels)
+        distributed.raise_if_stopped(stop_signal)
+    loss, labels_of_items, probabilities = loss.cpu().double(), labels_of_items.cpu(), probabilities.cpu()
+    distributed.all_reduce_sum(loss, labels_of_items, probabilities)
+    labels = labels_of_items.repeat_interleave(repeats)[:: dataset.windows]
+    probabilities = probabilities.repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
+    metrics = compute_metrics(probabilities, labels, dataset.classes)
+    return Evaluation(metrics | {"loss": loss.item() / repeats.sum().item()}, labels, probabilities)

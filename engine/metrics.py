@@ -1,0 +1,80 @@
+"""Numbers from predictions.
+
+    python -m engine.metrics RUN [RUN ...]
+
+summarizes the tests of a cross-validation.
+"""
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """Compute the accuracies of a test.
+
+    Args:
+        probabilities: (videos, windows, classes), the softmax of each window.
+        labels: (videos,).
+        classes: class names in the order of their labels.
+
+    Returns:
+        "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share of
+        videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "per_class",
+        the video top-1 of each class that occurs.
+    """
+    video_probabilities = probabilities.mean(1)
+    is_correct = video_probabilities.argmax(1) == labels
+    top5 = video_probabilities.topk(min(5, len(classes)), 1).indices
+    return {
+        "clip_top1": (probabilities.argmax(2) == labels[:, None]).double().mean().item(),
+        "video_top1": is_correct.double().mean().item(),
+        "video_top5": (top5 == labels[:, None]).any(1).double().mean().item(),
+        "per_class": {
+            name: is_correct[labels == label].double().mean().item()
+            for label, name in enumerate(classes)
+            if (labels == label).any()
+        },
+    }
+
+
+def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
+    """Return the mean and standard error of several tests in one line.
+
+    Args:
+        results: contents of `results.json` files. The seeds of a fold are averaged first: the standard error is that of
+            the mean over folds, or over the seeds of a single fold.
+    """
+    parts = [f"{len(results)} runs"]
+    for name in ("clip_top1", "video_top1"):
+        folds = defaultdict(list)
+        for result in results:
+            folds[result["fold"]].append(result["test"][name])
+        values = [statistics.fmean(seeds) for seeds in folds.values()] if len(folds) > 1 else folds.popitem()[1]
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        parts.append(f"{name} {statistics.fmean(values):.3f} ± {error:.3f}")
+    return ", ".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m engine.metrics", description="Summarize several runs.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    files = [run / "results.json" for run in parser.parse_args(argv).runs]
+    try:
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    except OSError as error:
+        parser.exit(2, f"{error.filename}: no results; python train.py --test-only --checkpoint FILE writes them\n")
+    if len(datasets := sorted({result["dataset"] for result in results})) > 1:
+        parser.exit(2, f"runs on different data sets have no mean: {', '.join(datasets)}\n")
+    print(summarize_runs(results))
+
+
+if __name__ == "__main__":
+    main()

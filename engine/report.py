@@ -1,0 +1,249 @@
+"""What a run shows and leaves: TensorBoard pages, `results.json` and `predictions.csv`."""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from dataloaders.dataset import VideoDataset
+from dataloaders.index import atomic_write, write_table
+from engine.loops import Evaluation
+
+METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
+COLOUR = "#2160b0"
+
+
+def log_run_start(
+    writer,
+    hyperparameters: dict[str, Any],
+    model: nn.Module,
+    dataset: VideoDataset,
+    items: Sequence,
+    num_clips: int = 4,
+) -> None:
+    """Log the hyperparameters of a run, and its first training clips as animations.
+
+    Args:
+        writer: the SummaryWriter of the run.
+        hyperparameters: plain values by name.
+        model: its `normalize` shows what becomes of a clip.
+        dataset: of the training clips.
+        items: the first of them, as the sampler gives them.
+    """
+    from tensorboardX.summary import hparams
+
+    experiment, session_start, _ = hparams(hyperparameters, dict.fromkeys(METRICS))
+    for summary in experiment, session_start:
+        writer.file_writer.add_summary(summary)
+
+    clips, labels = zip(*(dataset[item] for item in items[:num_clips]), strict=True)
+    clips = torch.stack(clips)
+    inputs = model.normalize(clips.to(model.normalize.mean.device).permute(0, 4, 1, 2, 3))
+    contrast = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 standard deviations from the mean
+    inputs = (128 + contrast * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
+    frames = [
+        np.vstack(
+            [
+                np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
+                np.hstack([draw_tile(image, "as the network sees it", 160) for image in below]),
+            ]
+        )
+        for above, below in zip(clips.numpy().swapaxes(0, 1), inputs.numpy().swapaxes(0, 1), strict=True)
+    ]
+    add_gif(writer, "train/clips", frames, 0)
+
+
+def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool):
+    """Open the SummaryWriter of a run.
+
+    Args:
+        first_epoch: points from this epoch on, which an interrupted start has left, are dropped; None keeps all.
+        is_main: whether this process writes.
+    """
+    from tensorboardX import SummaryWriter
+
+    # The file name has the time in seconds only, so a start in the same second would overwrite the file.
+    suffix = f".{time.time_ns()}"
+    options = {"write_to_disk": is_main, "max_queue": 1, "filename_suffix": suffix}
+    return SummaryWriter(str(run_dir), purge_step=first_epoch, **options)
+
+
+def log_epoch(
+    writer,
+    epoch: int,
+    train: dict[str, float],
+    val: dict[str, Any],
+    lr: float,
+    clips_per_second: float,
+    device: torch.device,
+) -> None:
+    """Log the scalars of an epoch, under names that sort first in TensorBoard and under the classic names.
+
+    Args:
+        train: "loss" and "top1" of the training clips.
+        val: metrics of the validation.
+        lr: learning rate after the last step of the epoch.
+        device: on CUDA the peak of its memory is logged too.
+    """
+    from tensorboardX.proto.event_pb2 import Event
+
+    scalars = {
+        "curves/loss_train": train["loss"],
+        "curves/loss_val": val["loss"],
+        "curves/top1_train": train["top1"],
+        "curves/top1_val": val["clip_top1"],
+        "curves/top5_val": val["video_top5"],
+        "data/train_loss_epoch": train["loss"],
+        "data/train_acc_epoch": train["top1"],
+        "data/val_loss_epoch": val["loss"],
+        "data/val_acc_epoch": val["clip_top1"],
+        "data/lr": lr,
+        "data/clips_per_second": clips_per_second,
+    }
+    if device.type == "cuda":
+        scalars["data/gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+    for tag, value in scalars.items():
+        writer.add_scalar(tag, value, epoch)
+    # flush() leaves what is still in the queue of length 1: two empty events push the last point through it, so that a
+    # run that is killed after the next checkpoint has all of its points.
+    for _ in range(2):
+        writer.file_writer.add_event(Event())
+    writer.flush()
+
+
+def write_test_report(
+    run_dir: Path, writer, results: dict[str, Any], evaluation: Evaluation, dataset: VideoDataset
+) -> None:
+    """Write `results.json` and `predictions.csv` with a row for each video, log the test, and print one line.
+
+    Args:
+        run_dir: the run folder.
+        writer: its SummaryWriter.
+        results: what was tested, plain values by name, with "epoch", "split" and "leaked_groups".
+        evaluation: of the test split.
+        dataset: the test split.
+    """
+    from tensorboardX.summary import hparams
+
+    epoch, test = results["epoch"], evaluation.metrics
+    writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
+    writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
+    writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
+    for name in ("video_top1", "video_top5"):
+        writer.add_scalar(f"test/{name}", test[name], epoch)
+    log_predictions(writer, epoch, evaluation, dataset)
+
+    results = results | {"test": test}
+    if leaked := results["leaked_groups"]:
+        results["warning"] = f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
+        print(results["warning"], file=sys.stderr)
+    with atomic_write(run_dir / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows = []
+    for source, label, probabilities in zip(
+        dataset.sources, evaluation.labels, evaluation.probabilities.mean(1), strict=True
+    ):
+        probability, predicted = probabilities.max(0)
+        names = dataset.classes[label], dataset.classes[predicted]
+        rows.append((source, *names, f"{probability:.4f}", int(names[0] == names[1])))
+    write_table(run_dir / "predictions.csv", ("source", "class", "prediction", "probability", "correct"), rows)
+    print(
+        f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
+        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run_dir / 'results.json'}"
+    )
+
+
+def log_predictions(writer, step: int, evaluation: Evaluation, dataset: VideoDataset, num_clips: int = 4) -> None:
+    """Log the confusion matrix, the accuracy of each class, and the most confident mistakes as animations."""
+    from sklearn.metrics import confusion_matrix
+
+    labels, probabilities = evaluation.labels, evaluation.probabilities.mean(1)
+    predictions = probabilities.argmax(1)
+    present = sorted({*labels.tolist(), *predictions.tolist()})
+    names = [dataset.classes[label] for label in present]
+    matrix = confusion_matrix(labels, predictions, labels=present)
+    writer.add_figure("test/confusion", plot_confusion_matrix(matrix, names), step)
+    writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
+
+    wrong = torch.nonzero(predictions != labels).flatten()
+    most_confident = wrong[probabilities[wrong].amax(1).argsort(descending=True)][:num_clips].tolist()
+    for place, index in enumerate(most_confident, start=1):
+        clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
+        caption = f"{dataset.classes[label]} taken for {dataset.classes[predictions[index]]}"
+        add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
+
+
+def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
+    """Return a figure of a confusion matrix, true classes down and predicted classes across, shaded by row.
+
+    Args:
+        matrix: (classes, classes) counts.
+        names: class names; the figure grows with their number, so that 400 can still be read.
+    """
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    cell = min(0.45, max(0.13, 20 / len(names)))  # inches
+    font = min(10, 60 * cell)
+    side = cell * len(names) + 0.09 * font * max(map(len, names)) / 10 + 1.2
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    display = ConfusionMatrixDisplay(shares, display_labels=names)
+    shades = {"vmin": 0, "vmax": 1}
+    display.plot(ax=axes, include_values=False, cmap="Blues", colorbar=False, xticks_rotation="vertical", im_kw=shades)
+    for i, j in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, matrix[i, j], ha="center", va="center", color=colour, fontsize=0.9 * font)
+    axes.tick_params(labelsize=font)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def plot_class_accuracy(matrix: np.ndarray, names: Sequence[str], rows: int = 40):
+    """Return a figure with a bar for the accuracy of each class that was tested, the lowest first, in columns."""
+    from matplotlib.figure import Figure
+
+    accuracy = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
+    order = [i for i in np.argsort(accuracy, kind="stable") if matrix[i].sum()]
+    columns = np.array_split(order, -(-len(order) // rows))
+    width = 2.5 + 0.08 * max(len(names[i]) for i in order)
+    figure = Figure(figsize=(width * len(columns), 0.24 * len(columns[0]) + 0.7), dpi=100, layout="constrained")
+    for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        bars = axes.barh(range(len(column)), accuracy[column], color=COLOUR)
+        axes.bar_label(bars, [f"{accuracy[i]:.0%}" for i in column], padding=3, fontsize=8)
+        axes.set_yticks(range(len(column)), [names[i] for i in column], fontsize=8)
+        axes.set(xlim=(0, 1.2), xticks=(0, 0.5, 1), ylim=(len(columns[0]) - 0.5, -0.5))
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_tile(image: np.ndarray, caption: str, side: int = 224) -> np.ndarray:
+    """Return a square picture with a caption above it, (side + 24, side, 3) RGB."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    tile = cv2.copyMakeBorder(image, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
+    scale = min(0.45, 0.45 * (side - 12) / cv2.getTextSize(caption, font, 0.45, 1)[0][0])
+    cv2.putText(tile, caption, (6, 16), font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
+
+
+def add_gif(writer, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
+    """Log images (H, W, 3), RGB, as an animation."""
+    from PIL import Image
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    height, width = frames[0].shape[:2]
+    frames, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.getvalue())
+    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

@@ -1,0 +1,76 @@
+"""Run folders, `run/run_<N>/`, and the checkpoints in their `models/`."""
+
+import contextlib
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class CheckpointPaths:
+    """Names the checkpoints of a run: `paths["best"]` is `<folder>/<prefix>_best.pth`."""
+
+    folder: Path
+    prefix: str
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / f"{self.prefix}_{name}.pth"
+
+
+def run_numbers(root: Path) -> list[int]:
+    """Return the numbers N of the folders `run_<N>` in `root`."""
+    names = [path.name.removeprefix("run_") for path in root.glob("run_*") if path.is_dir()]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def create_run(root: Path) -> Path:
+    """Make the folder `run_<N>` after the highest N, with a folder for its checkpoints."""
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(max(run_numbers(root), default=-1) + 1):
+        run_dir = root / f"run_{number}"
+        with contextlib.suppress(FileExistsError):  # a file, or another start took the number
+            run_dir.mkdir()
+            (run_dir / "models").mkdir()
+            return run_dir
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError where `folder` cannot be made or written to."""
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OSError(f"{parent}: not a folder that can be written to; --run-dir says where runs go")
+
+
+def find_run(root: Path, name: str) -> Path:
+    """Return the folder of a run by its path, name or number; "latest" is the highest number.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+    """
+    if name == "latest":
+        if not (numbers := run_numbers(root)):
+            raise FileNotFoundError(f"{root}: no run to resume; start one without --resume")
+        name = str(max(numbers))
+    for run_dir in (root / f"run_{name}", root / name, Path(name)):
+        if run_dir.is_dir():
+            return run_dir
+    raise FileNotFoundError(f"--resume {name}: no such run in {root}")
+
+
+def last_checkpoint(run_dir: Path) -> Path:
+    """Return the checkpoint that a run resumes from; FileNotFoundError where there is none."""
+    if not (files := sorted((run_dir / "models").glob("*_last.pth"))):
+        raise FileNotFoundError(f"{run_dir}: no checkpoint, it ended in its first epoch; start a new run")
+    return files[0]
+
+
+def newest_best_checkpoint(root: Path) -> Path:
+    """Return the `best` checkpoint written last in a folder of runs; FileNotFoundError where there is none."""
+    files = root.glob("run_*/models/*_best.pth")
+    newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
+    if newest is None:
+        raise FileNotFoundError(f"no checkpoint under {root}: train one with train.py, or name one with --checkpoint")
+    return newest

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_video
+
+from dataloaders.video import VideoReader, find_videos
+
+OUTPUT = Path("output")
+
+
+def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("v [1].avi", "v 2.avi", "in/b.MP4", "in/deep/a.mkv", "in/notes.txt", "in/deep.avi/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = find_videos(["v [1].avi", "in", "v*.avi", "in/b.MP4"], OUTPUT)
+    assert [(str(path), str(folder)) for path, folder in found] == [
+        ("v [1].avi", "."),
+        ("in/b.MP4", "."),
+        ("in/deep/a.mkv", "deep"),
+        ("v 2.avi", "."),
+    ]
+    for pattern, below in (("**/*.mkv", "in/deep"), ("in/*/*.mkv", "deep"), ("in/deep/[a-c].mkv", ".")):
+        assert [tuple(map(str, pair)) for pair in find_videos([pattern], OUTPUT)] == [("in/deep/a.mkv", below)]
+    inside = find_videos(["in", "in/deep"], Path("in/deep"))
+    assert [str(path) for path, _ in inside] == ["in/b.MP4", "in/deep/a.mkv"]
+    assert [str(path) for path, _ in find_videos(["in", "in/**/*.[mM]*"], Path("in/deep"))] == ["in/b.MP4"]
+    for name in ("none.avi", "*.webm", "in/deep.avi"):
+        with pytest.raises(FileNotFoundError, match="no such file, nor a folder or pattern with videos"):
+            find_videos([name], OUTPUT)
+
+
+class Capture:
+    """A stand-in for cv2.VideoCapture whose frames have such time stamps, in seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = [0, *seconds]
+
+    def grab(self):
+        self.seconds.pop(0)
+        return bool(self.seconds)
+
+    def retrieve(self):
+        return True, np.zeros((2, 2, 3), np.uint8)
+
+    def get(self, _):
+        return 1000 * self.seconds[0]
+
+    def release(self):
+        pass
+
+
+def test_timestamps_are_those_of_the_file_and_continue_evenly_where_it_has_none(tmp_path):
+    video = VideoReader(write_video(tmp_path / "v.avi", 1))
+    video.capture = Capture([0.5, 0.54, 6.5, 0.62, 0.66, 6.7])  # one is wrong
+    assert len(list(video)) == 6
+    assert list(video.timestamps) == pytest.approx([0, 0.04, 6, 6.04, 6.08, 6.2])
+    assert video.interval(1, 5) == pytest.approx((0.04, 6.2))
+    assert video.interval(0, 6) == pytest.approx((0, 6.24))
+
+
+@pytest.mark.parametrize(
+    ("is_live", "header_fps", "seconds", "fps"),
+    [
+        (False, 25, 0.1, 25),
+        (False, 1000, 0.1, 10),
+        (True, 25, 0.1, 10),
+        (True, 30, 0.001, 30),
+        (True, 0, 0.001, 25),
+    ],
+)
+def test_the_frame_rate_is_measured_where_the_header_has_none_and_for_live_sources(
+    tmp_path, is_live, header_fps, seconds, fps
+):
+    video = VideoReader(write_video(tmp_path / "v.avi", 1))
+    video.is_live, video.header_fps = is_live, header_fps
+    video.capture = Capture([seconds * i for i in range(50)])
+    assert len(list(video)) == 50
+    assert video.fps == pytest.approx(fps)
