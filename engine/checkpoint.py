@@ -7,6 +7,7 @@ optimizer, scheduler, scaler, train_state, head, videos, args   what it takes to
 
 import os
 import shutil
+import textwrap
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -169,8 +170,7 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
         model.load_state_dict(checkpoint["state_dict"])
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, DataError, ModelError, RuntimeError, TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        message = message if len(message) <= 200 else f"{message[:195]} ..."
+        message = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
     return model
 

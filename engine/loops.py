@@ -19,10 +19,15 @@ SYNC_INTERVAL = 20  # steps on CUDA after which losses are read, for which the c
 NEVER = 2**62
 
 
+def clips_to_device(clips: Tensor, device: torch.device) -> Tensor:
+    """Move clips (N, T, H, W, 3) to the device and view them as (N, 3, T, H, W), which is `channels_last_3d`."""
+    return clips.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
+
+
 def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move (clips, labels) to the device; clips (N, T, H, W, 3) become (N, 3, T, H, W), a `channels_last_3d` view."""
-    clips, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-    return clips.permute(0, 4, 1, 2, 3), labels
+    """Move a batch of (clips, labels) to the device, clips as `clips_to_device` does."""
+    clips, labels = batch
+    return clips_to_device(clips, device), labels.to(device, non_blocking=True)
 
 
 def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
+from engine.loops import clips_to_device
 from engine.stop_signal import Stopped, StopSignal
 from network.grad_cam import grad_cam
 
@@ -70,7 +71,7 @@ def predict(
 
 
 def _predict_batch(model, batch, device, with_heatmap):
-    clips = torch.stack([torch.from_numpy(window.clip) for window in batch]).to(device).permute(0, 4, 1, 2, 3)
+    clips = clips_to_device(torch.stack([torch.from_numpy(window.clip) for window in batch]), device)
     heatmaps = [None] * len(batch)
     if with_heatmap:
         logits, heatmaps = grad_cam(model, clips)

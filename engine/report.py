@@ -15,7 +15,7 @@ from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
-from engine.loops import Evaluation
+from engine.loops import Evaluation, clips_to_device
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
 COLOUR = "#2160b0"
@@ -46,7 +46,7 @@ def log_run_start(
 
     clips, labels = zip(*(dataset[item] for item in items[:num_clips]), strict=True)
     clips = torch.stack(clips)
-    inputs = model.normalize(clips.to(model.normalize.mean.device).permute(0, 4, 1, 2, 3))
+    inputs = model.normalize(clips_to_device(clips, model.normalize.mean.device))
     contrast = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 standard deviations from the mean
     inputs = (128 + contrast * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
     frames = [
