@@ -26,7 +26,7 @@ from dataloaders.preprocess import add_split_arguments
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import CHANGEABLE, ArgumentParser, flag_of, inherited_args, set_inherited_defaults, validate_range
-from engine.build import create_model, create_optimizer
+from engine.build import amp_dtype, create_model, create_optimizer, lr_factor
 from engine.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -39,7 +39,7 @@ from engine.checkpoint import (
 from engine.data import BATCH_SIZE, prepare_data
 from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, UsageError, exit_on_user_error
-from engine.loops import amp_dtype, evaluate, lr_factor, train_one_epoch
+from engine.loops import evaluate, train_one_epoch
 from engine.stop_signal import Stopped, StopSignal
 from network import MODELS, validate_clip_shape
 from network.normalize import INPUTS

@@ -1,5 +1,6 @@
-"""The model and the optimizer of a new run."""
+"""The model, the optimizer, its schedule and its precision."""
 
+import math
 from argparse import Namespace
 
 import torch
@@ -39,3 +40,37 @@ def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused:
     if head:
         groups.append({"params": head_params, "lr": HEAD_LR_FACTOR * args.lr})
     return torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
+
+
+def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step as a fraction of --lr.
+
+    Args:
+        name: "cosine", a linear warmup over the first tenth of the steps followed by half a cosine down to 0; or
+            "step", a tenth after every tenth epoch.
+        step: from 0.
+        epochs, steps_per_epoch: of the run.
+    """
+    if name == "step":
+        return 0.1 ** (step // (10 * steps_per_epoch))
+    num_steps = epochs * steps_per_epoch
+    warmup = max(1, num_steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))) / 2
+
+
+def amp_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
+
+    It is on the CPU, where bfloat16 gradients of Conv3d can be wrong in PyTorch. It also is on CUDA with the releases
+    that are known for the same, which is printed.
+    """
+    if device.type != "cuda":
+        return None
+    release = torch.__version__.split("+")[0]
+    cudnn = torch.backends.cudnn.version() or 0
+    if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
+        print(f"PyTorch {release} with cuDNN {cudnn} has wrong gradients in mixed precision: training in float32")
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -45,13 +45,13 @@ class Distributed:
         return "python" if self.world_size == 1 else f"torchrun --nproc_per_node={self.local_world_size}"
 
     def init(self) -> None:
-        """Initialize the process group."""
-        if self.world_size > 1:
+        """Initialize the process group, where `torchrun` has started this process."""
+        if self.world_size > 1 or distributed.is_torchelastic_launched():
             distributed.init_process_group("gloo", timeout=TIMEOUT)
 
     def destroy(self) -> None:
         """Destroy the process group; no DistributedDataParallel model may be left, or PyTorch can abort at the exit."""
-        if self.world_size > 1:
+        if distributed.is_initialized():
             gc.collect()
             distributed.destroy_process_group()
 
@@ -76,14 +76,15 @@ class Distributed:
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """Wrap a model on its device in DistributedDataParallel; on CUDA its batch norm becomes SyncBatchNorm."""
-        if self.world_size == 1:
+        if not distributed.is_initialized():
             return model
         warnings.filterwarnings("ignore", "Grad strides do not match")  # 1x1x1 weights, whose layout has two names
-        if next(model.parameters()).device.type == "cpu":
+        device = next(model.parameters()).device
+        if device.type == "cpu":
             return nn.parallel.DistributedDataParallel(model)
         nccl = distributed.new_group(backend="nccl")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model, nccl)
-        return nn.parallel.DistributedDataParallel(model, [self.local_rank], process_group=nccl)
+        return nn.parallel.DistributedDataParallel(model, [device], process_group=nccl)
 
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from dataloaders.dataset import DistributedBatchSampler
 from dataloaders.errors import DataError
 from network.errors import ModelError
@@ -42,7 +44,7 @@ class NonFiniteLossError(ArithmeticError):
         return f"the loss is not finite in {place}, of {names}. Look at these, or try a smaller --lr; {fallback}"
 
 
-USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError)
+USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError, torch.OutOfMemoryError)
 
 
 @contextlib.contextmanager

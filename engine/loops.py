@@ -1,6 +1,7 @@
 """One pass over the clips of a loader, to train a model or to evaluate it."""
 
 import math
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError
+from engine.errors import NonFiniteLossError, UsageError
 from engine.metrics import compute_metrics
 from engine.stop_signal import Stopped, StopSignal
 
@@ -28,40 +29,6 @@ def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tenso
     """Move a batch of (clips, labels) to the device, clips as `clips_to_device` does."""
     clips, labels = batch
     return clips_to_device(clips, device), labels.to(device, non_blocking=True)
-
-
-def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step as a fraction of --lr.
-
-    Args:
-        name: "cosine", a linear warmup over the first tenth of the steps followed by half a cosine down to 0; or
-            "step", a tenth after every tenth epoch.
-        step: from 0.
-        epochs, steps_per_epoch: of the run.
-    """
-    if name == "step":
-        return 0.1 ** (step // (10 * steps_per_epoch))
-    num_steps = epochs * steps_per_epoch
-    warmup = max(1, num_steps // 10)
-    if step < warmup:
-        return (step + 1) / warmup
-    return (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))) / 2
-
-
-def amp_dtype(device: torch.device) -> torch.dtype | None:
-    """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
-
-    It is on the CPU, where bfloat16 gradients of Conv3d can be wrong in PyTorch. It also is on CUDA with the releases
-    that are known for the same, which is printed.
-    """
-    if device.type != "cuda":
-        return None
-    release = torch.__version__.split("+")[0]
-    cudnn = torch.backends.cudnn.version() or 0
-    if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
-        print(f"PyTorch {release} with cuDNN {cudnn} has wrong gradients in mixed precision: training in float32")
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def train_one_epoch(
@@ -91,6 +58,7 @@ def train_one_epoch(
         Stopped: a signal was received; `state` is up to date.
         NonFiniteLossError: the loss of a step is not finite on any rank, or the weights are not after the last step.
             Every rank raises it.
+        UsageError: the batch is too large for the memory of the GPU; the message says which would fit.
     """
     model.train()
     device = next(model.parameters()).device
@@ -101,17 +69,21 @@ def train_one_epoch(
         step = scheduler.last_epoch * distributed.world_size + distributed.rank
         torch.manual_seed((1_000_003 * seed + step) % 2**32)  # the CPU's generator reads 32 bits
         clips, labels = to_device(batch, device)
-        with autocast:
-            logits = model(clips)
-            loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
+        try:
+            loss, logits = train_step(model, clips, labels, optimizer, scaler, autocast)
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the activations
+            fitting = largest_batch_size(getattr(model, "module", model), clips, autocast)
+            if not fitting:
+                raise
+            raise UsageError(
+                f"--batch-size {len(clips)}: too large for the memory of {torch.cuda.get_device_name(device)}; "
+                f"{fitting} would fit, and go with a smaller --lr"
+            ) from None
         scheduler.step()
         num_correct += (logits.argmax(1) == labels).sum()
         position = state.num_samples
-        losses.append((position, loss.detach() * len(labels)))
+        losses.append((position, loss * len(labels)))
         state.num_samples += len(labels) * distributed.world_size
         signum = distributed.all_reduce_max(stop_signal.signum if stop_signal else 0)
         if signum or device.type == "cpu" or len(losses) == SYNC_INTERVAL:
@@ -127,6 +99,48 @@ def train_one_epoch(
     state.loss_sum, state.num_correct = sums[0].item(), int(sums[1])
     if signum:
         raise Stopped(signum)
+
+
+def train_step(
+    model: nn.Module,
+    clips: Tensor,
+    labels: Tensor,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    autocast: torch.autocast,
+) -> tuple[Tensor, Tensor]:
+    """Do one step of the optimizer on a batch, and return its loss and logits."""
+    with autocast:
+        logits = model(clips).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits
+    loss = F.cross_entropy(logits, labels)
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach(), logits.detach()
+
+
+def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast) -> int:
+    """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would.
+
+    Weights and batch norm statistics stay as they are, and nothing is sent to other processes.
+    """
+    model.zero_grad()
+    model.eval()
+    params = [param for param in model.parameters() if param.requires_grad]
+    momentum = [torch.empty_like(param) for param in params]  # noqa: F841, which a first step has not allocated yet
+    low, high = 0, len(clips)
+    while high - low > 1:
+        batch_size = (low + high) // 2
+        torch.cuda.empty_cache()
+        try:
+            with autocast, torch.compiler.set_stance("force_eager"), torch.backends.cudnn.flags(enabled=True):
+                torch.autograd.grad(model(clips[:batch_size]).float().square().sum(), params)
+            low = batch_size
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)
+            high = batch_size
+    return low
 
 
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Distributed()) -> float:  # noqa: B008
@@ -190,8 +204,10 @@ def evaluate(
     for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often
         if (batch := next(batches, None)) is not None:
             clips, labels = to_device(batch, device)
+            if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
+                clips = F.pad(clips, (0,) * 9 + (loader.batch_size - len(clips),))
             with autocast:
-                logits = model(clips)
+                logits = model(clips)[: len(labels)]
             logits = logits.float()
             done = items[num_done : num_done + len(labels)]
             loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[done].to(device, logits.dtype)

@@ -17,6 +17,21 @@ STD = (0.22803, 0.22145, 0.216989)
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, by depth (table 1)
 
 
+class BatchNorm3d(nn.BatchNorm3d):
+    """Batch norm that joins time and height on CUDA, where PyTorch's fast channels-last kernels take four dimensions.
+
+    Its output is a view then, in which a ReLU in place would be copied.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept both shapes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not input.is_cuda:
+            return super().forward(input)
+        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])
+
+
 class Conv3DSimple(nn.Conv3d):
     """One 3x3x3 convolution (section 3.2, R3D)."""
 
@@ -30,8 +45,8 @@ class Conv2Plus1D(nn.Sequential):
     def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
         super().__init__(
             nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
-            nn.BatchNorm3d(midplanes),
-            nn.ReLU(inplace=True),
+            BatchNorm3d(midplanes),
+            nn.ReLU(),
             nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
         )
 
@@ -40,8 +55,8 @@ def stem_3d() -> nn.Sequential:
     """The first convolution of R3D, 3x7x7 (table 1)."""
     return nn.Sequential(
         nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
-        nn.BatchNorm3d(64),
-        nn.ReLU(inplace=True),
+        BatchNorm3d(64),
+        nn.ReLU(),
     )
 
 
@@ -49,11 +64,11 @@ def stem_2plus1d() -> nn.Sequential:
     """The first convolution of R(2+1)D, factored over 45 planes."""
     return nn.Sequential(
         nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-        nn.BatchNorm3d(45),
-        nn.ReLU(inplace=True),
+        BatchNorm3d(45),
+        nn.ReLU(),
         nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False),
-        nn.BatchNorm3d(64),
-        nn.ReLU(inplace=True),
+        BatchNorm3d(64),
+        nn.ReLU(),
     )
 
 
@@ -65,14 +80,12 @@ class BasicBlock(nn.Module):
         # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5);
         # the public weights have conv2 share the number of conv1.
         midplanes = (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
-        self.conv1 = nn.Sequential(
-            conv(in_planes, planes, midplanes, stride), nn.BatchNorm3d(planes), nn.ReLU(inplace=True)
-        )
-        self.conv2 = nn.Sequential(conv(planes, planes, midplanes), nn.BatchNorm3d(planes))
+        self.conv1 = nn.Sequential(conv(in_planes, planes, midplanes, stride), BatchNorm3d(planes), nn.ReLU())
+        self.conv2 = nn.Sequential(conv(planes, planes, midplanes), BatchNorm3d(planes))
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_planes != planes:
-            self.downsample = nn.Sequential(nn.Conv3d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm3d(planes))
+            self.downsample = nn.Sequential(nn.Conv3d(in_planes, planes, 1, stride, bias=False), BatchNorm3d(planes))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)

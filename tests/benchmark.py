@@ -1,9 +1,10 @@
 """How fast the four things are that a user waits for, beside the classic way and beside what the machine can do.
 
-    python tests/benchmark.py [preprocess|load|train|infer] [--videos DIR] [--json FILE]
+    python tests/benchmark.py [preprocess|load|train|infer] [--device cuda] [--videos DIR] [--json FILE]
 
 "classic" is how such scripts are usually written, "floor" what no script could do without; all are timed by turns in
-one run, and each keeps its best turn. Without --videos it makes videos like those of UCF101.
+one run, and each keeps its best turn. Without --videos it makes videos like those of UCF101. With --device cuda
+training and inference are timed on the GPU, and how many workers load enough clips for it.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -39,14 +41,18 @@ from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows
 from dataloaders.workers import worker_init_fn
 from engine.annotate import annotate, draw_text
+from engine.build import amp_dtype
 from engine.checkpoint import TrainState
-from engine.loops import amp_dtype, train_one_epoch
+from engine.loops import train_one_epoch
 from engine.predict import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
 from network import MODELS
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
+CUDA_KEYS = ("share of the bf16 peak", "peak memory, GiB")
 CORES = os.cpu_count()
+# Dense bf16 matrix products, FLOP/s, from the data sheets; the first name that occurs in that of the card counts.
+PEAKS = {"H100 PCIe": 756e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
 
 
 @contextlib.contextmanager
@@ -99,7 +105,7 @@ def write_videos(root, groups=25, clips_per_group=4, frames=180):
 # Preprocess: frames a second of the videos
 
 
-def time_preprocess(videos, work_dir):
+def time_preprocess(videos, work_dir, device):
     files = sorted(path for path in videos.glob("*/*") if path.is_file())
     counts, turn = [], count(1)
 
@@ -135,7 +141,7 @@ def time_preprocess(videos, work_dir):
 # Load: training clips a second of one worker
 
 
-def time_load(videos, work_dir):
+def time_load(videos, work_dir, device):
     with quiet():
         index = preprocess("own", videos, work_dir / "frames")
     dataset = VideoDataset(work_dir / "frames", index, "train", sorted({v.class_name for v in index}), ClipConfig())
@@ -211,84 +217,150 @@ def start_up(work_dir, size):
 # Train: clips a second
 
 
-def time_train(videos, work_dir):
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def time_workers(videos, work_dir, device):
+    """Clips a second of so many workers, from frames on disk to batches in pinned memory."""
+    dataset = train_dataset(videos, work_dir)
+    for num_workers in (4, 8, 16):
+        loader = train_loader(dataset, 16, 1024, device, num_workers)
+        speeds = best(2, ours=lambda loader=loader: 16 * sum(1 for _ in loader))
+        yield {"work": f"load with {num_workers} workers, clips/s", "workers": num_workers} | speeds
+
+
+def feeding_workers(rows):
+    """The smallest number of workers that load clips faster than any network trains on them; None if none does."""
+    fastest = max((row["ours"] for row in rows if row["work"].startswith("train ")), default=0)
+    return next((row["workers"] for row in rows if "workers" in row and row["ours"] >= fastest), None)
+
+
+def count_flops(name):
+    """FLOPs of forward and backward for a clip; those of convolutions and linear layers count."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        MODELS[name](len(CLASSES))(torch.empty(1, 3, 16, 112, 112)).sum().backward()
+    return counter.get_total_flops()
+
+
+def bf16_peak(card):
+    """FLOP/s of a card, by its name; of a product of two large matrices where the name is not known."""
+    if known := [peak for name, peak in PEAKS.items() if name in card]:
+        return known[0]
+    side = 8192 if torch.cuda.is_available() else 256
+    matrix = torch.randn(side, side, dtype=torch.bfloat16, device="cuda" if torch.cuda.is_available() else "cpu")
+
+    def multiply():
+        for _ in range(10):
+            product = matrix @ matrix
+        product[0, 0].item()
+        return 10 * 2 * side**3
+
+    return best(3, multiply=multiply)["multiply"]
+
+
+def train_dataset(videos, work_dir):
     with quiet():
         index = preprocess("own", videos, work_dir / "frames")
     classes = sorted({video.class_name for video in index})
-    batch_size, steps = (32, 20) if device.type == "cuda" else (4, 1)
-    for name in MODELS:
-        yield train_model(name, device, work_dir / "frames", index, classes, batch_size, steps)
+    return VideoDataset(work_dir / "frames", index, "train", classes, ClipConfig())
 
 
-def train_model(name, device, frames, index, classes, batch_size, steps):
-    """One row: the classic loop and ours from frames on disk, and forward and backward on clips that are at hand."""
-
-    def sync():
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    dataset = VideoDataset(frames, index, "train", classes, ClipConfig())
-    loader = DataLoader(
+def train_loader(dataset, batch_size, num_clips, device, num_workers=CORES):
+    return DataLoader(
         dataset,
         batch_size,
-        sampler=[(i % len(dataset), (0, 1, i)) for i in range(steps * batch_size)],
-        num_workers=CORES,
+        sampler=[(i % len(dataset), (0, 1, i)) for i in range(num_clips)],
+        num_workers=num_workers,
         persistent_workers=True,
         worker_init_fn=worker_init_fn,
         pin_memory=device.type == "cuda",
     )
+
+
+def time_train(videos, work_dir, device):
+    dataset = train_dataset(videos, work_dir)
+    for batch_size, num_clips in ((16, 1024), (64, 2048)) if device.type == "cuda" else ((4, 4),):
+        loader = train_loader(dataset, batch_size, num_clips, device)
+        for name in MODELS:
+            yield from train_model(name, device, loader)
+
+
+def train_model(name, device, loader):
+    """A row: the classic loop and ours from frames on disk, and forward and backward on clips that are at hand. On
+    CUDA a second one, with --compile."""
+    is_cuda, batch_size, num_classes = device.type == "cuda", loader.batch_size, len(loader.dataset.classes)
+    few = 128 // batch_size if is_cuda else len(loader)  # batches
     torch.backends.cudnn.benchmark = True
     dtype = amp_dtype(device)
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-
-    plain = MODELS[name](len(classes)).to(device)
-    mean, std = (tensor.view(3).numpy() for tensor in (plain.normalize.mean.cpu(), plain.normalize.std.cpu()))
-    plain.normalize = torch.nn.Identity()
-    plain_sgd = torch.optim.SGD(plain.parameters(), 1e-3, 0.9, weight_decay=5e-4)
-    fast = MODELS[name](len(classes)).to(device, memory_format=torch.channels_last_3d)
-    fast_sgd = torch.optim.SGD(fast.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16)
-    constant = torch.optim.lr_scheduler.LambdaLR(fast_sgd, lambda step: 1)
     resident = torch.randint(0, 256, (batch_size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
 
-    def classic():
-        for pixels, targets in loader:
-            floats = (pixels.numpy().astype(np.float32) - mean) / std
-            inputs = torch.from_numpy(np.ascontiguousarray(floats.transpose(0, 4, 1, 2, 3))).to(device)
-            plain_sgd.zero_grad()
-            loss = torch.nn.functional.cross_entropy(plain(inputs), targets.to(device))
-            loss.backward()
-            plain_sgd.step()
-            loss.item()
-        sync()
-        return steps * batch_size
+    def sync():
+        if is_cuda:
+            torch.cuda.synchronize()
 
-    def ours():
-        train_one_epoch(fast, loader, fast_sgd, constant, scaler, autocast, TrainState())
-        sync()
-        return steps * batch_size
+    def classic_way():
+        model = MODELS[name](num_classes).to(device)
+        mean, std = (tensor.view(3).cpu().numpy() for tensor in (model.normalize.mean, model.normalize.std))
+        model.normalize = torch.nn.Identity()
+        sgd = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4)
 
-    def floor():
-        for _ in range(steps):
-            with autocast:
-                loss = torch.nn.functional.cross_entropy(fast(resident.permute(0, 4, 1, 2, 3)), labels)
-            loss.backward()
-            fast.zero_grad()
-        sync()
-        return steps * batch_size
+        def classic():
+            with torch.backends.cudnn.flags(enabled=True):  # without the search for the fastest kernels
+                for pixels, targets in islice(loader, few):
+                    floats = (pixels.numpy().astype(np.float32) - mean) / std
+                    inputs = torch.from_numpy(np.ascontiguousarray(floats.transpose(0, 4, 1, 2, 3))).to(device)
+                    sgd.zero_grad()
+                    loss = torch.nn.functional.cross_entropy(model(inputs), targets.to(device))
+                    loss.backward()
+                    sgd.step()
+                    loss.item()
+            return few * batch_size
 
-    plain.train()
-    speeds = best(4, classic=classic, ours=ours, floor=floor)
-    return row(f"train {name}, clips/s", **speeds)
+        return {"classic": classic}
+
+    def fast_ways(is_compiled):
+        model = MODELS[name](num_classes).to(device, memory_format=torch.channels_last_3d)
+        if is_compiled:
+            torch.compiler.reset()  # or another batch size would be compiled for any
+            model.compile()
+        sgd = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16)
+        constant = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1)
+
+        def ours():
+            train_one_epoch(model, loader, sgd, constant, scaler, autocast, TrainState())
+            sync()
+            return len(loader) * batch_size
+
+        def floor():
+            for _ in range(few):
+                with autocast:
+                    loss = torch.nn.functional.cross_entropy(model(resident.permute(0, 4, 1, 2, 3)), labels)
+                loss.backward()
+                model.zero_grad()
+            sync()
+            return few * batch_size
+
+        return {"ours": ours, "floor": floor}
+
+    if not is_cuda:
+        yield row(f"train {name}, clips/s", **best(4, **classic_way(), **fast_ways(False)))
+        return
+    classic_speed = best(2, **classic_way())["classic"]
+    for is_compiled in (False, True):
+        torch.cuda.reset_peak_memory_stats()
+        ways = fast_ways(is_compiled)
+        speeds = best(2, floor=ways["floor"]) | best(1, ours=ways["ours"])  # whose kernels have been chosen by then
+        share = speeds["ours"] * count_flops(name) / bf16_peak(torch.cuda.get_device_name())
+        measured = share, torch.cuda.max_memory_allocated() / 2**30
+        about = f"train {name}, {batch_size}{' compiled' if is_compiled else ''}, clips/s"
+        yield row(about, classic_speed, **speeds) | dict(zip(CUDA_KEYS, measured, strict=True))
+    torch.backends.cudnn.benchmark = False
 
 
 # Infer: frames a second of annotated video
 
 
-def time_infer(videos, work_dir):
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def time_infer(videos, work_dir, device):
     source = min(path for path in videos.glob("*/*") if path.is_file())
     frames = list(VideoReader(source))
     long = work_dir / "long.avi"
@@ -344,7 +416,7 @@ def infer_model(name, model, video, work_dir, device):
         return passes if stride == 1 else count
 
     speeds = best(
-        3,
+        3 if device.type == "cpu" else 2,
         classic=classic,
         default=lambda: ours(300, None),
         every=lambda: ours(few, 1),
@@ -371,26 +443,43 @@ def main():
     works = {"preprocess": time_preprocess, "load": time_load, "train": time_train, "infer": time_infer}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("work", nargs="?", choices=works, help="only this")
+    parser.add_argument("--device", default="cpu", help="where to train and infer (%(default)s)")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders of videos")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here as well")
     args = parser.parse_args()
+    device = torch.device(args.device)
+    if device.type == "cuda":
+        del works["preprocess"]
+        works["load"] = time_workers
+        print(f"on {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}")
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         videos = args.videos or Path(folder) / "videos"
         if not args.videos:
-            write_videos(videos)
-        print("{:34}{:>10}{:>10}{:>9}{:>10}{:>8}".format(*KEYS[:5], "of it"))
+            write_videos(videos, groups=10 if device.type == "cuda" else 25)
+        print("{:38}{:>10}{:>10}{:>9}{:>10}{:>8}".format(*KEYS[:5], "of it"))
         for name, work in works.items():
             if args.work in (None, name):
-                for done in work(videos, Path(folder)):
+                for done in work(videos, Path(folder), device):
                     rows.append(done)
-                    classic, ours, ratio, floor, fraction = (done[key] for key in KEYS[1:])
-                    classic, ours, floor = (f"{n:,.{0 if n >= 100 else 2}f}" for n in (classic, ours, floor))
-                    speeds = f"{classic:>10}{ours:>10}{ratio:8.2f}x{floor:>10}"
-                    print(f"{done['work']:34}{speeds}{fraction:8.2f}", flush=True)
+                    print(format_row(done), flush=True)
+    if workers := feeding_workers(rows):
+        print(f"{workers} workers load clips faster than any network trains on them")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def format_row(row):
+    """One line for a row, which need not have all columns."""
+    classic, ours, floor = (
+        f"{row[key]:,.{0 if row[key] >= 100 else 2}f}" if key in row else "" for key in ("classic", "ours", "floor")
+    )
+    ratio, fraction = (f"{row[key]:.2f}{unit}" if key in row else "" for key, unit in (("ratio", "x"), (KEYS[5], "")))
+    line = f"{row['work']:38}{classic:>10}{ours:>10}{ratio:>9}{floor:>10}{fraction:>8}"
+    if CUDA_KEYS[0] in row:
+        line += f"{row[CUDA_KEYS[0]]:7.1%} of the peak{row[CUDA_KEYS[1]]:7.1f} GiB"
+    return line.rstrip()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,11 @@ import sys
 import benchmark
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, write_dataset
+from torch import nn
+
+from network import MODELS
 
 
 def test_rows_compare_three_ways(tmp_path):
@@ -17,6 +21,46 @@ def test_rows_compare_three_ways(tmp_path):
     assert row["ratio"] == pytest.approx(row["ours"] / row["classic"])
     assert row["fraction of the floor"] == pytest.approx(row["ours"] / row["floor"])
     assert row["work"] in done.stdout
+
+
+@pytest.mark.parametrize("name", ["C3D", "R3D", "R2Plus1D"])
+def test_flops_are_two_a_weight_and_place_forward_and_twice_that_backward(name):
+    """No gradient is due for the pixels, so the first convolution has half of its backward only."""
+    forward, model = [], MODELS[name](4)
+
+    def count(module, inputs, output):
+        places = 1 if isinstance(module, nn.Linear) else output[0, 0].numel()
+        forward.append(2 * module.weight.numel() * places)
+
+    for module in model.modules():
+        if isinstance(module, (nn.Conv3d, nn.Linear)):
+            module.register_forward_hook(count)
+    model.eval()(torch.zeros(1, 3, 16, 112, 112))
+    assert benchmark.count_flops(name) == 3 * sum(forward) - forward[0]
+
+
+def test_the_peak_of_a_card_is_looked_up_or_measured():
+    assert benchmark.bf16_peak("NVIDIA H100 80GB HBM3") == benchmark.bf16_peak("NVIDIA H200") == 989.4e12
+    assert benchmark.bf16_peak("NVIDIA H100 PCIe") == 756e12
+    assert 1e6 < benchmark.bf16_peak("another") < 1e16
+
+
+def test_the_fewest_workers_that_feed_the_fastest_network_are_named():
+    loads = [{"work": "load", "workers": n, "ours": 100 * n} for n in (4, 8, 16)]
+    trains = [{"work": "train C3D", "ours": speed} for speed in (300, 700, 500)]
+    assert benchmark.feeding_workers(loads + trains) == 8
+    assert benchmark.feeding_workers(loads + [{"work": "train C3D", "ours": 2000}]) is None
+
+
+def test_a_row_shows_what_it_has():
+    row = benchmark.row("train C3D, 16, clips/s", 100, 450.26, 900)
+    row |= {"share of the bf16 peak": 0.312, "peak memory, GiB": 7.72}
+    assert benchmark.format_row(row).split() == [
+        *("train", "C3D,", "16,", "clips/s", "100", "450", "4.50x", "900", "0.50"),
+        *("31.2%", "of", "the", "peak", "7.7", "GiB"),
+    ]
+    loaded = {"work": "load with 4 workers, clips/s", "workers": 4, "ours": 2.5}
+    assert benchmark.format_row(loaded).split() == ["load", "with", "4", "workers,", "clips/s", "2.50"]
 
 
 @pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])

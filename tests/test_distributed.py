@@ -219,6 +219,15 @@ def test_a_single_process_needs_no_process_group():
     single.destroy()
 
 
+@pytest.mark.parametrize(("is_launched", "expected"), [(True, ["gloo"]), (False, [])])
+def test_a_single_process_of_torchrun_has_a_process_group(monkeypatch, is_launched, expected):
+    backends = []
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: is_launched)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **options: backends.append(backend))
+    Distributed().init()
+    assert backends == expected
+
+
 def test_the_environment_of_torchrun_is_read(monkeypatch):
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     for name in names:

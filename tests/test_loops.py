@@ -16,10 +16,11 @@ from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import VideoRecord
+from engine.build import amp_dtype, lr_factor
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError
-from engine.loops import amp_dtype, evaluate, lr_factor, sync_losses, to_device, train_one_epoch
+from engine.errors import NonFiniteLossError, UsageError
+from engine.loops import evaluate, sync_losses, to_device, train_one_epoch
 from engine.metrics import compute_metrics
 from engine.stop_signal import Stopped
 from network import MODELS
@@ -96,6 +97,63 @@ def test_gradients_of_the_fast_path_are_those_of_the_plain_one(name, device):
     fast = relative_errors(gradients(model, stacked.permute(0, 4, 1, 2, 3), autocast), exact)
     for layer, error in fast.items():
         assert error < (0.1 if dtype else 5 * max(plain[layer], 1e-5)), (layer, error, plain[layer])
+
+
+def test_the_loss_of_mixed_precision_is_a_float32():
+    torch.manual_seed(0)
+    model, autocast = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.autocast("cpu", torch.bfloat16)
+    batch, labels = torch.rand(8, 1, 2, 2, 3), torch.arange(8) % 3
+    with autocast:
+        logits = model(to_device((batch, labels), CPU)[0])
+    assert logits.dtype is torch.bfloat16
+    expected = F.cross_entropy(logits.double(), labels).item()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    state = TrainState()
+    train_one_epoch(model, [(batch, labels)], optimizer, scheduler, NO_SCALER, autocast, state)
+    assert state.loss_sum / 8 == pytest.approx(expected, rel=1e-6)
+
+
+class LimitedModel(nn.Linear):
+    """A model on a GPU whose memory holds so many clips, forwards or backwards."""
+
+    def __init__(self, limit, is_backward):
+        super().__init__(3, 2)
+        self.limit, self.is_backward = limit, is_backward
+
+    def forward(self, x):
+        def fill(gradient=None):
+            if len(x) > self.limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        if not self.is_backward:
+            fill()
+        logits = super().forward(x.float().mean((2, 3, 4)))
+        logits.register_hook(fill)
+        return logits
+
+
+@pytest.mark.parametrize("is_backward", [False, True])
+@pytest.mark.parametrize("limit", [1, 5, 6, 7])
+def test_a_batch_too_large_for_the_memory_is_refused_with_the_one_that_fits(monkeypatch, limit, is_backward):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    model = LimitedModel(limit, is_backward)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    loader = [(torch.ones(8, 2, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))]
+    with pytest.raises(UsageError, match=f"--batch-size 8: too large for the memory of a GPU; {limit} would fit"):
+        train_one_epoch(model, loader, optimizer, scheduler, NO_SCALER, FLOAT32, TrainState())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_where_not_a_single_clip_fits_the_words_of_cuda_are_kept():
+    model = LimitedModel(0, False)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    loader = [(torch.ones(8, 2, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))]
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        train_one_epoch(model, loader, optimizer, scheduler, NO_SCALER, FLOAT32, TrainState())
 
 
 def test_an_epoch_is_one_step_a_batch_and_its_sums_are_over_clips():
