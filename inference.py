@@ -11,7 +11,6 @@ import contextlib
 import csv
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -25,8 +24,9 @@ import torch
 from tqdm import tqdm
 
 from dataloaders.clips import ClipConfig
+from dataloaders.files import find_videos
 from dataloaders.index import atomic_write
-from dataloaders.video import VideoReader, find_videos, silence_opencv
+from dataloaders.video import VideoReader, hide_password
 from dataloaders.windows import cut_windows
 from engine.annotate import CODECS, annotate
 from engine.args import ArgumentParser, validate_range
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
         try:
             host = urlsplit(args.source).hostname or Path(args.source).stem
         except ValueError as error:
-            raise UsageError(f"--source {args.source}: {error}") from None
+            raise UsageError(f"--source {hide_password(args.source)}: {error}") from None
         name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{host}"
         return args, [(args.source, args.output / f"{name}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")]
     videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos, args.output)]
@@ -137,8 +137,6 @@ def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Annotate or export, as the flags say."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
-    silence_opencv()
     with exit_on_user_error("inference.py", status=2):
         args, videos = parse_args(argv)
         file = args.checkpoint or newest_best_checkpoint(Path("run"))
@@ -170,10 +168,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if table:
             csv.writer(table).writerow(("video", "label", "probability", "frames", "seconds"))
         for number, (source, stem) in enumerate(videos, start=1):
-            shown = re.sub("(?<=//)[^/]*@", "", str(source))  # without the password of a stream
+            shown = hide_password(source)
             title = f"{number}/{len(videos)} {Path(shown).name}"
             try:
                 video = VideoReader(source)
+                video.count_frames()
                 target = None if table else annotated_path(stem, args.format)
                 if target:
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             except Stopped:
                 sys.exit(130)
             except USER_ERRORS as error:
-                lines, reason = [], str(error).removeprefix(f"{source}: ")
+                lines, reason = [], str(error).removeprefix(f"{shown}: ")
             if lines:
                 print(*lines, sep="\n", flush=True)
             if reason:

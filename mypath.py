@@ -1,5 +1,7 @@
 """Where things lie on your machine. The one file to edit; relative paths start where you run the scripts."""
 
+from os.path import expanduser
+
 
 class Path:
     # name: (folder of class folders of videos, folder for the frames extracted from them)
@@ -10,26 +12,24 @@ class Path:
     }
 
     # name: folder of the official split lists
-    SPLITS = {
-        "ucf101": "data/ucfTrainTestlist",
-        "hmdb51": "data/testTrainMulti_7030_splits",
-    }
+    SPLITS = {"ucf101": "data/ucfTrainTestlist", "hmdb51": "data/testTrainMulti_7030_splits"}
 
     @classmethod
     def db_dir(cls, dataset: str) -> tuple[str, str]:
         """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
-        return cls.DATASETS[dataset]
+        root_dir, output_dir = cls.DATASETS[dataset]
+        return expanduser(root_dir), expanduser(output_dir)
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
         """Return the folder of official split lists of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.SPLITS:
             raise FileNotFoundError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
-        return cls.SPLITS[dataset]
+        return expanduser(cls.SPLITS[dataset])
 
     @staticmethod
     def model_dir() -> str:
         """Return the file of pretrained weights."""
-        return "data/c3d-pretrained.pth"
+        return expanduser("data/c3d-pretrained.pth")

@@ -40,9 +40,7 @@ class ClipConfig:
     @classmethod
     def from_crop_size(cls, crop_size: int) -> "ClipConfig":
         """Scale the frames along with the crop (128x171 at 112), so a smaller crop has the same view with less detail.
-
-        Raises:
-            DataError: no such crop can be cut from the frames on disk.
+        DataError where no such crop can be cut from the frames on disk.
         """
         if not 1 <= crop_size <= CROP_SIZE:
             raise DataError(f"--crop-size {crop_size}: must be 1 to {CROP_SIZE}")
@@ -103,10 +101,9 @@ def uniform_starts(num_frames: int, count: int, clip_len: int = CLIP_LEN) -> lis
 def sliding_windows(
     frames: Iterable[np.ndarray], interval: int, stride: int, clip_len: int = CLIP_LEN
 ) -> Iterator[tuple[int, int, list[np.ndarray]]]:
-    """Cut a stream of frames into overlapping windows.
+    """Cut a stream of frames, of which it keeps one window in memory, into overlapping windows.
 
     Args:
-        frames: images, read once; as many are kept in memory as one window spans.
         interval: distance between the frames of a window, in frames of the stream.
         stride: distance between the starts of two windows, in frames. The last window ends on the last frame.
 

@@ -19,14 +19,10 @@ LABELS = {"ucf101": "ucf_labels.txt", "hmdb51": "hmdb_labels.txt"}
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
-    """Return the classes of a data set; a label is an index into this list.
+    """Return the classes of a data set, all rows of whose index are `videos`; a label is an index into this list.
 
     UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
     set, and one under those names with classes of its own, has its class folders in alphabetical order.
-
-    Args:
-        dataset: name of the data set.
-        videos: all rows of its index.
     """
     folders = sorted({video.class_name for video in videos})
     if dataset in LABELS:

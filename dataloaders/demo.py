@@ -23,10 +23,7 @@ CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 def write_videos(root_dir: Path) -> None:
     """Write the demo videos, `root_dir/<Class>/v_<Class>_gNN_cNN.avi`, unless the folder is there.
 
-    The folder appears whole or not at all.
-
-    Raises:
-        OSError: the videos cannot be written.
+    The folder appears whole or not at all; OSError where it cannot be written.
     """
     if root_dir.exists():
         return
@@ -45,14 +42,11 @@ def write_videos(root_dir: Path) -> None:
 
 
 def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generator) -> list[np.ndarray]:
-    """Draw one video of the class `name`, the first of its pair.
+    """Draw one video of the class `name`, the first of its pair: `LENGTH` BGR images, 240x180.
 
     Args:
         scene: random generator of what the videos of a group share: shape and colours.
         motion: random generator of what differs between them: place, size and pace.
-
-    Returns:
-        A list of `LENGTH` BGR images, 240x180.
     """
     corners, hue = scene.choice(CORNERS), scene.integers(180)
     colour = _bgr(hue, 60, 245)

@@ -3,3 +3,7 @@
 
 class DataError(ValueError):
     """Videos, frames, split lists or an index cannot be used as they are; the message says which and what to do."""
+
+
+class PassingError(DataError):
+    """A video cannot be read here and now, which may be no fault of the file; the next start tries it again."""

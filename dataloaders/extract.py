@@ -3,7 +3,8 @@
     python -m dataloaders.extract
 
 is such a worker. It reads jobs, a JSON list [video, folder] a line, and answers each with one line: {"frames": N},
-{"skip": why the video cannot be used} or {"stop": why nothing can be written}. It ends with its parent.
+{"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop": why nothing can be
+written}. It ends with its parent.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 import cv2
 
 from dataloaders import clips
-from dataloaders.errors import DataError
+from dataloaders.errors import DataError, PassingError
 from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
 
@@ -28,16 +29,18 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 
 
 def extract_frames(source: Path, folder: Path) -> int:
-    """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171 wide and 128 high.
-
-    Returns:
-        The number of frames written.
+    """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171x128, and return their number.
 
     Raises:
-        DataError: it is not a video, or no frame can be decoded.
+        DataError: it is not a video, or no frame can be decoded; PassingError where that may be no fault of the file.
         OSError: there is no such file, or a frame cannot be written.
     """
-    video = VideoReader(source, threads=1)
+    try:
+        video = VideoReader(source, threads=1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PassingError(f"{source}: {error.strerror or error}") from None
     num_frames = video.num_frames
     while True:
         interval = clips.frame_interval(num_frames)
@@ -55,13 +58,13 @@ def extract_frames(source: Path, folder: Path) -> int:
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
-            raise DataError(f"{source}: no frame can be decoded")
+            raise video.no_frame_error()
         if clips.frame_interval(num_frames) == interval:
             return num_kept
         video = VideoReader(source, threads=1)  # the header had the wrong length
 
 
-def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[tuple[int, int, str | None]]:
+def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
     """Extract the frames of many videos, several at a time.
 
     Args:
@@ -69,8 +72,8 @@ def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[t
         processes: number of workers.
 
     Yields:
-        (number of the job, frames, reason) in the order in which jobs end: where a video cannot be used, frames is 0
-        and the reason says why.
+        (number of the job, frames, reason, is_passing) in the order in which jobs end: where a video cannot be used,
+        frames is 0, the reason says why, and `is_passing` whether it may be another time.
 
     Raises:
         OSError: a video does not exist any more, or frames cannot be written.
@@ -107,7 +110,7 @@ def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[t
             number, answer = result
             if "stop" in answer:
                 raise OSError(answer["stop"])
-            yield number, answer.get("frames", 0), answer.get("skip")
+            yield number, answer.get("frames", 0), answer.get("skip"), answer.get("passing", False)
     finally:
         for worker in workers:
             worker.stop()
@@ -192,7 +195,7 @@ def answer_job(source: Path, folder: Path) -> dict:
     try:
         return {"frames": extract_frames(source, folder)}
     except DataError as error:
-        return {"skip": str(error)}
+        return {"skip": str(error), "passing": isinstance(error, PassingError)}
     except OSError as error:
         return {"stop": str(error)}
 

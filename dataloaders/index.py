@@ -34,10 +34,7 @@ class VideoRecord(NamedTuple):
 
 
 def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
-    """Read an index file.
-
-    Args:
-        growing: rows are still being added, so the last one may be incomplete and is then left out.
+    """Read an index file; where it is growing, an incomplete last row is left out.
 
     Raises:
         FileNotFoundError: there is none.
@@ -77,9 +74,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Yields:
-        A path beside `path`, of the same ending, to write to. It is renamed to `path` where the block ends without an
-        error, and removed otherwise.
+    Yields a path beside `path`, of the same ending, to write to. It is renamed to `path` where the block ends without
+    an error, and removed otherwise.
     """
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
@@ -100,12 +96,7 @@ def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
 
 
 def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, list]) -> None:
-    """Raise DataError, naming the differences, where a checkpoint was trained on other classes or videos.
-
-    Args:
-        checkpoint: its `classes` and `videos` count.
-        classes, videos: the present class names and `fingerprint`.
-    """
+    """Raise DataError, naming the differences, where a checkpoint was trained on other classes or other `videos`."""
     previous, changes = checkpoint["classes"], []
     known = checkpoint["videos"] if isinstance(checkpoint.get("videos"), dict) else {}
     known = {split: pair for split, pair in known.items() if isinstance(pair, list) and len(pair) == 2}

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import csv
 import os
-import re
 import shutil
 import sys
 from collections import Counter
@@ -22,9 +21,9 @@ from tqdm import tqdm
 from dataloaders import demo
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
+from dataloaders.files import list_videos
 from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten, write_table
-from dataloaders.splits import PROTOCOLS, assign_splits, group_of
-from dataloaders.video import VIDEO_SUFFIXES
+from dataloaders.splits import PROTOCOLS, assign_splits
 
 Skipped = dict[str, tuple[str, float, str]]  # source: (source, modification time, reason)
 
@@ -98,7 +97,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
     skipped = {row[0]: row for row in known if row[0] in modified and _is_same_time(modified[row[0]], row[1])}
     if modified and len(skipped) < len(known):
         _write_skipped(skipped_file, skipped.values())
-    videos = _split_usable(root_dir, sources, skipped, skipped_file, validate, split)
+    videos, passing = _split_usable(root_dir, sources, skipped, skipped_file, validate, split), {}
 
     # An interrupted start left a journal, which stands for the index: it lists the frame folders that are complete. A
     # folder that it does not list is not trusted.
@@ -114,12 +113,15 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
         write_table(journal, COLUMNS, extracted.values())
         jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
         with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as results:
-            for i, frames, reason in tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video"):
+            for i, frames, reason, is_passing in tqdm(
+                results, f"{dataset}: videos to frames", len(missing), unit="video"
+            ):
                 video = missing[i]
                 _remove_frames(video, output_dir)
                 if reason:
                     tqdm.write(f"skipped: {reason}", file=sys.stderr)
-                    skipped[video.source] = video.source, modified[video.source], reason
+                    row = video.source, modified[video.source], reason
+                    (passing if is_passing else skipped)[video.source] = row
                     _write_skipped(skipped_file, skipped.values())
                     continue
                 os.utime(partial / str(i), (modified[video.source],) * 2)  # shows later whether the video has changed
@@ -127,15 +129,15 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
                 extracted[video.source] = video._replace(frames=frames)
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(extracted[video.source])
-        if any(video.source in skipped for video in missing):
-            videos = _split_usable(root_dir, sources, skipped, skipped_file, validate, split)
+        if any(video.source in skipped | passing for video in missing):
+            videos = _split_usable(root_dir, sources, skipped | passing, skipped_file, validate, split)
 
     for video in videos:
         if (folder := find_folder(video, output_dir)) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
             _remove_empty_parents(folder)
     present = {video[1:3] for video in videos}
-    if removed := [v for v in indexed + journaled if v[1:3] not in present and v.source not in skipped]:
+    if removed := [v for v in indexed + journaled if v[1:3] not in present and v.source not in skipped | passing]:
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
             _remove_frames(video, output_dir)
@@ -144,7 +146,9 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
         write_table(index, COLUMNS, videos)
         journal.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
-    print(f"{output_dir}: {_summarize(videos)}" + (f"; {len(skipped)} skipped, see {skipped_file}" if skipped else ""))
+    notes = [f"{len(skipped)} skipped, see {skipped_file}; without it they are tried again"] if skipped else []
+    notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
+    print("; ".join((f"{output_dir}: {_summarize(videos)}", *notes)))
     return videos
 
 
@@ -152,52 +156,11 @@ def _split_usable(root_dir, sources, skipped: Skipped, skipped_file, validate, s
     """Assign the videos that are not skipped to splits, and validate the result."""
     usable = [video for video in sources if video.source not in skipped]
     if not usable:
-        raise DataError(f"{root_dir}: none of its videos can be decoded; {skipped_file} says why")
+        reason = next(iter(skipped.values()))[2]
+        raise DataError(f"{root_dir}: none of its videos can be read, see {skipped_file}; the first: {reason}")
     videos = assign_splits(usable, **split)
     validate(videos)
     return videos
-
-
-def list_videos(root_dir: Path) -> list[VideoRecord]:
-    """List the videos of a folder of class folders, without split and frames.
-
-    Other files and folders are ignored, and named unless they are hidden.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no video in it.
-        DataError: two videos would share a frame folder, or a table cannot hold a name.
-    """
-    if not root_dir.is_dir():
-        raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
-    videos, ignored = {}, []
-    for source, is_file in sorted(_scan(root_dir)):
-        class_name, _, name = source.rpartition("/")
-        stem, suffix = os.path.splitext(name)
-        if name.startswith(".") or class_name.startswith("."):
-            continue
-        if not class_name or suffix.lower() not in VIDEO_SUFFIXES or not is_file:
-            ignored.append(source)
-            continue
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", source):
-            raise DataError(f"{root_dir}/{source!a}: a table cannot hold this name; rename the file")
-        video = VideoRecord("", sys.intern(class_name), stem, group_of(class_name, stem), 0, source)
-        twin = videos.setdefault((class_name, stem), video)
-        if twin is not video:
-            raise DataError(f"{root_dir}: {twin.source} and {source} differ in their ending only; rename one")
-    if ignored:
-        print(f"ignored in {root_dir}, {len(ignored)} that are not <class>/<video>: {shorten(ignored)}")
-    if not videos:
-        raise FileNotFoundError(f"{root_dir}: no class folders with videos in it. mypath.py says where the videos lie")
-    return list(videos.values())
-
-
-def _scan(root_dir: Path) -> Iterator[tuple[str, bool]]:
-    """Yield what lies in a folder and in its subfolders, as (path below it, whether it is a file)."""
-    for entry in os.scandir(root_dir):
-        if entry.is_dir():
-            yield from ((f"{entry.name}/{video.name}", video.is_file()) for video in os.scandir(entry))
-        else:
-            yield entry.name, entry.is_file()
 
 
 def possible_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
@@ -265,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     import mypath
 
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     parser = argparse.ArgumentParser(prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0])
     parser.add_argument("dataset", help="a data set named in mypath.py")
     add_split_arguments(parser)

@@ -1,5 +1,7 @@
 """Who is in train, val and test."""
 
+import contextlib
+import os
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -10,10 +12,12 @@ from pathlib import Path
 
 from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
+from dataloaders.video import VIDEO_SUFFIXES
 
 PROTOCOLS = ("group", "official1", "official2", "official3", "random")
 
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
+PARTS = {"1": "train", "2": "test"}  # of HMDB51's lists
 HMDB51_NAME = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 
 Videos = Sequence[VideoRecord]
@@ -102,12 +106,18 @@ def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
 def _random_split(videos: Videos) -> dict[str, Videos]:
     from sklearn.model_selection import train_test_split
 
-    try:
-        parts, split = {}, partial(train_test_split, test_size=0.2, random_state=42)
+    parts, split = {}, partial(train_test_split, test_size=0.2, random_state=42)
+    with contextlib.suppress(ValueError):  # too few videos
         remaining, parts["test"] = split(videos, stratify=[video.class_name for video in videos])
         parts["train"], parts["val"] = split(remaining, stratify=[video.class_name for video in remaining])
-    except ValueError as error:
-        raise DataError(f"--split random: {error}; {_fewest_groups(videos)}") from None
+    classes = {video.class_name for video in videos}
+    if len(parts) < 3 or any({video.class_name for video in part} != classes for part in parts.values()):
+        counts = Counter(video.class_name for video in videos)
+        fewest = sorted(counts, key=lambda name: (counts[name], name))[:5]
+        raise DataError(
+            "--split random: every class needs videos in each of train, val and test; the classes with the fewest "
+            "videos: " + ", ".join(f"{name} ({counts[name]})" for name in fewest)
+        )
     return parts
 
 
@@ -116,16 +126,23 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
-        listed = {v.video.casefold(): "test" if int(v.group[1:]) in tested else "train" for v in videos}
+        listed = {_list_key(v.class_name, v.video): "test" if int(v.group[1:]) in tested else "train" for v in videos}
     if not listed:
         raise FileNotFoundError(f"{split_dir}: no lists of official split {number}; mypath.py says where they lie")
 
-    parts = defaultdict(list)
+    parts, found, unlisted = defaultdict(list), set(), []
+    same_name = Counter(video.video.casefold() for video in videos)
     for video in videos:
-        parts[listed.get(video.video.casefold(), UNUSED)].append(video)
-    on_disk = {video.video.casefold() for video in videos}
-    _print_names("in the lists but not on disk", [name for name in listed if name not in on_disk])
-    _print_names("on disk but not in the lists", [v.video for v in videos if v.video.casefold() not in listed])
+        # A list may leave the class out, or call its folder otherwise; the name alone serves where it is the only one.
+        key, name = _list_key(video.class_name, video.video), _list_key("", video.video)
+        if key not in listed and name in listed and same_name[name[1]] > 1:
+            raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")
+        key = key if key in listed else name
+        parts[listed.get(key, UNUSED)].append(video)
+        found.add(key)
+        unlisted += [] if key in listed else [f"{video.class_name}/{video.video}"]
+    _print_names("in the lists but not on disk", ["/".join(filter(None, key)) for key in listed if key not in found])
+    _print_names("on disk but not in the lists", unlisted)
 
     classes = {video.class_name for video in videos}
     for split in ("train", "test"):
@@ -138,21 +155,40 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     return dict(parts) | carved
 
 
-def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
-    """Return the split of every listed video by its name in lower case, as lists and files differ in case."""
+def _read_lists(split_dir: Path, number: int) -> dict[tuple[str, str], str]:
+    """Return the split of every listed video by its class and name; DataError where one is listed in two splits."""
     listed = {}
+
+    def add(class_name, file, split):
+        key = _list_key(class_name, os.path.splitext(file)[0])
+        if listed.setdefault(key, split) != split:
+            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
+
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
         for line in _lines(split_dir / f"{split}list{number:02d}.txt"):
-            listed[Path(line.split()[0]).stem.casefold()] = split
-    for file in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
-        for line in _lines(file):
-            name, _, part = line.rpartition(" ")
-            listed[Path(name).stem.casefold()] = {"1": "train", "2": "test"}.get(part, UNUSED)
+            if os.path.splitext(line)[1].lower() not in VIDEO_SUFFIXES:
+                line = re.sub(r"\s+\d+$", "", line)
+            class_name, _, file = line.replace("\\", "/").rpartition("/")
+            add(class_name.rpartition("/")[2], file, split)
+    for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
+        for line in _lines(path):
+            file, _, part = line.rpartition(" ")
+            add(path.name.removesuffix(f"_test_split{number}.txt"), file.strip(), PARTS.get(part, UNUSED))
     return listed
 
 
+def _list_key(class_name: str, video: str) -> tuple[str, str]:
+    """Return the key of a video in the lists, which differ from the files in upper and lower case."""
+    return class_name.casefold(), video.casefold()
+
+
 def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+    if not file.is_file():
+        return []
+    try:
+        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not a text in UTF-8") from None
 
 
 def _print_names(what: str, names: Sequence[str]) -> None:

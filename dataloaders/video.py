@@ -1,54 +1,36 @@
 """Videos that are read: files, cameras and streams."""
 
-import contextlib
-import glob
-import os
-import sys
+import re
+import shlex
 import time
 from array import array
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dataloaders.errors import DataError
+from dataloaders import mp4
+from dataloaders.errors import DataError, PassingError
+from dataloaders.stderr_log import STDERR_LOG
 
-VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts"}
-MAX_FPS = 240  # a higher measured rate means that frames had waited in a buffer
+VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"} | {
+    *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv")
+}
+MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
+COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
+REENCODE = "-c:v libx264 -pix_fmt yuv420p"
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 
 
-def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
-    """Find the videos that names of files, names of folders and patterns stand for.
+def hide_password(source: str | Path) -> str:
+    """Return an address without its user name and password, anything else as it is."""
+    return re.sub(r"(?<=://)(?:[^/@]*@|[^/@:]*:(?!\d+/).*@)", "", str(source))
 
-    Args:
-        names: files, folders or glob patterns.
-        output_dir: a folder whose content is not found from outside it.
 
-    Returns:
-        A list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
-
-    Raises:
-        FileNotFoundError: a name stands for no video.
-    """
-    videos, output_dir = {}, output_dir.resolve()
-    for name in names:
-        if os.path.isdir(name):
-            root, files = name, [file for file in Path(name).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
-        elif os.path.isfile(name):
-            root, files = os.path.dirname(name), [Path(name)]
-        else:
-            root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
-            files = map(Path, glob.glob(name, recursive=True))
-        is_inside = output_dir in (Path(root).resolve() / "file").parents
-        files = (f for f in sorted(files) if f.is_file() and (is_inside or output_dir not in f.resolve().parents))
-        here = {file: file.parent.relative_to(root) for file in files}
-        if not here:
-            raise FileNotFoundError(f"{name}: no such file, nor a folder or pattern with videos")
-        videos |= here
-    return list(videos.items())
+def mending_command(source: str | Path, options: str) -> str:
+    """Return the command that makes a video of another that OpenCV can read."""
+    return f"ffmpeg -i {shlex.quote(hide_password(source))} {options} OUT.mp4 makes one that it can read"
 
 
 class VideoReader:
@@ -63,25 +45,40 @@ class VideoReader:
         duration: in seconds, likewise.
         is_file: whether `source` is a path.
         is_live: whether frames come as they happen.
+        pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the camera or stream cannot be opened.
-        DataError: the file is not a video that OpenCV can read.
+        OSError: the file, camera or stream cannot be opened.
+        DataError: the file is not a video that OpenCV can read; of `grab` and `retrieve`, it cannot read a frame right.
     """
 
     def __init__(self, source: Path | str, threads: int = 0):
-        self.is_file = isinstance(source, Path)
+        self.name, self.is_file = hide_password(source), isinstance(source, Path)
+        self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
+        self.source, self.last_message = source, ""
         self.capture = _open_file(source, threads) if self.is_file else _open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.duration = self.num_frames / self.header_fps if self.header_fps > 0 else 0.0
+        if self.track and self.track.duration and self.track.duration < self.duration:  # an edit list leaves frames out
+            self.num_frames = round(self.header_fps * self.track.duration)
+            self.duration = self.track.duration
         self.is_live = not self.is_file and not self.num_frames
         # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
         mjpg = cv2.VideoWriter_fourcc(*"MJPG")
         self.uses_clock = self.is_live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg)
         self.timestamps = array("d")
+
+        # OpenCV turns images by the angle of a display matrix and ignores that it mirrors them.
+        a, b, c, d = self.track.matrix if self.track else (1, 0, 0, 1)
+        self.mirroring = (a, b) if a * d - b * c < 0 else None
+        if self.mirroring:
+            self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        aspect = [self.capture.get(prop) for prop in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
+        is_turned = bool(b) if self.track else self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
+        self.pixel_aspect = aspect[is_turned] / aspect[not is_turned] if min(aspect) > 0 else 1.0
 
     @property
     def fps(self) -> float:
@@ -89,18 +86,57 @@ class VideoReader:
         is_known, recent = 0 < self.header_fps < 1000, self.timestamps[-31:]
         if (self.is_live or not is_known) and len(recent) > 1:
             measured = (len(recent) - 1) / (recent[-1] - recent[0])
-            if measured < MAX_FPS:
+            if not self.is_live or measured < MAX_FPS:
                 return measured
         return self.header_fps if is_known else 25.0
 
+    def count_frames(self) -> None:
+        """Correct `num_frames` and `duration` where the header of the file has an estimate, which counts the sound too.
+
+        The packets of the file are read and not decoded. Where it breaks off, the estimate stays.
+        """
+        if not self.is_file or self.track:
+            return
+        with open(self.source, "rb") as file:
+            if file.read(11)[8:] == b"AVI":
+                return
+        seconds = []
+        with STDERR_LOG:
+            capture = cv2.VideoCapture(str(self.source.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+            while capture.grab():
+                seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            is_whole = not STDERR_LOG.read()
+        if is_whole and seconds:
+            self.num_frames = len(seconds)
+            self.duration = (max(seconds) - min(seconds)) * len(seconds) / max(1, len(seconds) - 1)
+
     def grab(self) -> bool:
         """Advance to the next frame; False at the end."""
-        return self.capture.grab()
+        with STDERR_LOG:
+            is_grabbed = self.capture.grab()
+            if not is_grabbed:
+                self.last_message = STDERR_LOG.read()
+        return is_grabbed
 
     def retrieve(self) -> np.ndarray | None:
-        """Return the frame that was grabbed, BGR (H, W, 3); None where it cannot be decoded."""
-        is_decoded, frame = self.capture.retrieve()
-        return frame if is_decoded else None
+        """Return the frame that was grabbed, BGR (H, W, 3), upright; None where it cannot be decoded."""
+        with STDERR_LOG:
+            is_decoded, frame = self.capture.retrieve()
+            message = STDERR_LOG.read()
+        if "[swscaler" in message:  # OpenCV then returns a picture that has not been written
+            if "interlaced" in message:
+                reason, options = f"interlaced, which OpenCV {cv2.__version__} cannot read", "-vf yadif"
+            else:
+                reason = "OpenCV cannot convert a frame: " + message.partition("] ")[2].partition("\n")[0]
+                options = REENCODE
+            raise DataError(f"{self.name}: {reason}; {mending_command(self.source, options)}")
+        if not is_decoded:
+            return None
+        if self.mirroring:
+            a, b = self.mirroring
+            frame = cv2.transpose(frame) if b else cv2.flip(frame, int(a < 0))
+            frame = cv2.flip(frame, -1) if b < 0 else frame
+        return frame
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
@@ -113,7 +149,17 @@ class VideoReader:
                 seconds = self.timestamps[-1] + 1 / self.fps
             self.timestamps.append(seconds)
             yield frame
+        if not self.timestamps:
+            raise self.no_frame_error()
         self.capture.release()
+
+    def no_frame_error(self) -> DataError:
+        """Return the error for a video of which no frame can be decoded; it names the codec."""
+        codec = int(self.capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+        if "doesn't support" in self.last_message:
+            command = mending_command(self.source, REENCODE)
+            return PassingError(f"{self.name}: this OpenCV lacks the codec {codec}; {command}")
+        return DataError(f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else ""))
 
     def interval(self, start: int, end: int) -> tuple[float, float]:
         """Return when the frames start..end-1 begin and end, in seconds."""
@@ -126,41 +172,29 @@ def _open_file(path: Path, threads: int) -> cv2.VideoCapture:
         raise FileNotFoundError(f"{path}: no such file")
     if any("\ud800" <= letter <= "\udfff" for letter in str(path.resolve())):
         raise DataError(f"{path}: the name is not UTF-8, on which OpenCV crashes; rename the file")
-    capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
-    if not capture.isOpened():
-        raise DataError(f"{path}: not a video that OpenCV can read")
+
+    def open_capture():
+        return cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+
+    with STDERR_LOG:
+        capture = open_capture()
+        if not capture.isOpened():
+            raise DataError(f"{path}: not a video that OpenCV can read")
+        if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
+            if not capture.grab():
+                command = mending_command(path, "-map 0:V:0 -c copy")
+                raise DataError(f"{path}: OpenCV reads its cover picture in place of the video; {command}")
+            capture = open_capture()
     return capture
 
 
 def _open_source(source: str) -> cv2.VideoCapture:
-    with silence_stderr():
+    with STDERR_LOG:
         if "://" in source:
             timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT]
             capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
         else:
             capture = cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
     if not capture.isOpened():
-        raise OSError(f"{source}: no such camera, nor a stream that can be opened")
+        raise OSError(f"{hide_password(source)}: no such camera, nor a stream that can be opened")
     return capture
-
-
-def silence_opencv() -> None:
-    """Keep OpenCV and its FFmpeg from printing; a damaged video ends in one line of ours."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.10 to 4.12 have it elsewhere
-    if hasattr(logging, "setLogLevel"):
-        logging.setLogLevel(0)
-
-
-@contextlib.contextmanager
-def silence_stderr() -> Iterator[None]:
-    """Discard what libraries written in C print to the standard error stream."""
-    sys.stderr.flush()
-    with open(os.devnull, "w") as devnull:
-        stderr = os.dup(2)
-        os.dup2(devnull.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

@@ -48,15 +48,11 @@ def cut_windows(
 
     Args:
         frames: BGR images (H, W, 3), read once; as many are kept in memory as a window spans and a stride.
-        config: how clips are cut.
         stride: frames from the start of one window to that of the next; half a window by default.
         keep_frames: pass the images on in `Window.frames`.
 
     Yields:
-        Windows with their clips; the last one ends on the last frame.
-
-    Raises:
-        DataError: there is no frame.
+        Windows with their clips; the last one ends on the last frame. DataError where there is no frame.
     """
     scaled = ((frame if keep_frames else None, clips.resize_frame(frame)) for frame in frames)
     # A video no longer than one window has a smaller interval, so its first frames decide.

@@ -11,7 +11,8 @@ import numpy as np
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.index import atomic_write
-from dataloaders.video import VideoReader, silence_stderr
+from dataloaders.stderr_log import STDERR_LOG
+from dataloaders.video import VideoReader
 from dataloaders.windows import Window
 
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
@@ -32,11 +33,9 @@ Prediction = tuple[str, float, tuple[int, int, int]]  # label, probability, colo
 
 
 def make_panel(height: int, width: int, predictions: Sequence[Prediction]) -> np.ndarray:
-    """Draw the panel of an image: a line and a bar for each prediction.
+    """Draw the panel of an image: a line and a bar for each prediction, the likeliest first.
 
-    Args:
-        height, width: of the image, in pixels. One too small for bars has the first prediction alone.
-        predictions: of the likeliest classes, the likeliest first.
+    An image of `height` x `width` pixels that is too small for bars has the first prediction alone.
 
     Returns:
         BGR (height of the panel, W, 3), black where the image shows through.
@@ -60,11 +59,9 @@ def make_panel(height: int, width: int, predictions: Sequence[Prediction]) -> np
 
 
 def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float) -> None:
-    """Draw a panel along the bottom of an image, and below it the timeline.
+    """Draw a panel along the bottom of an image, BGR (H, W, 3), and below it the timeline.
 
     Args:
-        frame: BGR (H, W, 3).
-        panel: as `make_panel` returns it.
         timeline: BGR (W, 3), the colours of the likeliest classes from the start of the video to its end.
         position: of this frame on the timeline, 0 to 1.
     """
@@ -86,12 +83,10 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
 
 
 def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> None:
-    """Colour an image by how much the model looks at each place.
+    """Colour an image, BGR (H, W, 3), by how much the model looks at each place of its centre crop.
 
     Args:
-        frame: BGR (H, W, 3).
-        heatmap: float32 (crop_size, crop_size), 0 to 1, of the centre crop.
-        config: how the crop was cut.
+        heatmap: float32 (crop_size, crop_size), 0 to 1.
     """
     height, width = frame.shape[:2]
     crop_height = round(height * config.crop_size / config.height)
@@ -107,7 +102,7 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
     """Open a video file for writing, in the format of its ending; OSError where that fails."""
     fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 stores a fraction with terms up to 65535
     for codec in CODECS[path.suffix[1:]]:
-        with silence_stderr():  # OpenCV and FFmpeg report each codec that they lack
+        with STDERR_LOG:  # OpenCV and FFmpeg report each codec that they lack
             writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
         if writer.isOpened():
             return writer
@@ -149,7 +144,8 @@ def annotate(
 ) -> Iterator[Window]:
     """Write a video atomically, with the likeliest classes of the nearest window on every frame.
 
-    The frames keep their size, except that the codec drops the last row or column where it is odd.
+    The frames keep their size, except that pixels that are not square become so, and that the codec drops the last row
+    or column where it is odd.
 
     Args:
         windows: with their frames and probabilities, and heat maps where these are to be drawn.
@@ -176,6 +172,7 @@ def annotate(
                 ]
                 if window.frames:
                     height, width = window.frames[0].shape[:2]
+                    width = round(width * video.pixel_aspect)
                     if writer is None:
                         writer = open_writer(partial, video.fps, (width, height))
                         timeline = Timeline(width, video.duration, video.num_frames > 0)
@@ -183,6 +180,8 @@ def annotate(
                     span = video.interval(num_written, num_written + len(window.frames))
                     timeline.add(*span, predictions[0][2])
                 for number, frame in enumerate(window.frames, start=num_written):
+                    if frame.shape[1] != width:
+                        frame = cv2.resize(frame, (width, height))
                     if window.heatmap is not None:
                         draw_heatmap(frame, window.heatmap_at(number), config)
                     seconds = video.timestamps[number]

@@ -40,15 +40,10 @@ def inherited_args(args: Namespace) -> dict[str, Any]:
 
 
 def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], source: str) -> None:
-    """Make the flags of a checkpoint the defaults of a parser.
-
-    Args:
-        parser: of the script that wrote the checkpoint.
-        values: flags by name, from a file that anybody may have written.
-        source: name of that file for the message.
+    """Make the flags of a checkpoint the defaults of the parser of the script that wrote it.
 
     Raises:
-        CheckpointError: there is no such flag, or it cannot have that value.
+        CheckpointError: there is no such flag, or it cannot have that value; the message names the file `source`.
     """
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
     for name, value in values.items():

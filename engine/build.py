@@ -16,10 +16,10 @@ HEAD_LR_FACTOR = 10  # learning rate of a new last layer on top of pretrained on
 def create_model(
     args: Namespace, options: dict, classes: list[str], weights: str | None
 ) -> tuple[nn.Module, str | None]:
-    """Build the model of a new run.
+    """Build the model of a new run, and set `args.input`.
 
     Returns:
-        (model, head): head names the last layer where it is new on top of pretrained ones. `args.input` is set.
+        (model, head): head names the last layer where it is new on top of pretrained ones.
     """
     torch.manual_seed(args.seed)
     model = build_model(args.model, len(classes), **options)

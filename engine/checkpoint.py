@@ -24,14 +24,7 @@ from network import build_model, validate_clip_shape
 from network.errors import ModelError
 from network.pretrained import read_weights
 
-CONTENT = {
-    "model": str,
-    "options": dict,
-    "classes": list,
-    "clip": dict,
-    "state_dict": dict,
-    "normalization": dict,
-}
+CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
 TRAINING_CONTENT = {
     "videos": dict,
     "optimizer": dict,
@@ -77,11 +70,7 @@ class TrainState:
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
-    """Write a checkpoint atomically, and give it further names, which take no more space where hard links exist.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a checkpoint atomically; further names take no more space where hard links exist. OSError on failure."""
     with atomic_write(path) as partial:
         try:
             with open(partial, "wb") as file:
@@ -159,8 +148,7 @@ def _has_valid_checksums(file) -> bool:
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     """Build the model of a checkpoint with its weights, on the CPU.
 
-    Raises:
-        CheckpointError: the weights do not fit the model, or it cannot take the checkpoint's clips.
+    CheckpointError where the weights do not fit the model, or it cannot take the checkpoint's clips.
     """
     try:
         name, options, num_classes = checkpoint["model"], checkpoint["options"], len(checkpoint["classes"])

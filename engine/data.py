@@ -8,13 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dataloaders.clips import ClipConfig
-from dataloaders.dataset import (
-    ClipLoader,
-    DistributedBatchSampler,
-    VideoDataset,
-    class_names,
-    shard_indices,
-)
+from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, shard_indices
 from dataloaders.index import INDEX, SPLITS, VideoRecord, fingerprint, read_index, validate_same_data
 from dataloaders.preprocess import preprocess
 from dataloaders.splits import leaked_groups, validate_split
@@ -26,15 +20,7 @@ BATCH_SIZE = 16
 
 
 class RunData(NamedTuple):
-    """The data of a run.
-
-    Attributes:
-        classes: class names in the order of their labels.
-        fingerprint: by which a resumed run notices other videos.
-        leaked_groups: groups with videos in more than one of train, val and test.
-        datasets, loaders: of train, val and test.
-        sampler: of the training batches.
-    """
+    """The data of a run. By its fingerprint a resumed run notices other videos."""
 
     classes: list[str]
     fingerprint: dict[str, list]
@@ -57,10 +43,7 @@ def prepare_data(
     """Preprocess the videos where that is due, and build the datasets and loaders.
 
     The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
-
-    Raises:
-        OSError, DataError: the videos cannot be preprocessed or split, or are not those of the checkpoint.
-        UsageError: the batch is larger than the training split.
+    OSError or DataError where the videos cannot be used, or are not those of the checkpoint.
     """
     validate = partial(validate_data, args, distributed.world_size)
     if distributed.local_rank == 0:
@@ -112,9 +95,7 @@ def prepare_data(
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
     """Return the largest possible batch size.
 
-    Raises:
-        DataError: the split leaks.
-        UsageError: `args.batch_size` is larger than possible.
+    DataError where the split leaks, UsageError where `args.batch_size` is larger than possible.
     """
     validate_split(videos, args.split)
     largest = sum(video.split == "train" for video in videos) // world_size

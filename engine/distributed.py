@@ -56,11 +56,7 @@ class Distributed:
             distributed.destroy_process_group()
 
     def select_device(self, name: str) -> torch.device:
-        """Return the device `name`, where "cuda" is the GPU of this local rank.
-
-        Raises:
-            UsageError: there is no such device, or there are fewer GPUs than processes.
-        """
+        """Return the device `name`, where "cuda" is the GPU of this local rank; UsageError where there are too few."""
         if self.world_size > 1 and name.startswith("cuda"):
             if name != "cuda":
                 raise UsageError(

@@ -22,11 +22,7 @@ class CheckpointError(ValueError):
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or the weights are not finite.
-
-    Attributes:
-        position: clips of the epoch before the batch at fault.
-    """
+    """The loss or the weights are not finite, `position` clips after the start of the epoch."""
 
     def __init__(self, position: int):
         super().__init__(position)
@@ -50,6 +46,8 @@ USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError, torc
 @contextlib.contextmanager
 def exit_on_user_error(script: str, status: int) -> Iterator[None]:
     """End the script with an exit status and one line where the block raises one of `USER_ERRORS`."""
+    with contextlib.suppress(AttributeError):  # a notebook's
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     try:
         yield
     except USER_ERRORS as error:

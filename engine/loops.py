@@ -48,11 +48,9 @@ def train_one_epoch(
     Args:
         model: on its device; wrapped in DistributedDataParallel where there are several processes.
         loader: batches of (clips, labels), clips `uint8` (N, T, H, W, 3).
-        scheduler: advanced after each step.
         state: its sums and `num_samples` are updated in place, and continued where it has some.
         seed: seeds dropout, together with the number of the step.
-        stop_signal: looked at after each step.
-        distributed: the process group; each rank has its own loader.
+        distributed: each rank has its own loader; a signal on any of them stops all after the step.
 
     Raises:
         Stopped: a signal was received; `state` is up to date.
@@ -146,8 +144,7 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Distributed()) -> float:  # noqa: B008
     """Empty a list of (position, loss) and return the sum of the losses.
 
-    Raises:
-        NonFiniteLossError: one of them is not finite on any rank; its position is the smallest such.
+    NonFiniteLossError where one is not finite on any rank; its position is the smallest such.
     """
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
     positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
@@ -180,18 +177,10 @@ def evaluate(
     stop_signal: StopSignal | None = None,
     distributed: Distributed = Distributed(),  # noqa: B008
 ) -> Evaluation:
-    """Evaluate a model on the windows of every video.
+    """Evaluate a model on the windows of every video; Stopped after the batch in which a signal was received.
 
-    A window that a video has several times passes through the model once, and counts as often as it occurs.
-
-    Args:
-        model: on its device.
-        loader: over a VideoDataset; its sampler has the items of this rank, those of all ranks are the whole data set.
-        stop_signal: looked at after each batch.
-        distributed: the process group.
-
-    Raises:
-        Stopped: a signal was received.
+    A window that a video has several times passes through the model once, and counts as often as it occurs. The
+    sampler of the loader has the items of this rank, those of all ranks are the whole data set.
     """
     model.eval()
     dataset, device = loader.dataset, next(model.parameters()).device

@@ -45,11 +45,9 @@ def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str
 
 
 def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
-    """Return the mean and standard error of several tests in one line.
+    """Return the mean and standard error of the contents of several `results.json` files in one line.
 
-    Args:
-        results: contents of `results.json` files. The seeds of a fold are averaged first: the standard error is that of
-            the mean over folds, or over the seeds of a single fold.
+    The seeds of a fold are averaged first: the error is that of the mean over folds, or over the seeds of one fold.
     """
     parts = [f"{len(results)} runs"]
     for name in ("clip_top1", "video_top1"):

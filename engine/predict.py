@@ -47,13 +47,10 @@ def read_frames(video: VideoReader, progress, stop_signal: StopSignal) -> Iterat
 def predict(
     model: nn.Module, windows: Iterable[Window], batch_size: int | None = None, with_heatmap: bool = False
 ) -> Iterator[Window]:
-    """Classify windows.
+    """Classify windows with a model in evaluation mode.
 
     Args:
-        model: in evaluation mode.
-        windows: with their clips.
         batch_size: windows in a batch, fewer where many images wait for it; chosen by the device by default.
-        with_heatmap: compute where the model looks, too.
 
     Yields:
         The windows, with probabilities, and where asked for heat maps, instead of clips.

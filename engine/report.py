@@ -32,11 +32,8 @@ def log_run_start(
     """Log the hyperparameters of a run, and its first training clips as animations.
 
     Args:
-        writer: the SummaryWriter of the run.
-        hyperparameters: plain values by name.
         model: its `normalize` shows what becomes of a clip.
-        dataset: of the training clips.
-        items: the first of them, as the sampler gives them.
+        items: the first of `dataset`, as the sampler gives them.
     """
     from tensorboardX.summary import hparams
 
@@ -62,11 +59,9 @@ def log_run_start(
 
 
 def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool):
-    """Open the SummaryWriter of a run.
+    """Open the SummaryWriter of a run, which writes on rank 0 alone.
 
-    Args:
-        first_epoch: points from this epoch on, which an interrupted start has left, are dropped; None keeps all.
-        is_main: whether this process writes.
+    Points from `first_epoch` on, which an interrupted start has left, are dropped; None keeps all.
     """
     from tensorboardX import SummaryWriter
 
@@ -91,7 +86,6 @@ def log_epoch(
         train: "loss" and "top1" of the training clips.
         val: metrics of the validation.
         lr: learning rate after the last step of the epoch.
-        device: on CUDA the peak of its memory is logged too.
     """
     from tensorboardX.proto.event_pb2 import Event
 
@@ -125,11 +119,8 @@ def write_test_report(
     """Write `results.json` and `predictions.csv` with a row for each video, log the test, and print one line.
 
     Args:
-        run_dir: the run folder.
-        writer: its SummaryWriter.
         results: what was tested, plain values by name, with "epoch", "split" and "leaked_groups".
-        evaluation: of the test split.
-        dataset: the test split.
+        evaluation: of `dataset`, the test split.
     """
     from tensorboardX.summary import hparams
 
@@ -182,11 +173,9 @@ def log_predictions(writer, step: int, evaluation: Evaluation, dataset: VideoDat
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
-    """Return a figure of a confusion matrix, true classes down and predicted classes across, shaded by row.
+    """Return a figure of a confusion matrix (classes, classes), true classes down and predicted across, shaded by row.
 
-    Args:
-        matrix: (classes, classes) counts.
-        names: class names; the figure grows with their number, so that 400 can still be read.
+    It grows with the number of classes, so that 400 can still be read.
     """
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay

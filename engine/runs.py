@@ -45,11 +45,7 @@ def check_writable(folder: Path) -> None:
 
 
 def find_run(root: Path, name: str) -> Path:
-    """Return the folder of a run by its path, name or number; "latest" is the highest number.
-
-    Raises:
-        FileNotFoundError: there is no such run.
-    """
+    """Return the folder of a run by its path, name or number ("latest": the highest); FileNotFoundError without one."""
     if name == "latest":
         if not (numbers := run_numbers(root)):
             raise FileNotFoundError(f"{root}: no run to resume; start one without --resume")

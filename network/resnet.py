@@ -53,11 +53,7 @@ class Conv2Plus1D(nn.Sequential):
 
 def stem_3d() -> nn.Sequential:
     """The first convolution of R3D, 3x7x7 (table 1)."""
-    return nn.Sequential(
-        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
-        BatchNorm3d(64),
-        nn.ReLU(),
-    )
+    return nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU())
 
 
 def stem_2plus1d() -> nn.Sequential:
@@ -108,13 +104,7 @@ class VideoResNet(nn.Module):
     public_normalization = {"mean": MEAN, "std": STD}
     last_pool = "avgpool"
 
-    def __init__(
-        self,
-        conv: type[nn.Module],
-        stem: Callable[[], nn.Module],
-        layers: Sequence[int],
-        num_classes: int,
-    ):
+    def __init__(self, conv: type[nn.Module], stem: Callable[[], nn.Module], layers: Sequence[int], num_classes: int):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.stem = stem()

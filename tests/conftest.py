@@ -35,6 +35,7 @@ MODELS["Tiny"] = Tiny
 
 ROOT = Path(__file__).parent.parent
 RIGHT_HALF_BLUE = 230
+UNITS_A_FRAME = 512  # of time, in an MP4 file of 25 frames a second as OpenCV writes it
 SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32, "Tiny": 16}  # crops that each network takes, small where it may be
 
 
@@ -70,24 +71,55 @@ def write_video(path, frames, fps=25, fourcc="MJPG"):
     return path
 
 
-def edit_mp4(data, turned=False, durations=None):
-    """An MP4 file as OpenCV writes it, made to be shown a quarter turn to the right, or with frames that last
-    `durations` times as long as they did."""
+def edit_mp4(data, edit):
+    """An MP4 file as OpenCV writes it, in which each box has become what `edit(kind, content)` gives."""
     edited = b""
     while data:
         size, kind = struct.unpack(">I4s", data[:8])
         box, data = data[8:size], data[size:]
         if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            box = edit_mp4(box, turned, durations)
-        elif kind == b"tkhd" and turned:
-            box = box[:40] + struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30) + box[76:]
-        elif kind == b"stts" and durations:
-            unit = struct.unpack(">I", box[12:16])[0]
-            box = struct.pack(">II", 0, len(durations)) + b"".join(struct.pack(">II", 1, unit * n) for n in durations)
-        elif kind == b"edts" and durations:
-            kind = b"free"  # it would end the video after as long as before
+            box = edit_mp4(box, edit)
+        box = edit(kind, box)
         edited += struct.pack(">I4s", len(box) + 8, kind) + box
     return edited
+
+
+def with_matrix(a, b, c, d):
+    """An edit of an MP4 file: it is shown by such a display matrix, a quarter turn to the right by (0, 1, -1, 0)."""
+
+    def edit(kind, box):
+        numbers = [int(number * (1 << 16)) for number in (a, b, 0, c, d, 0, 0, 0, 1 << 14)]
+        return box[:40] + struct.pack(">9i", *numbers) + box[76:] if kind == b"tkhd" else box
+
+    return edit
+
+
+def with_durations(durations):
+    """An edit of an MP4 file: its frames last so many times as long as they did."""
+
+    def edit(kind, box):
+        if kind == b"stts":
+            unit = struct.unpack(">I", box[12:16])[0]
+            return struct.pack(">II", 0, len(durations)) + b"".join(struct.pack(">II", 1, unit * n) for n in durations)
+        return b"\0" * len(box) if kind == b"edts" else box  # it would end the video after as long as before
+
+    return edit
+
+
+def with_edit_list(first, frames):
+    """An edit of an MP4 file of `frames` frames: only those from `first` on are shown."""
+
+    def edit(kind, box):
+        if kind == b"tkhd":
+            duration = struct.unpack(">I", box[20:24])[0]
+            return box[:20] + struct.pack(">I", duration * (frames - first) // frames) + box[24:]
+        if kind == b"edts":  # with one box, elst: version, one entry, its duration, where it starts, its rate
+            duration = struct.unpack(">I", box[16:20])[0]
+            start = struct.unpack(">i", box[20:24])[0] + UNITS_A_FRAME * first
+            return box[:16] + struct.pack(">Ii", duration * (frames - first) // frames, start) + box[24:]
+        return box
+
+    return edit
 
 
 def drop_frames(data, dropped):

@@ -21,6 +21,7 @@ def even_video(num_frames, fps=25):
         num_frames=num_frames,
         duration=num_frames / fps,
         timestamps=[number / fps for number in range(200)],
+        pixel_aspect=1.0,
         interval=lambda start, end: (start / fps, end / fps),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import is_flipped, read_number, write_dataset
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
@@ -165,3 +165,12 @@ def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(8))
     loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=worker_init_fn, timeout=30)
     assert sum(len(labels) for _, labels in loader) == len(dataset)
+
+
+def test_indices_may_be_numpy_integers(data):
+    _, frames, videos = data
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
+    subset = Subset(dataset, np.arange(3, dtype=np.int64))
+    assert torch.equal(subset[2][0], dataset[2][0]) and subset[2][1] == dataset[2][1]
+    clip = dataset[np.int64(2), (0, 1, 2)][0]
+    assert torch.equal(clip, dataset[2, (0, 1, 2)][0])

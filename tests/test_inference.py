@@ -23,6 +23,8 @@ from conftest import (
     make_checkpoint,
     numbered_frame,
     read_number,
+    with_durations,
+    with_matrix,
     write_video,
 )
 from onnxruntime import InferenceSession
@@ -252,7 +254,7 @@ def test_a_video_with_fewer_frames_than_its_header_has_does_not_break_off_if_its
     whole = write_video(project.folder / "v.mkv", 100).read_bytes()
     (project.folder / "v.mkv").write_bytes(drop_frames(whole, range(10, 90, 2)))
     late = write_video(project.folder / "late.mp4", 20, fourcc="mp4v")
-    late.write_bytes(edit_mp4(late.read_bytes(), durations=[1] * 19 + [60]))  # shown for long at the end
+    late.write_bytes(edit_mp4(late.read_bytes(), with_durations([1] * 19 + [60])))  # shown for long at the end
     project.run("inference.py", "v.mkv", "late.mp4", "--checkpoint", checkpoint(crop_size=16))
     report = json.loads((project.folder / "output" / "v.json").read_text())
     assert report["frames"] == 60
@@ -278,8 +280,8 @@ def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, check
             images = [numbered_frame(number, width, height) for number in range(frames)]
             write_video(videos / name, images, fps=10 if name == "slow.avi" else 25)
     plain = write_video(project.folder / "plain.mp4", 20, fourcc="mp4v").read_bytes()
-    (videos / "turned.mp4").write_bytes(edit_mp4(plain, turned=True))
-    (videos / "uneven.mp4").write_bytes(edit_mp4(plain, durations=[1 + 2 * (i % 3 == 0) for i in range(20)]))
+    (videos / "turned.mp4").write_bytes(edit_mp4(plain, with_matrix(0, 1, -1, 0)))
+    (videos / "uneven.mp4").write_bytes(edit_mp4(plain, with_durations([1 + 2 * (i % 3 == 0) for i in range(20)])))
 
     project.run("inference.py", "videos", "--checkpoint", checkpoint(crop_size=32), "--grad-cam")
     for name, (frames, height, width) in shapes.items():

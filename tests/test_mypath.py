@@ -24,3 +24,12 @@ def test_unknown_names_list_the_known():
 def test_files_and_lists():
     assert Path.model_dir().endswith(".pth")
     assert Path.split_dir("ucf101") != Path.split_dir("hmdb51")
+
+
+def test_a_tilde_is_the_home_of_the_user(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    monkeypatch.setitem(Path.DATASETS, "own", ("~/videos", "~/frames"))
+    monkeypatch.setitem(Path.SPLITS, "own", "~/lists")
+    assert Path.db_dir("own") == ("/home/me/videos", "/home/me/frames")
+    assert Path.split_dir("own") == "/home/me/lists"

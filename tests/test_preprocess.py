@@ -1,4 +1,5 @@
 import csv
+import io
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, tree, write_dataset, write_video
 
-from dataloaders import preprocess
+from dataloaders import files, preprocess
 from dataloaders.extract import extract_frames
 from dataloaders.index import SPLITS, read_index
 
@@ -163,14 +164,18 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
     (root / "empty").mkdir()
     assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
     said = capsys.readouterr()
-    assert "3 that are not <class>/<video>: Jump/folder.avi, Jump/notes.txt, readme.txt" in said.out
+    assert (
+        f"passed over in {root}: 1 hidden (Jump/._v_Jump_g01_c01.avi); "
+        "1 that are no files (Jump/folder.avi); "
+        "2 without the ending of a video (Jump/notes.txt, readme.txt)\n"
+    ) in said.out
     assert "skipped" not in said.err
 
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = preprocess.preprocess("own", root, tmp_path / "plain")
-    listing = preprocess._scan
-    monkeypatch.setattr(preprocess, "_scan", lambda folder: reversed(sorted(listing(folder))))
+    listing = files._scan
+    monkeypatch.setattr(files, "_scan", lambda folder: reversed(sorted(listing(folder))))
     assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
 
 
@@ -372,7 +377,7 @@ def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
         (tmp_path / "videos" / name).mkdir(parents=True)
         for g in range(3):
             (tmp_path / "videos" / name / f"v_{name}_g{g:02d}_c01.avi").write_bytes(b"no video")
-    with pytest.raises(ValueError, match="videos: none of its videos can be decoded"):
+    with pytest.raises(ValueError, match="videos: none of its videos can be read, see .*skipped.csv; the first: "):
         preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
 
 
@@ -416,3 +421,38 @@ def test_runspreprocessing_lock(project, root):
     unknown = project.run("-m", "dataloaders.preprocess", "nothing", ok=False)
     assert unknown.returncode == 2
     assert unknown.stderr == "unknown data set 'nothing': mypath.py knows ucf101, hmdb51, demo, own\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train/Jump/a.avi", "Test/Jump/b.avi", "val/Run/c.avi"], "Test, train, val of class folders; put all videos"),
+        (["UCF-101/Jump/a.avi", "UCF-101/Run/b.avi"], "one folder deeper; name .*UCF-101 in mypath.py"),
+        (["Jump/a/1.jpg", "Jump/a/2.jpg"], "folders of images, such as frames; name the folder of the videos"),
+        (["a.avi", "b.mp4"], "videos in no class folder; put those of each class into a folder of its name"),
+        (["Jump/notes.txt"], "no class folders with videos in it. mypath.py says where the videos lie"),
+    ],
+)
+def test_a_layout_that_is_not_read_is_named(tmp_path, files, message):
+    for file in files:
+        (tmp_path / "videos" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / file).write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=f"videos: .*{message}"):
+        preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
+
+
+def test_a_console_that_cannot_show_a_name_ends_nothing(root, tmp_path, monkeypatch):
+    (root / "Jump" / "跳.txt").write_text("")
+    monkeypatch.setattr("mypath.Path.DATASETS", {"own": (str(root), str(tmp_path / "frames"))})
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    preprocess.main(["own"])
+    console.flush()
+    assert b"(Jump/\\u8df3.txt)" in console.buffer.getvalue()
+
+
+def test_a_file_that_cannot_be_read_keeps_the_rest(root, tmp_path):
+    """Links to nowhere, of class folders and of videos."""
+    (root / "Run" / "gone.avi").symlink_to(tmp_path / "nowhere.avi")
+    (root / "Sit").symlink_to(tmp_path / "nowhere")
+    assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10

@@ -183,8 +183,8 @@ def test_lists_and_disk_may_differ(tmp_path, capsys):
     rows = assign_splits(videos[:-1], "official1", split_dir=tmp_path)
     assert [v.video for v in rows if v.split == "unused"] == [videos[0].video]
     said = capsys.readouterr().out
-    assert f"1 in the lists but not on disk: {videos[-1].video.lower()}" in said
-    assert f"1 on disk but not in the lists: {videos[0].video}" in said
+    assert f"1 in the lists but not on disk: class003/{videos[-1].video.lower()}" in said
+    assert f"1 on disk but not in the lists: {videos[0].class_name}/{videos[0].video}" in said
     with pytest.raises(ValueError, match="leaves no test videos of Class003"):
         assign_splits(
             [v for v in videos if v.class_name != "Class003" or v.group > "g07"], "official1", split_dir=tmp_path
@@ -236,3 +236,41 @@ def test_no_two_folds_test_the_same_videos_where_val_cannot_be_carved_for_one(mo
     assert sum(map(len, tested)) == len(set.union(*tested)) == 8
     with pytest.raises(DataError, match="fold 5"):
         assign_splits(ucf101(classes=3, groups=10), fold=5)
+
+
+def own_videos(*names):
+    return [VideoRecord("", *name.split("/"), f"g{number}", 20, f"{name}.avi") for number, name in enumerate(names)]
+
+
+def test_own_lists_are_read_by_class_and_name(tmp_path):
+    """Also where classes have videos of the same name, and names have spaces."""
+    names = [f"{label}/high clip {number}" for label in ("Jump", "Run") for number in range(8)]
+    test = {"Jump/high clip 0", "Jump/high clip 1", "Run/high clip 6", "Run/high clip 7"}
+    (tmp_path / "testlist01.txt").write_text("".join(f"{name}.avi\n" for name in sorted(test)), encoding="utf-8-sig")
+    (tmp_path / "trainlist01.txt").write_text("".join(f"{name}.avi 1\r\n" for name in names if name not in test))
+    rows = assign_splits(own_videos(*names), "official1", split_dir=tmp_path)
+    assert {f"{v.class_name}/{v.video}" for v in rows if v.split == "test"} == test
+    assert {v.split for v in rows} == {"train", "val", "test"}
+
+
+def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
+    videos = own_videos(*(f"{label}/clip{number}" for label in ("Jump", "Run") for number in range(8)))
+    (tmp_path / "testlist01.txt").write_text("clip0.avi\nclip1.avi\n")
+    (tmp_path / "trainlist01.txt").write_text("".join(f"Jump/clip{n}.avi 1\nRun/clip{n}.avi 2\n" for n in range(2, 8)))
+    with pytest.raises(ValueError, match="clip0 is listed without its class and is a video of several classes"):
+        assign_splits(videos, "official1", split_dir=tmp_path)
+    (tmp_path / "testlist01.txt").write_text("Jump/clip2.avi\n")
+    with pytest.raises(ValueError, match="Jump/clip2.avi is listed in train and in test|in test and in train"):
+        assign_splits(videos, "official1", split_dir=tmp_path)
+    (tmp_path / "testlist01.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(ValueError, match="testlist01.txt: not a text in UTF-8"):
+        assign_splits(videos, "official1", split_dir=tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (6, 2), (1, 1)])
+def test_too_few_videos_for_a_random_split_are_named_with_their_classes(sizes):
+    videos = own_videos(*(f"c{label}/v{number}" for label, size in enumerate(sizes) for number in range(size)))
+    with pytest.raises(ValueError, match=r"--split random: every class needs videos in each of .* c\d \(\d\)"):
+        assign_splits(videos, "random")
+    videos = own_videos(*(f"c{label}/v{number}" for label in range(4) for number in range(9)))
+    assert {v.split for v in assign_splits(videos, "random")} == {"train", "val", "test"}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from conftest import write_video
 
-from dataloaders.video import VideoReader, find_videos
+from dataloaders.files import find_videos
+from dataloaders.video import VideoReader, hide_password
 
 OUTPUT = Path("output")
 
@@ -29,6 +30,50 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
     for name in ("none.avi", "*.webm", "in/deep.avi"):
         with pytest.raises(FileNotFoundError, match="no such file, nor a folder or pattern with videos"):
             find_videos([name], OUTPUT)
+
+
+def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path, capsys):
+    for name in (
+        "in/a.avi",
+        "in/B.MTS",
+        "in/._a.avi",
+        "in/__MACOSX/a.avi",
+        "in/.cache/b.avi",
+        "in/c.txt",
+        "else/d.m2ts",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "else")
+    (tmp_path / "else" / "up").symlink_to(tmp_path / "in")  # a loop
+    found = find_videos([str(tmp_path / "in")], OUTPUT)
+    assert [(path.name, str(folder)) for path, folder in found] == [
+        ("B.MTS", "."),
+        ("a.avi", "."),
+        ("d.m2ts", "linked"),
+    ]
+    said = capsys.readouterr().out
+    assert said == f"passed over in {tmp_path / 'in'}: 1 without the ending of a video (c.txt); 1 hidden (._a.avi)\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://user:secret@host/live", "rtsp://host/live"),
+        ("rtsp://user:se/cr@et@host:554/live", "rtsp://host:554/live"),
+        ("rtsp://secret@host", "rtsp://host"),
+        ("rtsp://host:554/cam@1", "rtsp://host:554/cam@1"),
+        ("http://host/a@b", "http://host/a@b"),
+        ("a@b.avi", "a@b.avi"),
+    ],
+)
+def test_no_address_is_shown_with_its_password(source, shown):
+    assert hide_password(source) == shown
+
+
+def test_an_address_among_files_is_told_to_go_behind_source():
+    with pytest.raises(FileNotFoundError, match="^rtsp://host/1: an address of a stream goes behind --source$"):
+        find_videos(["rtsp://user:secret@host/1"], OUTPUT)
 
 
 class Capture:
@@ -62,13 +107,7 @@ def test_timestamps_are_those_of_the_file_and_continue_evenly_where_it_has_none(
 
 @pytest.mark.parametrize(
     ("is_live", "header_fps", "seconds", "fps"),
-    [
-        (False, 25, 0.1, 25),
-        (False, 1000, 0.1, 10),
-        (True, 25, 0.1, 10),
-        (True, 30, 0.001, 30),
-        (True, 0, 0.001, 25),
-    ],
+    [(False, 25, 0.1, 25), (False, 1000, 0.1, 10), (True, 25, 0.1, 10), (True, 30, 0.001, 30), (True, 0, 0.001, 25)],
 )
 def test_the_frame_rate_is_measured_where_the_header_has_none_and_for_live_sources(
     tmp_path, is_live, header_fps, seconds, fps

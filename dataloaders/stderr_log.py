@@ -1,0 +1,45 @@
+"""What libraries written in C print, OpenCV and its FFmpeg above all."""
+
+import os
+import tempfile
+import threading
+
+
+class StderrLog:
+    """Within a `with` block, what libraries in C print to the standard error stream goes to a temporary file.
+
+    FFmpeg tells nowhere else that it could not convert a frame. One thread at a time is in the block.
+    """
+
+    def __init__(self):
+        self.lock, self.file = threading.Lock(), None
+
+    def __enter__(self) -> "StderrLog":
+        self.lock.acquire()
+        if self.file is None:
+            for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
+                os.environ.pop(name, None)  # with them it prints elsewhere, or less
+            self.file = tempfile.TemporaryFile(buffering=0)
+        self.start = os.lseek(self.file.fileno(), 0, os.SEEK_CUR)
+        if self.start > 2**20:
+            self.start = self.file.seek(0)
+            self.file.truncate()
+        self.stderr = os.dup(2)
+        os.dup2(self.file.fileno(), 2)
+        return self
+
+    def __exit__(self, *_) -> None:
+        os.dup2(self.stderr, 2)
+        os.close(self.stderr)
+        self.lock.release()
+
+    def read(self) -> str:
+        """Return what was printed since the start of the block."""
+        size = os.lseek(self.file.fileno(), 0, os.SEEK_CUR) - self.start
+        if not size:
+            return ""
+        self.file.seek(self.start)
+        return self.file.read(size).decode(errors="replace")
+
+
+STDERR_LOG = StderrLog()
