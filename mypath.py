@@ -32,4 +32,4 @@ class Path:
     @staticmethod
     def model_dir() -> str:
         """Return the file of pretrained weights."""
-        return expanduser("data/c3d-pretrained.pth")
+        return "data/c3d-pretrained.pth"

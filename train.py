@@ -26,7 +26,7 @@ from dataloaders.preprocess import add_split_arguments
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import CHANGEABLE, ArgumentParser, flag_of, inherited_args, set_inherited_defaults, validate_range
-from engine.build import amp_dtype, create_model, create_optimizer, lr_factor
+from engine.build import amp_dtype, create_model, create_optimizer, load_pretrained, lr_factor
 from engine.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -159,8 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = {} if args.depth == 18 else {"depth": args.depth}
         validate_clip_shape(args.model, config.shape, **options)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
-        if weights and not checkpoint and not os.path.isfile(weights):
-            raise FileNotFoundError(f"{weights}: no such file of weights; --pretrained takes what mypath.py names")
+        pretrained = None if checkpoint else load_pretrained(args, weights)
         runs.check_writable(run_dir or args.run_dir)
 
         # Data: the first process of each machine extracts the frames while the others wait
@@ -172,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if checkpoint:
             model, head = restore_model(checkpoint), checkpoint["head"]
         else:
-            model, head = create_model(args, options, data.classes, weights)
+            model, head = create_model(args, options, data.classes, pretrained)
         model.to(device, memory_format=torch.channels_last_3d)
         if args.compile:
             model.compile()
@@ -201,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     static = {
         "model": args.model,
-        "options": options,
+        "options": model.options,
         "classes": data.classes,
         "clip": config.to_dict(),
         "head": head,
@@ -261,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if distributed.is_main:
                 results = {
                     "model": args.model,
-                    **options,
+                    **model.options,
                     "input": model.normalize.statistics["input"],
                     "dataset": args.dataset,
                     "split": args.split,

@@ -22,20 +22,13 @@ CROP_SIZE = 112  # side of the square that the network sees
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How clips are cut from a video. The checkpoint stores it as a dict of plain values.
+    """How clips are cut from a video. The checkpoint stores it as a dict of plain values."""
 
-    Attributes:
-        clip_len: frames in a clip.
-        frame_interval: the largest distance, in frames of the video, between two frames of a clip.
-        height, width: size to which frames are scaled, in pixels.
-        crop_size: side of the square crop, in pixels.
-    """
-
-    clip_len: int = CLIP_LEN
-    frame_interval: int = FRAME_INTERVAL
-    height: int = FRAME_HEIGHT
+    clip_len: int = CLIP_LEN  # frames in a clip
+    frame_interval: int = FRAME_INTERVAL  # the largest distance, in frames of the video, between two frames of a clip
+    height: int = FRAME_HEIGHT  # size to which frames are scaled, in pixels
     width: int = FRAME_WIDTH
-    crop_size: int = CROP_SIZE
+    crop_size: int = CROP_SIZE  # side of the square crop, in pixels
 
     @classmethod
     def from_crop_size(cls, crop_size: int) -> "ClipConfig":
@@ -147,15 +140,11 @@ def make_clip(
     left: int | None = None,
     flip: bool = False,
 ) -> np.ndarray:
-    """Scale, crop and stack images into a clip.
+    """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
 
     Args:
-        frames: `config.clip_len` BGR images (H, W, 3), as OpenCV reads them.
         top, left: corner of the crop in the scaled frame, in pixels; the centre crop by default.
         flip: mirror left and right.
-
-    Returns:
-        `uint8` array (T, crop_size, crop_size, 3), RGB.
     """
     size = config.crop_size
     top = (config.height - size) // 2 if top is None else top

@@ -46,16 +46,11 @@ class VideoDataset(Dataset):
     Args:
         output_dir: folder of the frame folders.
         videos: rows of the index.
-        split: "train", "val" or "test".
         classes: class names in the order of their labels.
-        config: how clips are cut.
         windows: evaluation windows of a video; a single one is the middle window.
 
     Items:
-        (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int.
-
-    Raises:
-        FileNotFoundError: a frame is missing or damaged.
+        (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int. FileNotFoundError where a frame is missing.
     """
 
     def __init__(
@@ -138,13 +133,8 @@ class DistributedBatchSampler(Sampler):
 
     Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
     The ranks take turns, a batch each. The last clips of an epoch, too few for a batch on every rank, are dropped;
-    another order drops others. Set `epoch` before each epoch, and `start` to continue within one.
-
-    Args:
-        num_videos: training videos of all ranks together.
-        batch_size: clips in a batch of one rank.
-        seed: of the run.
-        rank, world_size: as in torch.distributed.
+    another order drops others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts
+    the training videos of all ranks, `batch_size` the clips in a batch of one.
     """
 
     def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):

@@ -21,10 +21,7 @@ CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 
 
 def write_videos(root_dir: Path) -> None:
-    """Write the demo videos, `root_dir/<Class>/v_<Class>_gNN_cNN.avi`, unless the folder is there.
-
-    The folder appears whole or not at all; OSError where it cannot be written.
-    """
+    """Write the demo videos, `root_dir/<Class>/v_<Class>_gNN_cNN.avi`, unless the folder is there."""
     if root_dir.exists():
         return
     partial = root_dir.with_name(root_dir.name + ".partial")

@@ -31,9 +31,8 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 def extract_frames(source: Path, folder: Path) -> int:
     """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171x128, and return their number.
 
-    Raises:
-        DataError: it is not a video, or no frame can be decoded; PassingError where that may be no fault of the file.
-        OSError: there is no such file, or a frame cannot be written.
+    DataError where no frame can be decoded, PassingError where that may be no fault of the file; OSError where there is
+    no such file, or a frame cannot be written.
     """
     try:
         video = VideoReader(source, threads=1)
@@ -65,18 +64,14 @@ def extract_frames(source: Path, folder: Path) -> int:
 
 
 def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
-    """Extract the frames of many videos, several at a time.
+    """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
     Args:
         jobs: (source, folder), absolute paths; taken as workers become free.
-        processes: number of workers.
 
     Yields:
         (number of the job, frames, reason, is_passing) in the order in which jobs end: where a video cannot be used,
         frames is 0, the reason says why, and `is_passing` whether it may be another time.
-
-    Raises:
-        OSError: a video does not exist any more, or frames cannot be written.
     """
     jobs, lock, results = enumerate(jobs), threading.Lock(), queue.SimpleQueue()
     workers = [Worker() for _ in range(processes)]

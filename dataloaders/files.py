@@ -82,13 +82,10 @@ def is_hidden(name: str) -> bool:
 
 
 def list_videos(root_dir: Path) -> list[VideoRecord]:
-    """List the videos of a folder of class folders, without split and frames.
+    """List the videos of a folder of class folders, without split and frames; say what is passed over.
 
-    Other files and folders are passed over, and named with the reason.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no video in it; the message names the layout that it has.
-        DataError: two videos would share a frame folder, or a table cannot hold a name.
+    FileNotFoundError, which names the layout, where there is no video; DataError where two videos would share a frame
+    folder, or a table cannot hold a name.
     """
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")

@@ -7,15 +7,10 @@ from typing import NamedTuple
 
 
 class Track(NamedTuple):
-    """The first video track.
+    """The first video track."""
 
-    Attributes:
-        matrix: (a, b, c, d), which shows the stored point (x, y) at (a x + c y, b x + d y), up to a shift.
-        duration: what is left of it by its edit list, in seconds; None where it has no edit list.
-    """
-
-    matrix: tuple[float, float, float, float]
-    duration: float | None
+    matrix: tuple[float, float, float, float]  # (a, b, c, d): the point (x, y) is shown at (a x + c y, b x + d y)
+    duration: float | None  # seconds that are left of it by its edit list; None where it has none
 
 
 def read_video_track(path: Path) -> Track | None:

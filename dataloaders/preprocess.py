@@ -52,11 +52,8 @@ def preprocess(
         split: `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
 
     Returns:
-        The rows of the index.
-
-    Raises:
-        OSError: there are no videos, or the frames cannot be written.
-        DataError: the videos cannot be split, or the index is damaged.
+        The rows of the index. OSError where there are no videos, or the frames cannot be written; DataError where the
+        videos cannot be split, or the index is damaged.
     """
     root_dir, output_dir = Path(root_dir), Path(output_dir)
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():

@@ -44,7 +44,6 @@ def assign_splits(
     """Assign each video to a split; the same on every machine and for every order of `videos`.
 
     Args:
-        videos: their `class_name`, `video` and `group` count.
         protocol: one of `PROTOCOLS`.
             group: about 64/16/20, stratified by class, whole groups kept together.
             official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51; val carved from
@@ -54,11 +53,8 @@ def assign_splits(
         split_dir: folder of the official lists.
 
     Returns:
-        The rows sorted by class and video, with `split` set.
-
-    Raises:
-        FileNotFoundError: the official lists are missing.
-        DataError: no such split has every class in train, val and test; the message names classes.
+        The rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing; DataError,
+        which names classes, where no such split has every class in train, val and test.
     """
     videos = sorted(videos, key=lambda v: (v.class_name, v.video))
     if protocol == "group":

@@ -41,15 +41,12 @@ class VideoReader:
         threads: threads that decode a file; 0 means one a core.
 
     Attributes:
-        num_frames: as the header of the file has it, which may be an estimate; 0 where it does not say.
-        duration: in seconds, likewise.
-        is_file: whether `source` is a path.
-        is_live: whether frames come as they happen.
+        num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
+        is_file, is_live: whether `source` is a path, and whether frames come as they happen.
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
 
     Raises:
-        FileNotFoundError: there is no such file.
         OSError: the file, camera or stream cannot be opened.
         DataError: the file is not a video that OpenCV can read; of `grab` and `retrieve`, it cannot read a frame right.
     """
@@ -157,8 +154,8 @@ class VideoReader:
         """Return the error for a video of which no frame can be decoded; it names the codec."""
         codec = int(self.capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
         if "doesn't support" in self.last_message:
-            command = mending_command(self.source, REENCODE)
-            return PassingError(f"{self.name}: this OpenCV lacks the codec {codec}; {command}")
+            reason = f"{self.name}: this OpenCV lacks the codec {codec}"
+            return PassingError(f"{reason}; {mending_command(self.source, REENCODE)}")
         return DataError(f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else ""))
 
     def interval(self, start: int, end: int) -> tuple[float, float]:

@@ -17,22 +17,14 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """A part of a video, its clip, and what a model predicts for it.
+    """A part of a video, its clip, and what a model predicts for it."""
 
-    Attributes:
-        start, end: it covers the frames start..end-1.
-        frames: BGR images (H, W, 3), the frames of the video to which this window is the nearest.
-        clip: (T, H, W, 3) RGB, until the model has seen it.
-        probabilities: tensor (num_classes,).
-        heatmap: (T, H, W), see `network.grad_cam.grad_cam`.
-    """
-
-    start: int
+    start: int  # it covers the frames start..end-1
     end: int
-    frames: list
-    clip: np.ndarray | None = None
-    probabilities: "torch.Tensor | None" = None
-    heatmap: np.ndarray | None = None
+    frames: list  # BGR images (H, W, 3), the frames of the video to which this window is the nearest
+    clip: np.ndarray | None = None  # (T, H, W, 3) RGB, until the model has seen it
+    probabilities: "torch.Tensor | None" = None  # (num_classes,)
+    heatmap: np.ndarray | None = None  # (T, H, W), see `network.grad_cam.grad_cam`
 
     def heatmap_at(self, frame: int) -> np.ndarray:
         """Return the heat map (H, W) of the clip's image nearest to a frame of the video."""

@@ -145,21 +145,14 @@ def annotate(
     """Write a video atomically, with the likeliest classes of the nearest window on every frame.
 
     The frames keep their size, except that pixels that are not square become so, and that the codec drops the last row
-    or column where it is odd.
+    or column where it is odd. OSError where the file cannot be written.
 
     Args:
-        windows: with their frames and probabilities, and heat maps where these are to be drawn.
-        target: the file to write.
-        classes: class names.
-        video: that the windows are cut from.
-        config: how their clips were cut.
+        windows: of `video`, with their frames and probabilities, and heat maps where these are to be drawn.
         show: play it in a window as well; q and Escape act like Ctrl-C.
 
     Yields:
         Each window, when its frames are written.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     writer, num_written, started_at = None, 0, None
     with atomic_write(target) as partial:

@@ -1,6 +1,7 @@
 """The model, the optimizer, its schedule and its precision."""
 
 import math
+import os
 from argparse import Namespace
 
 import torch
@@ -8,28 +9,53 @@ from torch import nn
 
 from engine.errors import UsageError
 from network import build_model
-from network.pretrained import load_pretrained
+from network.pretrained import load_public
 
 HEAD_LR_FACTOR = 10  # learning rate of a new last layer on top of pretrained ones, in units of --lr
 
 
-def create_model(
-    args: Namespace, options: dict, classes: list[str], weights: str | None
-) -> tuple[nn.Module, str | None]:
-    """Build the model of a new run, and set `args.input`.
+def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
+    """Load the model of a file of weights, if one is named, and set `args.input` to what it was trained with.
 
-    Returns:
-        (model, head): head names the last layer where it is new on top of pretrained ones.
+    OSError or ModelError where it cannot be read, UsageError where the flags name another model.
     """
-    torch.manual_seed(args.seed)
-    model = build_model(args.model, len(classes), **options)
-    model.normalize.set(**model.normalize.statistics | {"input": args.input or "residual"})
-    head = load_pretrained(model, weights, classes) if weights else None
+    if not weights:
+        return None
+    weights = os.path.expanduser(weights)
+    if not os.path.isfile(weights):
+        raise FileNotFoundError(f"{weights}: no such file of weights; --pretrained takes what mypath.py names")
+    model = load_public(weights)
+    if (model.name, model.options.get("depth", 18)) != (args.model, args.depth):
+        depth = f" --depth {model.options['depth']}" if "depth" in model.options else ""
+        raise UsageError(f"{weights}: these weights go with --model {model.name}{depth}")
     trained_with = model.normalize.statistics["input"]
     if args.input not in (None, trained_with):
         raise UsageError(f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out")
     args.input = trained_with
-    return model, head
+    return model
+
+
+def create_model(
+    args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None
+) -> tuple[nn.Module, str | None]:
+    """Build the model of a new run, or give a pretrained one a new last layer where the classes differ.
+
+    Returns (model, head): head names the last layer where it is new on top of pretrained ones.
+    """
+    torch.manual_seed(args.seed)
+    if not pretrained:
+        args.input = args.input or "residual"
+        model = build_model(args.model, len(classes), **options)
+        model.normalize.set(**model.normalize.statistics | {"input": args.input})
+        return model, None
+    head = pretrained.head
+    num_classes = getattr(pretrained.get_submodule(head), "out_features", 0)
+    is_new = num_classes != len(classes) or pretrained.classes not in (None, classes)
+    if is_new:
+        new_model = build_model(args.model, len(classes), **pretrained.options)
+        pretrained.set_submodule(head, new_model.get_submodule(head))
+    print(f"the weights know {num_classes} classes" + (f"; {head} is new" if is_new else ""))
+    return pretrained, head if is_new else None
 
 
 def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused: bool) -> torch.optim.SGD:
@@ -43,13 +69,10 @@ def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused:
 
 
 def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step as a fraction of --lr.
+    """Return the learning rate of a step, from 0, as a fraction of --lr.
 
-    Args:
-        name: "cosine", a linear warmup over the first tenth of the steps followed by half a cosine down to 0; or
-            "step", a tenth after every tenth epoch.
-        step: from 0.
-        epochs, steps_per_epoch: of the run.
+    By the name "cosine" it is a linear warmup over the first tenth of the steps followed by half a cosine down to 0; by
+    "step", a tenth after every tenth epoch.
     """
     if name == "step":
         return 0.1 ** (step // (10 * steps_per_epoch))

@@ -22,7 +22,7 @@ from dataloaders.index import atomic_write
 from engine.errors import CheckpointError
 from network import build_model, validate_clip_shape
 from network.errors import ModelError
-from network.pretrained import read_weights
+from network.pretrained import read_weights, saved_options
 
 CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
 TRAINING_CONTENT = {
@@ -38,22 +38,14 @@ TRAINING_CONTENT = {
 
 @dataclass
 class TrainState:
-    """How far a run is. The training loop updates it in place, and every checkpoint stores it.
+    """How far a run is. The training loop updates it in place, and every checkpoint stores it."""
 
-    Attributes:
-        epoch: epochs completed, with their validation.
-        num_samples: clips of the following epoch that are done, over all processes.
-        loss_sum, num_correct: sums over these clips.
-        best_epoch: the epoch of the best checkpoint, 0 before there is one.
-        best_top1, best_loss: its clip top-1 and loss in validation.
-    """
-
-    epoch: int = 0
-    num_samples: int = 0
-    loss_sum: float = 0.0
+    epoch: int = 0  # epochs completed, with their validation
+    num_samples: int = 0  # clips of the following epoch that are done, over all processes
+    loss_sum: float = 0.0  # over these clips
     num_correct: int = 0
-    best_epoch: int = 0
-    best_top1: float = 0.0
+    best_epoch: int = 0  # the epoch of the best checkpoint, 0 before there is one
+    best_top1: float = 0.0  # its clip top-1 and loss in validation
     best_loss: float = 0.0
 
     def finish_epoch(self) -> None:
@@ -146,12 +138,10 @@ def _has_valid_checksums(file) -> bool:
 
 
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
-    """Build the model of a checkpoint with its weights, on the CPU.
-
-    CheckpointError where the weights do not fit the model, or it cannot take the checkpoint's clips.
-    """
+    """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
     try:
-        name, options, num_classes = checkpoint["model"], checkpoint["options"], len(checkpoint["classes"])
+        name, num_classes = checkpoint["model"], len(checkpoint["classes"])
+        options = saved_options(name, checkpoint["options"], checkpoint["state_dict"])
         validate_clip_shape(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
         model = build_model(name, num_classes, **options)
         model.normalize.set(**checkpoint["normalization"])
@@ -182,16 +172,9 @@ def training_state(model, optimizer, scheduler, scaler, state: TrainState) -> di
 
 
 def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: int) -> TrainState:
-    """Put an optimizer and a GradScaler back to where a checkpoint has them.
+    """Put an optimizer and a GradScaler back to where a checkpoint has them, and return its TrainState.
 
-    Args:
-        num_videos: training videos, the most clips that an epoch can have.
-
-    Returns:
-        The TrainState of the checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged.
+    CheckpointError where it is damaged; an epoch has `num_videos` clips at most.
     """
     fused = optimizer.defaults["fused"]
     try:

@@ -58,14 +58,11 @@ class Distributed:
     def select_device(self, name: str) -> torch.device:
         """Return the device `name`, where "cuda" is the GPU of this local rank; UsageError where there are too few."""
         if self.world_size > 1 and name.startswith("cuda"):
+            needed, count = self.local_world_size, torch.cuda.device_count()
             if name != "cuda":
-                raise UsageError(
-                    f"--device {name}: {self.local_world_size} processes take a GPU each; leave the number out"
-                )
-            if self.local_world_size > (count := torch.cuda.device_count()):
-                raise UsageError(
-                    f"--device {name}: {self.local_world_size} processes need a GPU each, and there are {count}"
-                )
+                raise UsageError(f"--device {name}: {needed} processes take a GPU each; leave the number out")
+            if needed > count:
+                raise UsageError(f"--device {name}: {needed} processes need a GPU each, and there are {count}")
             torch.cuda.set_device(self.local_rank)
             name = f"cuda:{self.local_rank}"
         return select_device(name)

@@ -46,7 +46,6 @@ def train_one_epoch(
     """Train a model on every batch of a loader once.
 
     Args:
-        model: on its device; wrapped in DistributedDataParallel where there are several processes.
         loader: batches of (clips, labels), clips `uint8` (N, T, H, W, 3).
         state: its sums and `num_samples` are updated in place, and continued where it has some.
         seed: seeds dropout, together with the number of the step.
@@ -54,8 +53,7 @@ def train_one_epoch(
 
     Raises:
         Stopped: a signal was received; `state` is up to date.
-        NonFiniteLossError: the loss of a step is not finite on any rank, or the weights are not after the last step.
-            Every rank raises it.
+        NonFiniteLossError: on all ranks; a loss is not finite on any of them, or the weights are not in the end.
         UsageError: the batch is too large for the memory of the GPU; the message says which would fit.
     """
     model.train()
@@ -142,10 +140,7 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
 
 
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Distributed()) -> float:  # noqa: B008
-    """Empty a list of (position, loss) and return the sum of the losses.
-
-    NonFiniteLossError where one is not finite on any rank; its position is the smallest such.
-    """
+    """Empty a list of (position, loss) and return the sum; NonFiniteLossError where one is not finite on any rank."""
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
     positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
     losses.clear()
@@ -156,17 +151,11 @@ def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Dis
 
 @dataclass
 class Evaluation:
-    """What `evaluate` returns.
+    """What `evaluate` returns, tensors on the CPU."""
 
-    Attributes:
-        metrics: what `metrics.compute_metrics` gives, and "loss", the mean cross-entropy of the clips.
-        labels: tensor (videos,) on the CPU.
-        probabilities: tensor (videos, windows, classes) on the CPU, the softmax of each window.
-    """
-
-    metrics: dict[str, Any]
-    labels: Tensor
-    probabilities: Tensor
+    metrics: dict[str, Any]  # of `metrics.compute_metrics`, and "loss", the mean cross-entropy of the clips
+    labels: Tensor  # (videos,)
+    probabilities: Tensor  # (videos, windows, classes), the softmax of each window
 
 
 @torch.inference_mode()

@@ -20,9 +20,7 @@ def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str
     """Compute the accuracies of a test.
 
     Args:
-        probabilities: (videos, windows, classes), the softmax of each window.
-        labels: (videos,).
-        classes: class names in the order of their labels.
+        probabilities: (videos, windows, classes), the softmax of each window; labels are (videos,).
 
     Returns:
         "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share of
@@ -45,10 +43,7 @@ def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str
 
 
 def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
-    """Return the mean and standard error of the contents of several `results.json` files in one line.
-
-    The seeds of a fold are averaged first: the error is that of the mean over folds, or over the seeds of one fold.
-    """
+    """Return the mean and standard error over folds, or over the seeds of a single one, of several `results.json`."""
     parts = [f"{len(results)} runs"]
     for name in ("clip_top1", "video_top1"):
         folds = defaultdict(list)

@@ -1,8 +1,8 @@
 """The models by name. Adding one is a file in this folder and a line here.
 
 A builder takes `num_classes` and returns a model that takes clips as `network.resnet.VideoResNet` does. A model has
-`normalize`, a `Normalize`; `public_normalization`, what public weights for it expect; `last_pool`, the name of the
-module after its last convolutional stage; and the module that it defines last gives the logits.
+`normalize`, a `Normalize`; `last_pool`, the name of the module after its last convolutional stage; and the module that
+it defines last gives the logits. `build_model` adds `name` and `options`, by which a checkpoint builds it again.
 """
 
 import textwrap
@@ -22,9 +22,11 @@ def build_model(name: str, num_classes: int, **options) -> nn.Module:
     if name not in MODELS:
         raise ModelError(f"unknown model {name!r}, known are {', '.join(MODELS)}")
     try:
-        return MODELS[name](num_classes=num_classes, **options)
+        model = MODELS[name](num_classes=num_classes, **options)
     except (KeyError, TypeError) as error:
         raise ModelError(f"{name} cannot take the options {options}: {error}") from None
+    model.name, model.options = name, options
+    return model
 
 
 def validate_clip_shape(name: str, clip_shape: tuple[int, int, int], **options) -> None:

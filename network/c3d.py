@@ -9,6 +9,7 @@ from network.normalize import Normalize
 # norm, training from scratch on differences of up to 255 diverges.
 MEAN = (102 / 255, 98 / 255, 90 / 255)
 STD = (0.225, 0.225, 0.225)
+CAFFE_MEAN = (101.41 / 255, 97.66 / 255, 90.25 / 255)  # of Sports-1M, which the public weights subtract, RGB
 
 INPUT_SIZE = (16, 112, 112)
 
@@ -17,21 +18,16 @@ class C3D(nn.Module):
     """C3D with 78,409,573 parameters at 101 classes.
 
     Args:
-        num_classes: number of classes.
         dropout: probability of dropping a unit after fc6 and fc7 (section 3.3).
+        ceil_mode: pad pool5 on the right alone, as Caffe does; on both sides by default.
 
-    Input: RGB clips (N, 3, 16, 112, 112) with values 0..255, `uint8` or float; fc6 fixes the size.
+    Input: RGB clips (N, 3, 16, 112, 112), 0..255, `uint8` or float; fc6 fixes the size, ModelError for another.
     Output: logits (N, num_classes).
-
-    Raises:
-        ModelError: the clips have another size.
     """
 
-    # The weights of Sports-1M were trained on the plain differences.
-    public_normalization = {"mean": MEAN, "std": (1 / 255, 1 / 255, 1 / 255)}
     last_pool = "pool5"
 
-    def __init__(self, num_classes: int, dropout: float = 0.5):
+    def __init__(self, num_classes: int, dropout: float = 0.5, ceil_mode: bool = False):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.conv1 = nn.Conv3d(3, 64, 3, padding=1)
@@ -44,7 +40,7 @@ class C3D(nn.Module):
         self.conv5b = nn.Conv3d(512, 512, 3, padding=1)
         self.pool1 = nn.MaxPool3d((1, 2, 2))
         self.pool = nn.MaxPool3d(2)
-        self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1))
+        self.pool5 = nn.MaxPool3d(2, padding=0 if ceil_mode else (0, 1, 1), ceil_mode=ceil_mode)
         self.fc6 = nn.Linear(8192, 4096)
         self.fc7 = nn.Linear(4096, 4096)
         self.fc8 = nn.Linear(4096, num_classes)

@@ -18,21 +18,14 @@ from network.errors import ModelError
 def export_model(
     model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict
 ) -> dict[str, Callable[[Path], object]]:
-    """Export a model together with the normalisation of its input.
+    """Export a model in evaluation mode, on the CPU, together with the normalisation of its input.
 
     The exported model takes `clips`, `uint8` (N, 3, T, H, W), RGB, of any N, and gives `logits` (N, num_classes). The
     metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
 
-    Args:
-        model: in evaluation mode, on the CPU.
-        clip_shape: (T, H, W) of its clips.
-        metadata: plain values by name.
-
     Returns:
-        {".onnx": write, ".pt2": write}: functions that write the file of that ending to a path.
-
-    Raises:
-        ModelError: a package is missing.
+        {".onnx": write, ".pt2": write}: functions that write the file of that ending to a path. ModelError where a
+        package is missing.
     """
     try:
         import onnxscript  # noqa: F401

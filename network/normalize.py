@@ -34,8 +34,13 @@ class Normalize(nn.Module):
         if input not in INPUTS:
             raise ModelError(f"unknown input {input!r}, known are {', '.join(INPUTS)}")
         for buffer, values in ((self.mean, mean), (self.std, std)):
-            buffer.copy_(255 * torch.tensor(values).view(1, 3, 1, 1, 1))
+            buffer.copy_(255 * torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1, 1))
         self.statistics = {"mean": list(mean), "std": list(std), "input": input}
+
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:
+        super()._apply(fn, recurse)
+        self.set(**self.statistics)  # exact in the new type too
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std

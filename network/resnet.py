@@ -68,15 +68,19 @@ def stem_2plus1d() -> nn.Sequential:
     )
 
 
+def count_midplanes(in_planes: int, planes: int) -> int:
+    """Return as many planes between space and time as give the pair the parameters of one 3x3x3 (section 3.5)."""
+    return (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
+
+
 class BasicBlock(nn.Module):
     """Two convolutions around a shortcut; a 1x1x1 projection where the shape changes (He et al. 2016, option B)."""
 
-    def __init__(self, conv: type[nn.Module], in_planes: int, planes: int, stride: int):
+    def __init__(self, conv: type[nn.Module], in_planes: int, planes: int, stride: int, shared_midplanes: bool):
         super().__init__()
-        # As many planes between space and time as give the pair the parameters of one 3x3x3 convolution (section 3.5);
-        # the public weights have conv2 share the number of conv1.
-        midplanes = (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
+        midplanes = count_midplanes(in_planes, planes)
         self.conv1 = nn.Sequential(conv(in_planes, planes, midplanes, stride), BatchNorm3d(planes), nn.ReLU())
+        midplanes = midplanes if shared_midplanes else count_midplanes(planes, planes)
         self.conv2 = nn.Sequential(conv(planes, planes, midplanes), BatchNorm3d(planes))
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
@@ -92,41 +96,47 @@ class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
 
     Args:
-        conv: `Conv3DSimple` or `Conv2Plus1D`, the convolution of every block.
-        stem: the builder of the first convolution.
+        conv, stem: the convolution of every block, and the builder of the first convolution.
         layers: blocks per stage.
-        num_classes: number of classes.
+        shared_midplanes: a block's second convolution has as many planes between space and time as its first, as in
+            torchvision; by the paper each has its own number.
+        eps: added to the variance by batch norm.
 
     Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
     Output: logits (N, num_classes).
     """
 
-    public_normalization = {"mean": MEAN, "std": STD}
     last_pool = "avgpool"
 
-    def __init__(self, conv: type[nn.Module], stem: Callable[[], nn.Module], layers: Sequence[int], num_classes: int):
+    def __init__(
+        self,
+        conv: type[nn.Module],
+        stem: Callable[[], nn.Module],
+        layers: Sequence[int],
+        num_classes: int,
+        shared_midplanes: bool = True,
+        eps: float = 1e-5,
+    ):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.stem = stem()
-        self.layer1 = self._stage(conv, 64, 64, layers[0], stride=1)
-        self.layer2 = self._stage(conv, 64, 128, layers[1], stride=2)
-        self.layer3 = self._stage(conv, 128, 256, layers[2], stride=2)
-        self.layer4 = self._stage(conv, 256, 512, layers[3], stride=2)
+        planes, stages = 64, []
+        for stage, blocks in enumerate(layers):
+            first = BasicBlock(conv, planes, 64 * 2**stage, 2 if stage else 1, shared_midplanes)
+            planes = 64 * 2**stage
+            others = (BasicBlock(conv, planes, planes, 1, shared_midplanes) for _ in range(1, blocks))
+            stages.append(nn.Sequential(first, *others))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.fc = nn.Linear(512, num_classes)
 
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BatchNorm3d):
+                module.eps = eps
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
-
-    @staticmethod
-    def _stage(conv: type[nn.Module], in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            BasicBlock(conv, in_planes, planes, stride),
-            *(BasicBlock(conv, planes, planes, 1) for _ in range(1, blocks)),
-        )
 
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:
@@ -146,6 +156,10 @@ def r3d(num_classes: int, depth: int = 18) -> VideoResNet:
     return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes)
 
 
-def r2plus1d(num_classes: int, depth: int = 18) -> VideoResNet:
-    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 61,831,661 at 34."""
-    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes)
+def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, eps: float = 1e-5) -> VideoResNet:
+    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34.
+
+    By default 18 layers share midplanes as torchvision's do, and 34 follow the paper.
+    """
+    shared_midplanes = depth == 18 if shared_midplanes is None else shared_midplanes
+    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes, shared_midplanes, eps)

@@ -21,7 +21,7 @@ def clip(size, batch=1, length=16):
         ("R3D", {"num_classes": 400}, 33_371_472),
         ("R3D", {"num_classes": 400, "depth": 34}, 63_681_104),
         ("R2Plus1D", {"num_classes": 400}, 31_505_325),
-        ("R2Plus1D", {"num_classes": 400, "depth": 34}, 61_831_661),
+        ("R2Plus1D", {"num_classes": 400, "depth": 34}, 63_697_175),
     ],
 )
 def test_golden_parameter_counts(name, options, parameters):

@@ -1,14 +1,20 @@
 import pickle
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import make_checkpoint
 from tiny import Tiny
+from torch import nn
+from torch.nn import functional as F
 
-from engine.checkpoint import save_checkpoint
-from network import MODELS
+from engine.build import create_model, load_pretrained
+from engine.checkpoint import restore_model, save_checkpoint
+from engine.errors import UsageError
+from network import MODELS, build_model
 from network.errors import ModelError
-from network.pretrained import load_pretrained, read_weights
+from network.pretrained import load_public, read_weights
 
 
 class Hostile:
@@ -25,13 +31,13 @@ def test_a_file_without_tensors_is_refused_unread(tmp_path, content):
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
         read_weights(tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
-        load_pretrained(Tiny(num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+        load_public(tmp_path / "a.pth")
 
 
 def test_hostile_objects_among_weights_are_refused(tmp_path):
     torch.save(Tiny(num_classes=3).state_dict() | {"args": Hostile()}, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
-        load_pretrained(Tiny(num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+        load_public(tmp_path / "a.pth")
 
 
 def test_a_missing_file_is_an_error_of_the_system(tmp_path):
@@ -39,116 +45,341 @@ def test_a_missing_file_is_an_error_of_the_system(tmp_path):
         read_weights(tmp_path / "none.pth")
 
 
-def small_state(model, **options):
-    """The state of a model in kilobytes: tensors of full shapes, each with one value, which is stored once."""
+def random_state(name, num_classes, **options):
+    """Weights of a network with values that keep its outputs moderate, the statistics of batch norm moved."""
     with torch.device("meta"):
-        shapes = MODELS[model](**options).state_dict()
-    return {name: torch.rand(()).to(like.dtype).expand(like.shape) for name, like in shapes.items()}
+        shapes = MODELS[name](num_classes, **options).state_dict()
+    torch.manual_seed(0)
+    state = {}
+    for key, like in shapes.items():
+        if key.endswith("num_batches_tracked"):
+            state[key] = torch.tensor(7)
+        elif like.dim() > 1:
+            state[key] = torch.randn(like.shape) * (2 / like[0].numel()) ** 0.5
+        else:
+            state[key] = 0.2 * torch.randn(like.shape) + (key.endswith(("weight", "running_var")))
+            state[key] = state[key].abs() + 0.1 if key.endswith("running_var") else state[key]
+    return state
 
 
-NUMBERS = [0, 3, 6, 8, 11, 13, 16, 18]
+def without(state, *layers):
+    return {key: value for key, value in state.items() if key.rpartition(".")[0] not in layers}
 
 
-def numbered(state):
-    """C3D's weights as the file that numbers its layers has them."""
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
-    names = [f"features.{i}" for i in NUMBERS] + [f"classifier.{i}" for i in (0, 3, 6)]
-    renamed = dict(zip(layers, names, strict=True))
-    return {f"{renamed[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value for name, value in state.items()}
+# Residual networks, after the tables of their publishers: how a file is laid out, mean and standard deviation, and eps.
+
+KINETICS = [0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989]
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+SHARED, OWN = {"shared_midplanes": True}, {"shared_midplanes": False}
 
 
-FORMATS = {
-    "plain": lambda state: state,
-    "nested": lambda state: {"state_dict": state, "epoch": 3},
-    "parallel": lambda state: {f"module.{name}": value for name, value in state.items()},
-    "both": lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+def gluon(state):
+    """dmlc/gluon-cv's names, from torchvision's."""
+    tops = {"stem.0": "conv1", "stem.1": "bn1", "stem.3": "conv2", "stem.4": "bn2"}
+    parts = {"0.0": "conv{}.conv1", "0.1": "conv{}.bn1", "0.3": "conv{}.conv2", "1": "bn{}"}
+    renamed = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        if match := re.fullmatch(r"(layer\d\.\d)\.conv([12])\.(.*)", layer):
+            layer = f"{match[1]}.{parts[match[3]].format(match[2])}"
+        renamed[f"{tops.get(layer, layer)}.{kind}"] = value
+    return renamed
+
+
+def gdt(state):
+    video = {f"video_network.base.{key}": value for key, value in without(state, "fc").items()}
+    return {"model": video | {"audio_network.conv.weight": torch.rand(3), "mlp_v.0.weight": torch.rand(3)}, "epoch": 9}
+
+
+RESIDUAL = {
+    "torchvision r3d_18": ("R3D", {}, lambda state: state, KINETICS, 1e-5),
+    "torchvision r2plus1d_18": ("R2Plus1D", SHARED, lambda state: state, KINETICS, 1e-5),
+    "ig65m": ("R2Plus1D", OWN | {"depth": 34}, lambda state: state, KINETICS, 1e-3),
+    "XDC": ("R2Plus1D", OWN, lambda state: without(state, "fc"), KINETICS, 1e-3),
+    "GDT": ("R2Plus1D", SHARED, gdt, ([0.45] * 3, [0.225] * 3), 1e-5),
+    "gluon-cv 18": ("R2Plus1D", SHARED, gluon, IMAGENET, 1e-5),
+    "gluon-cv 34": ("R2Plus1D", SHARED | {"depth": 34}, gluon, IMAGENET, 1e-5),
+    "DataParallel": ("R3D", {}, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}, KINETICS, 1e-5),
 }
 
 
+def residual_reference(state, clips, mean, std, eps):
+    """Logits of torchvision's VideoResNet, from its weights alone; features where the last layer is missing."""
+    state = {key: value.double() for key, value in state.items()}
+
+    def conv(x, name, stride):
+        weight = state[f"{name}.weight"]
+        padding = [size // 2 for size in weight.shape[2:]]
+        # The kernel that spans time has the stride of time, the one that spans space that of space.
+        strides = [stride if size > 1 or weight.shape[2:] == (1, 1, 1) else 1 for size in weight.shape[2:]]
+        return F.conv3d(x, weight, stride=strides, padding=padding)
+
+    def norm(x, name):
+        keys = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(state[f"{name}.{key}"] for key in keys), eps=eps)
+
+    mean, std = (torch.tensor(values, dtype=torch.double).view(3, 1, 1, 1) for values in (mean, std))
+    x, weight = (clips.double() / 255 - mean) / std, state["stem.0.weight"]
+    x = F.conv3d(x, weight, stride=(1, 2, 2), padding=[size // 2 for size in weight.shape[2:]])
+    x = norm(x, "stem.1").relu()
+    if "stem.3.weight" in state:
+        x = norm(conv(x, "stem.3", 1), "stem.4").relu()
+    blocks = sorted({".".join(key.split(".")[:2]) for key in state if key.startswith("layer")})
+    for block in blocks:
+        stride = 2 if block.endswith(".0") and block != "layer1.0" else 1
+        y = x
+        for number in (1, 2):
+            name, step = f"{block}.conv{number}", stride if number == 1 else 1
+            if f"{name}.0.0.weight" in state:
+                y = conv(norm(conv(y, f"{name}.0.0", step), f"{name}.0.1").relu(), f"{name}.0.3", step)
+            else:
+                y = conv(y, f"{name}.0", step)
+            y = norm(y, f"{name}.1")
+            y = y.relu() if number == 1 else y
+        if f"{block}.downsample.0.weight" in state:
+            x = norm(conv(x, f"{block}.downsample.0", stride), f"{block}.downsample.1")
+        x = (x + y).relu()
+    x = x.mean((2, 3, 4))
+    return F.linear(x, state["fc.weight"], state["fc.bias"]) if "fc.weight" in state else x
+
+
+def assert_same_logits(model, clips, expected):
+    with torch.inference_mode():
+        assert ((model(clips) - expected).norm() / expected.norm()).item() < 1e-4
+        assert ((model.double()(clips) - expected).norm() / expected.norm()).item() < 1e-9
+
+
+@pytest.mark.parametrize("family", RESIDUAL)
+def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
+    name, options, layout, statistics, eps = RESIDUAL[family]
+    state = random_state(name, 19, **options)
+    content = layout(state)
+    torch.save(content, tmp_path / "public.pth")
+    model = load_public(tmp_path / "public.pth")
+    assert (model.name, model.options.get("depth"), model.training) == (name, options.get("depth", 18), False)
+    clips = torch.randint(0, 256, (2, 3, 8, 40, 48), dtype=torch.uint8)
+    has_head = any(key.endswith("fc.weight") for key in (content.get("state_dict") or content.get("model") or content))
+    expected = residual_reference(state if has_head else without(state, "fc"), clips, *statistics, eps)
+    assert expected.shape == (2, 19 if has_head else 512)
+    assert_same_logits(model, clips, expected)
+
+
+def test_the_planes_and_parameters_of_each_depth():
+    with torch.device("meta"):
+        models = {depth: MODELS["R2Plus1D"](400, depth=depth) for depth in (18, 34)}
+        shared, own = MODELS["R2Plus1D"](400, depth=34, shared_midplanes=True), MODELS["R2Plus1D"](400, **OWN)
+    count = {depth: sum(p.numel() for p in model.parameters()) for depth, model in models.items()}
+    assert count == {18: 31_505_325, 34: 63_697_175}
+    stages = [(model.layer2, model.layer3, model.layer4) for model in (shared, models[34], own)]
+    planes = [[stage[0].conv2[0][0].out_channels for stage in model] for model in stages]
+    assert planes == [[230, 460, 921], [288, 576, 1152], [288, 576, 1152]]
+
+
+def test_checkpoints_of_34_layers_from_before_still_load():
+    torch.manual_seed(0)
+    old = MODELS["R2Plus1D"](3, depth=34, shared_midplanes=True)
+    content = {"model": "R2Plus1D", "options": {"depth": 34}, "state_dict": old.state_dict()}
+    model = restore_model(make_checkpoint(**content))
+    assert model.options == {"depth": 34, "shared_midplanes": True}
+    assert all(torch.equal(value, old.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+# C3D, after the tables of its publishers: names, whether it reads BGR, the mean in its order, and how pool5 pads.
+
+LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
+CAFFE_BGR = [90.25, 97.66, 101.41]
+
+
+def renamed(*names):
+    return lambda state: {
+        f"{dict(zip(LAYERS, names, strict=True))[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value
+        for key, value in state.items()
+    }
+
+
+NUMBERED = renamed(*(f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)), *(f"classifier.{i}" for i in (0, 3, 6)))
+MMACTION2 = renamed("conv1a.conv", "conv2a.conv", *(f"{name}.conv" for name in LAYERS[2:8]), "fc6", "fc7", "fc8")
+CONVOLUTIONS = [f"backbone.{name}.conv" for name in ("conv1a", "conv2a", *LAYERS[2:8])]
+MMACTION2_UCF101 = renamed(*CONVOLUTIONS, "backbone.fc6", "backbone.fc7", "cls_head.fc_cls")
+MMACTION = renamed("conv1a", "conv2a", *LAYERS[2:])
+C3D = {
+    "Sports-1M": (lambda state: state, True, CAFFE_BGR, "right"),
+    "numbered": (NUMBERED, True, CAFFE_BGR, "right"),
+    "numbered, nested": (lambda state: {"state_dict": NUMBERED(state)}, True, CAFFE_BGR, "right"),
+    "mmaction2": (lambda s: {"state_dict": without(MMACTION2(s), "fc8")}, False, [104, 117, 128], "both"),
+    "mmaction2 UCF101": (lambda s: {"meta": {}, "state_dict": MMACTION2_UCF101(s)}, False, [104, 117, 128], "both"),
+    "first mmaction": (MMACTION, True, CAFFE_BGR, "right"),
+    "classic scripts": (lambda s: {"epoch": 9, "state_dict": s, "opt_dict": {}}, True, [90, 98, 102], "both"),
+}
+
+
+def pool5(x, padding):
+    """Windows {0} {1, 2} {3, 4} {5, 6} of 7 places, or {0, 1} {2, 3} {4, 5} {6}."""
+    left, right = (1, 0) if padding == "both" else (0, 1)
+    return F.max_pool3d(F.pad(x, (left, right, left, right), value=-1e30), (x.shape[2] // 1, 2, 2), (2, 2, 2))
+
+
+@pytest.fixture(scope="module")
+def c3d_state():
+    return random_state("C3D", 11)
+
+
+@pytest.mark.parametrize("family", C3D)
+def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3d_state, family):
+    layout, is_bgr, mean, padding = C3D[family]
+    torch.save(layout(c3d_state), tmp_path / "public.pth")
+    model = load_public(tmp_path / "public.pth").double()
+    assert model.name == "C3D" and not model.training
+    clips = torch.randint(0, 256, (1, 3, 3, 8, 8), dtype=torch.uint8)
+    seen = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(mean, dtype=torch.double).view(3, 1, 1, 1)
+    expected = F.conv3d(seen, c3d_state["conv1.weight"].double(), c3d_state["conv1.bias"].double(), padding=1)
+    torch.testing.assert_close(model.conv1(model.normalize(clips)), expected, rtol=1e-9, atol=1e-9)
+    x = torch.randn(1, 5, 2, 7, 7).double()
+    torch.testing.assert_close(model.pool5(x), pool5(x, padding))
+    for layer in LAYERS[1:10]:
+        assert torch.equal(model.get_submodule(layer).weight.float(), c3d_state[f"{layer}.weight"])
+    assert isinstance(model.fc8, nn.Identity) if family == "mmaction2" else model.fc8.out_features == 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", C3D)
+def test_a_family_of_c3d_gives_the_logits_of_its_publisher(tmp_path, c3d_state, family):
+    layout, is_bgr, mean, padding = C3D[family]
+    torch.save(layout(c3d_state), tmp_path / "public.pth")
+    state = {key: value.double() for key, value in c3d_state.items()}
+    clips = torch.randint(0, 256, (1, 3, 16, 112, 112), dtype=torch.uint8)
+    x = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(mean, dtype=torch.double).view(3, 1, 1, 1)
+    for layer in LAYERS[:8]:
+        x = F.conv3d(x, state[f"{layer}.weight"], state[f"{layer}.bias"], padding=1).relu()
+        if layer == "conv1":
+            x = F.max_pool3d(x, (1, 2, 2))
+        elif layer in ("conv2", "conv3b", "conv4b"):
+            x = F.max_pool3d(x, 2)
+    x = pool5(x, padding).flatten(1)
+    for layer in LAYERS[8:10] if family == "mmaction2" else LAYERS[8:]:
+        x = F.linear(x, state[f"{layer}.weight"], state[f"{layer}.bias"])
+        x = x if layer == "fc8" else x.relu()
+    assert_same_logits(load_public(tmp_path / "public.pth"), clips, x)
+
+
+REFUSED = {
+    "R3D or R2Plus1D of the classic scripts": {"state_dict": {"res3d.conv1.temporal_conv.weight": torch.rand(1)}},
+    "a network of pytorchvideo": {"blocks.0.conv.weight": torch.rand(1)},
+    "mmaction2's R.2.1.D-34": {"state_dict": {"backbone.layer1.0.conv1.conv.conv_s.weight": torch.rand(1)}},
+    "3D-ResNets-PyTorch": {"state_dict": {"conv1.weight": torch.rand(64, 3, 7, 7, 7), "bn1.weight": torch.rand(64)}},
+    "torchvision's mc3_18": {
+        "stem.0.weight": torch.rand(64, 3, 3, 7, 7),
+        "layer2.0.conv1.0.weight": torch.rand(128, 64, 1, 3, 3),
+    },
+    "they have no conv1.weight": {"encoder.weight": torch.rand(3)},
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_another_network_is_refused_by_its_name(tmp_path, reason):
+    torch.save(REFUSED[reason], tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=f"a.pth: .*{reason}"):
+        load_public(tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "form"),
-    [("R3D", {}, form) for form in FORMATS] + [("R2Plus1D", {}, "plain"), ("R2Plus1D", {"depth": 34}, "both")],
-)
-def test_public_weights_of_the_residual_networks(tmp_path, capsys, name, options, form):
-    source = small_state(name, num_classes=400, **options)
-    torch.save(FORMATS[form](source), tmp_path / "public.pth")
-    model = MODELS[name](num_classes=7, **options)
-    head = model.fc.weight.clone()
-    assert load_pretrained(model, tmp_path / "public.pth", list("abcdefg")) == "fc"
-    assert capsys.readouterr().out.endswith(f"public.pth: {len(source) - 2} tensors loaded, fc is new\n")
-    state = model.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in source.items() if not name.startswith("fc."))
-    assert torch.equal(model.fc.weight, head)
-
-    same_classes = MODELS[name](num_classes=400, **options)
-    assert load_pretrained(same_classes, tmp_path / "public.pth", [str(i) for i in range(400)]) is None
-    assert capsys.readouterr().out.endswith(f"public.pth: {len(source)} tensors loaded\n")
-    assert torch.equal(same_classes.fc.weight, source["fc.weight"])
-
-
-@pytest.mark.parametrize("form", [numbered, FORMATS["plain"]], ids=["numbered", "classic"])
-def test_public_weights_of_c3d(tmp_path, form):
-    source = small_state("C3D", num_classes=487)
-    torch.save(form(source), tmp_path / "sports1m.pth")
-    model = MODELS["C3D"](num_classes=5)
-    assert load_pretrained(model, tmp_path / "sports1m.pth", list("abcde")) == "fc8"
-    assert torch.equal(model.conv5b.weight, source["conv5b.weight"])
-    assert torch.equal(model.fc7.bias, source["fc7.bias"])
-    pixels = torch.full((1, 3, 1, 1, 1), 255.0)
-    assert model.normalize(pixels).flatten().tolist() == pytest.approx([153, 157, 165])  # pixels less their mean
-
-
-def test_the_normalization_of_a_checkpoint_is_loaded_with_its_weights(tmp_path):
-    statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0], "input": "residual"}
-    save_checkpoint(make_checkpoint(normalization=statistics), tmp_path / "a.pth")
-    model = Tiny(num_classes=9)
-    load_pretrained(model, tmp_path / "a.pth", ["a", "b", "c"])
-    assert model.normalize.statistics == statistics
-    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
-
-
-@pytest.mark.parametrize(("classes", "head"), [(["a", "b", "c"], None), (["a", "c", "b"], "fc")])
-def test_the_same_number_of_other_classes_needs_another_head(tmp_path, classes, head):
-    checkpoint = make_checkpoint()
-    save_checkpoint(checkpoint, tmp_path / "a.pth")
-    model = Tiny(num_classes=3)
-    assert load_pretrained(model, tmp_path / "a.pth", classes) == head
-    assert torch.equal(model.fc.weight, checkpoint["state_dict"]["fc.weight"]) == (head is None)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("content", "message"),
     [
-        ("R2Plus1D", {}, "they have no stem.3.weight|their stem.0.weight is"),
-        ("R3D", {"depth": 34}, "they have no layer1.2.conv1.0.weight"),
-        ("C3D", {}, "they have no conv1.weight"),
+        (b"\x80\x02}q\x00U\x05blobsq\x01}q\x02", "a file of Caffe2, which PyTorch does not read"),
+        (b"<!DOCTYPE html><HTML><body>Sign in", "a web page, not the file of weights; download it again"),
     ],
 )
-def test_a_file_of_another_model_is_never_loaded_in_part(tmp_path, name, options, message):
-    save_checkpoint(make_checkpoint(model="R3D", state_dict=small_state("R3D", num_classes=3)), tmp_path / "a.pth")
-    model = MODELS[name](num_classes=3, **options)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+def test_what_people_save_in_place_of_weights_is_named(tmp_path, content, message):
+    (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        load_pretrained(model, tmp_path / "a.pth", ["a", "b", "c"])
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        load_public(tmp_path / "a.pth")
 
 
-def test_the_first_weight_of_another_shape_is_named(tmp_path):
-    state = small_state("R3D", num_classes=3) | {"layer2.0.conv1.0.weight": torch.zeros(1).expand(128, 64, 1, 3, 3)}
-    save_checkpoint(make_checkpoint(model="R3D", state_dict=state), tmp_path / "a.pth")
-    message = r"layer2.0.conv1.0.weight is \(128, 64, 1, 3, 3\), not \(128, 64, 3, 3, 3\)"
-    with pytest.raises(ModelError, match=message):
-        load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+def test_a_truncated_file_is_damaged(tmp_path):
+    torch.save(random_state("R3D", 3), tmp_path / "a.pth")
+    data = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
+        load_public(tmp_path / "a.pth")
 
 
-def test_weights_of_a_deeper_model_are_refused(tmp_path):
-    torch.save(small_state("R3D", num_classes=3, depth=34), tmp_path / "a.pth")
-    with pytest.raises(ModelError, match="this one has no layer1.2.conv1.0.weight"):
-        load_pretrained(MODELS["R3D"](num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+def test_a_layer_too_many_too_few_or_of_another_shape_is_named(tmp_path):
+    state = random_state("R3D", 3)
+    for change, message in (
+        ({"layer9.weight": torch.rand(1)}, "R3D has no layer9.weight"),
+        ({"layer4.1.conv2.1.bias": torch.rand(9)}, r"their layer4.1.conv2.1.bias is \(9,\), not \(512,\)"),
+    ):
+        torch.save(state | change, tmp_path / "a.pth")
+        with pytest.raises(ModelError, match=message):
+            load_public(tmp_path / "a.pth")
+    torch.save(without(state, "layer4.1.conv2.1"), tmp_path / "a.pth")
+    with pytest.raises(ModelError, match="they have no layer4.1.conv2.1.weight"):
+        load_public(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7])
+def arguments(**flags):
+    return SimpleNamespace(**{"seed": 0, "model": "Tiny", "depth": 18, "input": None} | flags)
+
+
+def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
+    statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0], "input": "residual"}
+    save_checkpoint(make_checkpoint(normalization=statistics), tmp_path / "a.pth")
+    model = load_public(tmp_path / "a.pth")
+    assert (model.name, model.classes, model.normalize.statistics) == ("Tiny", ["a", "b", "c"], statistics)
+    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
+    args = arguments()
+    load_pretrained(args, tmp_path / "a.pth")
+    assert args.input == "residual"
+
+
+@pytest.mark.parametrize(
+    ("classes", "head"), [(["a", "b", "c"], None), (["a", "c", "b"], "fc"), (["a", "b"], "fc"), (list("abcd"), "fc")]
+)
+def test_other_classes_need_another_last_layer(tmp_path, classes, head):
+    checkpoint = make_checkpoint()
+    save_checkpoint(checkpoint, tmp_path / "a.pth")
+    model, new = create_model(arguments(seed=1), {}, classes, load_pretrained(arguments(), tmp_path / "a.pth"))
+    assert new == head and model.fc.out_features == len(classes)
+    assert torch.equal(model.conv.weight, checkpoint["state_dict"]["conv.weight"])
+    is_kept = model.fc.weight.shape == (3, 8) and torch.equal(model.fc.weight, checkpoint["state_dict"]["fc.weight"])
+    assert is_kept == (head is None)
+
+
+def test_a_tilde_in_the_path_of_weights_is_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_checkpoint(make_checkpoint(), tmp_path / "a.pth")
+    assert load_pretrained(arguments(), "~/a.pth").name == "Tiny"
+    assert load_pretrained(arguments(), None) is None
+
+
+def test_features_and_files_without_names_get_a_last_layer(tmp_path):
+    state = random_state("R3D", 4)
+    for content, num_classes, head in ((state, 4, None), (state, 5, "fc"), (without(state, "fc"), 4, "fc")):
+        torch.save(content, tmp_path / "a.pth")
+        args = arguments(model="R3D")
+        model, new = create_model(args, {}, list("abcdefg")[:num_classes], load_pretrained(args, tmp_path / "a.pth"))
+        assert (new, model.fc.out_features, args.input) == (head, num_classes, "rgb")
+        rebuilt = build_model("R3D", num_classes, **model.options)
+        rebuilt.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"model": "R2Plus1D"}, "a.pth: these weights go with --model R3D --depth 34"),
+        ({"model": "R3D"}, "a.pth: these weights go with --model R3D --depth 34"),
+        ({"model": "R3D", "depth": 34, "input": "residual"}, "--input residual: .*a.pth was trained with rgb"),
+    ],
+)
+def test_flags_that_name_another_model_are_refused(tmp_path, flags, message):
+    torch.save(random_state("R3D", 3, depth=34), tmp_path / "a.pth")
+    with pytest.raises(UsageError, match=message):
+        load_pretrained(arguments(**flags), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7, {}])
 def test_a_file_without_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: no weights in it"):
-        load_pretrained(Tiny(num_classes=3), tmp_path / "a.pth", ["a", "b", "c"])
+        load_public(tmp_path / "a.pth")

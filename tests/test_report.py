@@ -18,7 +18,7 @@ from dataloaders.dataset import VideoDataset
 from dataloaders.preprocess import preprocess
 from engine import report
 from engine.loops import Evaluation
-from network import MODELS
+from network import pretrained
 
 
 def test_the_files_and_images_of_a_test(tmp_path, capsys):
@@ -207,9 +207,7 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     assert lengths[2] > 100
 
 
-@pytest.mark.parametrize(
-    "statistics", [{"input": "residual"}, {"input": "rgb"} | MODELS["C3D"].public_normalization], ids=str
-)
+@pytest.mark.parametrize("statistics", [{"input": "residual"}, {"input": "rgb"} | pretrained.CLASSIC], ids=str)
 def test_hyperparameters_and_training_clips(tmp_path, statistics):
     videos = preprocess("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(64))

@@ -477,13 +477,14 @@ def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
 
 def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(project):
     torch.manual_seed(1)
-    public = Tiny(num_classes=400)
-    torch.save(public.state_dict(), project.folder / "public.pth")
+    public, statistics = Tiny(num_classes=3), {"mean": [0.5] * 3, "std": [0.25] * 3, "input": "rgb"}
+    content = make_checkpoint(state_dict=public.state_dict(), normalization=statistics)
+    save_checkpoint(content, project.folder / "public.pth")
     project.run(*QUICK, "--epochs", "1", "--lr", "0.001", "--weights", "public.pth")
     checkpoint = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
     change = (checkpoint["state_dict"]["conv.weight"] - public.conv.weight).abs().max()
     assert 0 < change < 0.05
-    assert checkpoint["normalization"] == {"mean": [0.5] * 3, "std": [0.25] * 3, "input": "rgb"}
+    assert checkpoint["normalization"] == statistics
     backbone, head = checkpoint["optimizer"]["param_groups"]
     assert head["initial_lr"] == 10 * backbone["initial_lr"] == 0.01
     assert len(head["params"]) == 2

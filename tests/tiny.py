@@ -8,7 +8,6 @@ from network.normalize import Normalize
 class Tiny(nn.Module):
     """One strided convolution, batch norm, dropout, a mean and a linear layer; clips of any size."""
 
-    public_normalization = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     last_pool = "avgpool"
 
     def __init__(self, num_classes):
