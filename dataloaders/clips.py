@@ -33,6 +33,7 @@ class ClipConfig:
     @classmethod
     def from_crop_size(cls, crop_size: int) -> "ClipConfig":
         """Scale the frames along with the crop (128x171 at 112), so a smaller crop has the same view with less detail.
+
         DataError where no such crop can be cut from the frames on disk.
         """
         if not 1 <= crop_size <= CROP_SIZE:
