@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dataloaders.clips import ClipConfig
 from dataloaders.files import find_videos
 from dataloaders.index import atomic_write
-from dataloaders.video import VideoReader, hide_password
+from dataloaders.video import VideoReader, display_name
 from dataloaders.windows import cut_windows
 from engine.annotate import CODECS, annotate
 from engine.args import ArgumentParser, validate_range
@@ -81,8 +81,8 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
     if args.source is not None:
         try:
             host = urlsplit(args.source).hostname or Path(args.source).stem
-        except ValueError as error:
-            raise UsageError(f"--source {hide_password(args.source)}: {error}") from None
+        except ValueError:
+            raise UsageError(f"--source {display_name(args.source)}: not an address") from None
         name = f"camera_{args.source}" if args.source.isdecimal() else f"stream_{host}"
         return args, [(args.source, args.output / f"{name}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")]
     videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos, args.output)]
@@ -95,11 +95,11 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
 
 def validate_targets(videos: list[tuple[Path, Path]], ending: str) -> None:
     """Raise UsageError where a video would be overwritten."""
-    owners, sources = {}, {path.resolve() for path, _ in videos}
+    owners, sources = {}, {os.path.realpath(path) for path, _ in videos}
     for path, stem in videos:
         if (owner := owners.setdefault(stem, path)) is not path:
             raise UsageError(f"{owner} and {path} would write the same files; give each its own --output")
-        if (target := annotated_path(stem, ending)).resolve() in sources:
+        if os.path.realpath(target := annotated_path(stem, ending)) in sources:
             raise UsageError(f"{target}: would be overwritten; choose another --output")
 
 
@@ -126,7 +126,7 @@ def recognize(video, target, model, classes, config, args, progress, stop_signal
 
 def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -> str | None:
     """Say why a video or stream ended early, or None where it did not."""
-    if is_stopped:
+    if is_stopped or video.is_whole or not (video.is_file or video.is_live or video.last_message):
         return None
     if video.is_live:
         return f"ended after {num_frames} frames, which are done"
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if table:
             csv.writer(table).writerow(("video", "label", "probability", "frames", "seconds"))
         for number, (source, stem) in enumerate(videos, start=1):
-            shown = hide_password(source)
+            shown = display_name(source)
             title = f"{number}/{len(videos)} {Path(shown).name}"
             try:
                 video = VideoReader(source)
@@ -214,3 +214,6 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)

@@ -14,6 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -202,12 +203,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "model": args.model,
         "options": model.options,
         "classes": data.classes,
-        "clip": config.to_dict(),
+        "clip": asdict(config),
         "head": head,
         "videos": data.fingerprint,
         "args": inherited_args(args),
     }
-    paths = runs.CheckpointPaths(run_dir / "models", f"{args.model}-{args.dataset}")
+    path_of = partial(runs.checkpoint_path, run_dir, args.model, args.dataset)
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
     print(f"{run_dir}: {args.model}, {len(data.classes)} classes, on {device}", end="; ")
@@ -244,16 +245,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
                 # Save: `best` is the epoch with the highest clip top-1 in validation, then the lowest loss
                 state.finish_epoch()
-                files = [paths["best"]] if state.update_best(val["clip_top1"], val["loss"]) else []
+                files = [path_of("best")] if state.update_best(val["clip_top1"], val["loss"]) else []
                 if args.snapshot and epoch % args.snapshot == 0:
-                    files.append(paths[f"epoch-{epoch}"])
+                    files.append(path_of(f"epoch-{epoch}"))
                 if distributed.is_main:
-                    save_checkpoint(static | training_state(model, *optimization, state), *files, paths["last"])
+                    save_checkpoint(static | training_state(model, *optimization, state), *files, path_of("last"))
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
             if distributed.is_main:
-                tested = checkpoint if args.test_only else load_checkpoint(paths["best"])
+                tested = checkpoint if args.test_only else load_checkpoint(path_of("best"))
                 model.load_state_dict(tested["state_dict"])
             distributed.broadcast_model(model)
             evaluation = evaluate(model, data.loaders["test"], autocast, stop_signal, distributed)
@@ -275,12 +276,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
                 if state.epoch < args.epochs:
-                    save_checkpoint(static | training_state(model, *optimization, state), paths["last"])
+                    save_checkpoint(static | training_state(model, *optimization, state), path_of("last"))
                 name = signal.Signals(stopped.signum).name
                 print(f"{name}: {distributed.launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
             distributed.barrier()
         except NonFiniteLossError as error:
-            exit_status, reason = 1, error.describe(sampler, data.datasets["train"].sources, paths["last"])
+            exit_status, reason = 1, error.describe(sampler, data.datasets["train"].sources, path_of("last"))
             if distributed.is_main:
                 print(f"train.py: {reason}", file=sys.stderr)
             distributed.barrier()

@@ -7,7 +7,7 @@ both by the functions below. Frame numbers are chosen first, and only those fram
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ class ClipConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "ClipConfig":
-        """Read the values that `to_dict` gives; DataError where no clip can be cut by them."""
+        """Read values by name; DataError where no clip can be cut by them."""
         names = [field.name for field in fields(cls)]
         if not all(type(values.get(name)) is int and 0 < values[name] <= 4096 for name in names):
             raise DataError(f"no clip can be cut with the settings {values}")
@@ -51,10 +51,6 @@ class ClipConfig:
         if config.clip_len < 2 or config.crop_size > min(config.height, config.width):
             raise DataError(f"no clip can be cut with the settings {values}")
         return config
-
-    def to_dict(self) -> dict:
-        """The values by name."""
-        return asdict(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dataloaders.errors import DataError
 from dataloaders.index import VideoRecord, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import VIDEO_SUFFIXES, hide_password
+from dataloaders.video import VIDEO_SUFFIXES, display_name
 
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
@@ -23,10 +23,10 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
     Returns:
         A list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
     """
-    videos, output_dir = {}, output_dir.resolve()
+    videos, output_dir = {}, Path(os.path.realpath(output_dir))
     for name in names:
-        if "://" in name:
-            raise FileNotFoundError(f"{hide_password(name)}: an address of a stream goes behind --source")
+        if re.match(r"\w{2,}:/", name):
+            raise FileNotFoundError(f"{display_name(name)}: an address of a stream goes behind --source")
         if os.path.isdir(name):
             root, files = name, list(walk_videos(Path(name)))
         elif os.path.isfile(name):
@@ -34,11 +34,12 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
         else:
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
             files = map(Path, glob.glob(name, recursive=True))
-        is_inside = output_dir in (Path(root).resolve() / "file").parents
-        files = (f for f in sorted(files) if f.is_file() and (is_inside or output_dir not in f.resolve().parents))
+        is_inside = output_dir in (Path(os.path.realpath(root)) / "file").parents
+        files = [file for file in sorted(files) if os.path.isfile(file)]
+        files = [f for f in files if is_inside or output_dir not in Path(os.path.realpath(f)).parents]
         here = {file: file.parent.relative_to(root) for file in files}
         if not here:
-            raise FileNotFoundError(f"{name}: no such file, nor a folder or pattern with videos")
+            raise FileNotFoundError(f"{display_name(Path(name))}: no such file, nor a folder or pattern with videos")
         videos |= here
     return list(videos.items())
 
@@ -46,25 +47,33 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
 def walk_videos(folder: Path) -> Iterator[Path]:
     """Yield the videos in a folder and below, through links, and say what is passed over."""
     visited, passed_over = set(), defaultdict(list)
-    for parent, folders, files in os.walk(folder, followlinks=True):
+
+    def pass_over(error):
+        if error.filename == str(folder):
+            raise error
+        passed_over["that cannot be read"].append(os.path.relpath(error.filename, folder))
+
+    for parent, folders, files in os.walk(folder, onerror=pass_over, followlinks=True):
         if (place := os.path.realpath(parent)) in visited:  # a link to a folder above
             folders.clear()
             continue
         visited.add(place)
         folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in files:
-            if reason := reason_to_pass_over(name):
-                passed_over[reason].append(os.path.relpath(os.path.join(parent, name), folder))
+        for path in (os.path.join(parent, name) for name in files):
+            if reason := reason_to_pass_over(path):
+                passed_over[reason].append(os.path.relpath(path, folder))
             else:
-                yield Path(parent) / name
+                yield Path(path)
     print_passed_over(folder, passed_over)
 
 
-def reason_to_pass_over(name: str) -> str | None:
-    """Say why a file is not read as a video, by its name; None where it is."""
-    if is_hidden(name):
+def reason_to_pass_over(path: str) -> str | None:
+    """Say why a file is not read as a video; None where it is."""
+    if is_hidden(os.path.basename(path)):
         return "hidden"
-    return None if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES else "without the ending of a video"
+    if not os.path.isfile(path):
+        return "that are no files"
+    return None if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES else "without the ending of a video"
 
 
 def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
@@ -72,7 +81,7 @@ def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     hidden = [name for name in names.get("hidden", ()) if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
     named = {reason: sorted(paths) for reason, paths in (names | {"hidden": hidden}).items() if paths}
     if named:
-        parts = [f"{len(paths)} {reason} ({shorten(paths)})" for reason, paths in named.items()]
+        parts = [f"{len(paths)} {reason} ({shorten(paths)})" for reason, paths in sorted(named.items())]
         print(f"passed over in {folder}: {'; '.join(parts)}")
 
 
@@ -90,14 +99,11 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos, passed_over = {}, defaultdict(list)
-    for source, is_file in sorted(_scan(root_dir)):
+    for source in sorted(_scan(root_dir)):
         class_name, _, name = source.rpartition("/")
         stem = os.path.splitext(name)[0]
-        reason = "hidden" if is_hidden(class_name) else reason_to_pass_over(name)
-        if not is_file and reason != "hidden":
-            reason = "that are no files"
-        elif not class_name:
-            reason = reason or "in no class folder"
+        reason = "hidden" if is_hidden(class_name) else reason_to_pass_over(f"{root_dir}/{source}")
+        reason = reason or (None if class_name else "in no class folder")
         if reason:
             passed_over[reason].append(source)
             continue
@@ -113,29 +119,26 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
     return list(videos.values())
 
 
-def _scan(root_dir: Path) -> Iterator[tuple[str, bool]]:
-    """Yield what lies in a folder and in its subfolders, as (path below it, whether it is a file)."""
-    for entry in os.scandir(root_dir):
-        if entry.is_dir():
-            yield from ((f"{entry.name}/{video.name}", video.is_file()) for video in os.scandir(entry))
+def _scan(root_dir: Path) -> Iterator[str]:
+    """Yield what lies in a folder and in its subfolders, as paths below it."""
+    for name in os.listdir(root_dir):
+        if os.path.isdir(root_dir / name):
+            yield from (f"{name}/{video}" for video in os.listdir(root_dir / name))
         else:
-            yield entry.name, entry.is_file()
+            yield name
 
 
 def _describe_layout(root_dir: Path) -> str:
     """Say how a folder without class folders of videos is laid out, and what to do about it."""
-
-    def has_videos(folder):
-        return any(not reason_to_pass_over(file.name) for file in folder.iterdir() if file.is_file())
-
-    if has_videos(root_dir):
+    found = ((Path(parent), (os.path.join(parent, name) for name in files)) for parent, _, files in os.walk(root_dir))
+    folders = [folder for folder, paths in found if not all(map(reason_to_pass_over, paths))]
+    if root_dir in folders:
         return "videos in no class folder; put those of each class into a folder of its name"
-    below = [folder for folder in sorted(root_dir.glob("*/*")) if folder.is_dir() and not is_hidden(folder.name)]
-    parents = list(dict.fromkeys(folder.parent.name for folder in below if has_videos(folder)))
-    if {name.lower() for name in parents} & {"train", "val", "valid", "validation", "test"}:
-        return f"{', '.join(parents)} of class folders; put all videos of a class into one folder, --split divides them"
-    if parents:
-        return f"the class folders lie one folder deeper; name {root_dir / parents[0]} in mypath.py"
-    if any(next(folder.glob("*.[jp][pn]g"), None) for folder in below):
+    if parents := sorted({folder.parent for folder in folders if not is_hidden(folder.name)}):
+        if {parent.name.lower() for parent in parents} & {"train", "val", "valid", "validation", "test"}:
+            names = ", ".join(parent.name for parent in parents)
+            return f"{names} of class folders; put all videos of a class into one folder, --split divides them"
+        return f"the class folders lie deeper; name {parents[0]} in mypath.py"
+    if next(root_dir.rglob("*.[jp][pn]g"), None):
         return "folders of images, such as frames; name the folder of the videos in mypath.py"
     return "no class folders with videos in it. mypath.py says where the videos lie"

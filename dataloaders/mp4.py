@@ -10,7 +10,7 @@ class Track(NamedTuple):
     """The first video track."""
 
     matrix: tuple[float, float, float, float]  # (a, b, c, d): the point (x, y) is shown at (a x + c y, b x + d y)
-    duration: float | None  # seconds that are left of it by its edit list; None where it has none
+    duration: float | None  # seconds that are left of it by its edit list, 0 if unknown; None where it has no list
 
 
 def read_video_track(path: Path) -> Track | None:
@@ -32,19 +32,25 @@ def read_video_track(path: Path) -> Track | None:
 
 
 def _find_video_track(moov: bytes) -> Track | None:
-    timescale = None
+    movie = dict(_boxes(moov))[b"mvhd"]
+    timescale = struct.unpack_from(">I", movie, 20 if movie[0] else 12)[0]
     for kind, box in _boxes(moov):
-        if kind == b"mvhd":
-            timescale = struct.unpack_from(">I", box, 20 if box[0] else 12)[0]
-        elif kind == b"trak":
-            track = dict(_boxes(box))
-            if dict(_boxes(track[b"mdia"]))[b"hdlr"][8:12] == b"vide":
-                header, is_long = track[b"tkhd"], bool(track[b"tkhd"][0])
-                duration = struct.unpack_from(">Q" if is_long else ">I", header, 28 if is_long else 20)[0]
-                numbers = struct.unpack_from(">9i", header, 52 if is_long else 40)
-                matrix = tuple(numbers[i] / 2**16 for i in (0, 1, 3, 4))
-                return Track(matrix, duration / timescale if b"edts" in track and timescale else None)
+        track = dict(_boxes(box)) if kind == b"trak" else {}
+        if track and dict(_boxes(track[b"mdia"]))[b"hdlr"][8:12] == b"vide":
+            a, b, c, d = _matrix(track[b"tkhd"], 40, 52)
+            e, f, g, h = _matrix(movie, 36, 48)  # shown first by the matrix of the track, then by that of the movie
+            edits, duration = dict(_boxes(track.get(b"edts", b""))).get(b"elst"), None
+            if edits:
+                entry, count = ">Qq4x" if edits[0] else ">Ii4x", struct.unpack_from(">I", edits, 4)[0]
+                entries = (struct.unpack_from(entry, edits, 8 + i * struct.calcsize(entry)) for i in range(count))
+                duration = sum(length for length, start in entries if start >= 0) / max(1, timescale)
+            return Track((a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h), duration)
     return None
+
+
+def _matrix(header: bytes, place: int, long_place: int) -> list[float]:
+    numbers = struct.unpack_from(">9i", header, long_place if header[0] else place)
+    return [numbers[i] / 2**16 for i in (0, 1, 3, 4)]
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -168,8 +168,9 @@ def _read_lists(split_dir: Path, number: int) -> dict[tuple[str, str], str]:
             add(class_name.rpartition("/")[2], file, split)
     for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
         for line in _lines(path):
-            file, _, part = line.rpartition(" ")
-            add(path.name.removesuffix(f"_test_split{number}.txt"), file.strip(), PARTS.get(part, UNUSED))
+            file, part = (line.rsplit(maxsplit=1) + [""])[:2]
+            file = file.rpartition("/")[2]
+            add(path.name.removesuffix(f"_test_split{number}.txt"), file, PARTS.get(part, UNUSED))
     return listed
 
 

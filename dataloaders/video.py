@@ -23,14 +23,25 @@ REENCODE = "-c:v libx264 -pix_fmt yuv420p"
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 
 
-def hide_password(source: str | Path) -> str:
-    """Return an address without its user name and password, anything else as it is."""
-    return re.sub(r"(?<=://)(?:[^/@]*@|[^/@:]*:(?!\d+/).*@)", "", str(source))
+def display_name(source: str | Path) -> str:
+    """Return an address without user name and password, a path as it is, for messages of one line."""
+    name = str(source)
+    if not isinstance(source, Path):
+        scheme, rest = re.match(r"(?s)(\w{2,}:/+)?(.*)", name).groups("")
+        authority = re.split("[/?#]", rest)[0]
+        if "@" in authority:
+            rest = rest[authority.rindex("@") + 1 :]
+        elif re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
+            rest = rest[rest.rindex("@") + 1 :]
+        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", rest)
+    return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
 def mending_command(source: str | Path, options: str) -> str:
     """Return the command that makes a video of another that OpenCV can read."""
-    return f"ffmpeg -i {shlex.quote(hide_password(source))} {options} OUT.mp4 makes one that it can read"
+    name = display_name(source)
+    name = f"file:{name}" if isinstance(source, Path) and ":" in name else name
+    return f"ffmpeg -i {shlex.quote(name)} {options} OUT.mp4 makes one that it can read"
 
 
 class VideoReader:
@@ -52,9 +63,9 @@ class VideoReader:
     """
 
     def __init__(self, source: Path | str, threads: int = 0):
-        self.name, self.is_file = hide_password(source), isinstance(source, Path)
+        self.name, self.is_file = display_name(source), isinstance(source, Path)
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
-        self.source, self.last_message = source, ""
+        self.source, self.last_message, self.is_whole = source, "", False
         self.capture = _open_file(source, threads) if self.is_file else _open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -90,9 +101,9 @@ class VideoReader:
     def count_frames(self) -> None:
         """Correct `num_frames` and `duration` where the header of the file has an estimate, which counts the sound too.
 
-        The packets of the file are read and not decoded. Where it breaks off, the estimate stays.
+        The packets of the file are read and not decoded. Where it breaks off, the estimate stays; else it `is_whole`.
         """
-        if not self.is_file or self.track:
+        if not self.is_file or (self.track and self.track.duration is None):
             return
         with open(self.source, "rb") as file:
             if file.read(11)[8:] == b"AVI":
@@ -102,8 +113,8 @@ class VideoReader:
             capture = cv2.VideoCapture(str(self.source.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
             while capture.grab():
                 seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            is_whole = not STDERR_LOG.read()
-        if is_whole and seconds:
+            self.is_whole = not STDERR_LOG.read()
+        if self.is_whole and seconds and not self.track:  # an edit list leaves packets out
             self.num_frames = len(seconds)
             self.duration = (max(seconds) - min(seconds)) * len(seconds) / max(1, len(seconds) - 1)
 
@@ -193,5 +204,5 @@ def _open_source(source: str) -> cv2.VideoCapture:
         else:
             capture = cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
     if not capture.isOpened():
-        raise OSError(f"{hide_password(source)}: no such camera, nor a stream that can be opened")
+        raise OSError(f"{display_name(source)}: no such camera, nor a stream that can be opened")
     return capture

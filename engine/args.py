@@ -40,11 +40,7 @@ def inherited_args(args: Namespace) -> dict[str, Any]:
 
 
 def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], source: str) -> None:
-    """Make the flags of a checkpoint the defaults of the parser of the script that wrote it.
-
-    Raises:
-        CheckpointError: there is no such flag, or it cannot have that value; the message names the file `source`.
-    """
+    """Make the flags of the checkpoint `source` the defaults of a parser; CheckpointError where one cannot be."""
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
     for name, value in values.items():
         action = actions.get(name)

@@ -31,9 +31,7 @@ def log_run_start(
 ) -> None:
     """Log the hyperparameters of a run, and its first training clips as animations.
 
-    Args:
-        model: its `normalize` shows what becomes of a clip.
-        items: the first of `dataset`, as the sampler gives them.
+    The clips are the first `items` of the sampler, and below them what the model's `normalize` makes of each.
     """
     from tensorboardX.summary import hparams
 

@@ -3,19 +3,12 @@
 import contextlib
 import itertools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
-class CheckpointPaths:
-    """Names the checkpoints of a run: `paths["best"]` is `<folder>/<prefix>_best.pth`."""
-
-    folder: Path
-    prefix: str
-
-    def __getitem__(self, name: str) -> Path:
-        return self.folder / f"{self.prefix}_{name}.pth"
+def checkpoint_path(run_dir: Path, model: str, dataset: str, name: str) -> Path:
+    """Return where a run keeps the checkpoint of such a name, "last", "best" or "epoch-<E>"."""
+    return run_dir / "models" / f"{model}-{dataset}_{name}.pth"
 
 
 def run_numbers(root: Path) -> list[int]:

@@ -84,12 +84,14 @@ def edit_mp4(data, edit):
     return edited
 
 
-def with_matrix(a, b, c, d):
+def with_matrix(a, b, c, d, of_movie=False):
     """An edit of an MP4 file: it is shown by such a display matrix, a quarter turn to the right by (0, 1, -1, 0)."""
+    place = 36 if of_movie else 40
 
     def edit(kind, box):
         numbers = [int(number * (1 << 16)) for number in (a, b, 0, c, d, 0, 0, 0, 1 << 14)]
-        return box[:40] + struct.pack(">9i", *numbers) + box[76:] if kind == b"tkhd" else box
+        matrix = struct.pack(">9i", *numbers)
+        return box[:place] + matrix + box[place + 36 :] if kind == (b"mvhd" if of_movie else b"tkhd") else box
 
     return edit
 
@@ -106,17 +108,20 @@ def with_durations(durations):
     return edit
 
 
-def with_edit_list(first, frames):
-    """An edit of an MP4 file of `frames` frames: only those from `first` on are shown."""
+def with_edit_list(first, frames, delay=0):
+    """An edit of an MP4 file of `frames` frames: only those from `first` on are shown, after so many milliseconds."""
 
     def edit(kind, box):
         if kind == b"tkhd":
             duration = struct.unpack(">I", box[20:24])[0]
-            return box[:20] + struct.pack(">I", duration * (frames - first) // frames) + box[24:]
+            return box[:20] + struct.pack(">I", delay + duration * (frames - first) // frames) + box[24:]
         if kind == b"edts":  # with one box, elst: version, one entry, its duration, where it starts, its rate
             duration = struct.unpack(">I", box[16:20])[0]
             start = struct.unpack(">i", box[20:24])[0] + UNITS_A_FRAME * first
-            return box[:16] + struct.pack(">Ii", duration * (frames - first) // frames, start) + box[24:]
+            entries = [(delay, -1)] * bool(delay) + [(duration * (frames - first) // frames, start)]
+            entries = b"".join(struct.pack(">IiI", *entry, 1 << 16) for entry in entries)
+            content = b"\0" * 4 + struct.pack(">I", 1 + bool(delay)) + entries
+            return struct.pack(">I4s", len(content) + 8, b"elst") + content
         return box
 
     return edit
@@ -159,7 +164,7 @@ def make_checkpoint(**changes):
         "model": "Tiny",
         "options": {},
         "classes": ["a", "b", "c"],
-        "clip": ClipConfig.from_crop_size(16).to_dict(),
+        "clip": asdict(ClipConfig.from_crop_size(16)),
         "state_dict": network.state_dict(),
         "normalization": network.normalize.statistics,
         "head": None,

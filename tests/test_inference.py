@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
@@ -50,7 +51,7 @@ def checkpoint(tmp_path):
         content = make_checkpoint(
             model=name,
             classes=list(classes),
-            clip=ClipConfig.from_crop_size(crop_size).to_dict(),
+            clip=asdict(ClipConfig.from_crop_size(crop_size)),
             state_dict=model.state_dict(),
             normalization=model.normalize.statistics,
         )
@@ -179,7 +180,7 @@ def test_prefetch_keeps_the_order_and_passes_errors_on():
         (["v.avi", "--source", "0"], "name videos, or a --source, or a file to --export to"),
         (["v.avi", "--no-video", "--grad-cam"], "--no-video leaves nothing for --grad-cam"),
         (["v.avi", "--no-video", "--show"], "--no-video leaves nothing for --show"),
-        (["--source", "http://[::1/x"], "--source http://[::1/x: Invalid IPv6 URL"),
+        (["--source", "http://[::1/x"], "--source http://[::1/x: not an address"),
         (["v.avi", "--device", "cuda:77"], "--device cuda:77: "),
         (["v.avi", "--show"], "--show needs a display"),
     ],

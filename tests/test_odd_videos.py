@@ -4,6 +4,7 @@ import csv
 import json
 import struct
 from itertools import product
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from conftest import (
     write_video,
 )
 
+import inference
 from dataloaders import mp4
 from dataloaders.errors import DataError, PassingError
 from dataloaders.extract import answer_job, extract_frames
@@ -118,13 +120,14 @@ def test_colours_are_right_where_the_kind_of_pixels_changes(tmp_path):
 MATRICES = [(a, 0, 0, d) for a, d in product((1, -1), repeat=2)] + [(0, b, c, 0) for b, c in product((1, -1), repeat=2)]
 
 
+@pytest.mark.parametrize("of_movie", [False, True])
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_a_display_matrix_turns_and_mirrors_as_players_do(tmp_path, matrix):
+def test_a_display_matrix_turns_and_mirrors_as_players_do(tmp_path, matrix, of_movie):
     picture = numbered_frame(100)
     picture[:40] = 255
     plain = write_video(tmp_path / "v.mp4", [picture] * 20, fourcc="mp4v")
     stored = next(iter(VideoReader(plain)))
-    plain.write_bytes(edit_mp4(plain.read_bytes(), with_matrix(*matrix)))
+    plain.write_bytes(edit_mp4(plain.read_bytes(), with_matrix(*matrix, of_movie=of_movie)))
     y, x = np.indices(stored.shape[:2])
     a, b, c, d = matrix
     shown_x, shown_y = a * x + c * y, b * x + d * y
@@ -170,9 +173,10 @@ def strip_is_full(frame):
     return (np.ptp(frame[-1].astype(int), axis=1) > 10).mean() > 0.9  # grey where nothing is known yet
 
 
-def test_a_trimmed_file_is_whole(project, checkpoint):
+@pytest.mark.parametrize("delay", [0, 2000])
+def test_a_trimmed_file_is_whole(project, checkpoint, delay):
     video = write_video(project.folder / "v.mp4", 120, fourcc="mp4v")
-    video.write_bytes(edit_mp4(video.read_bytes(), with_edit_list(72, 120)))
+    video.write_bytes(edit_mp4(video.read_bytes(), with_edit_list(72, 120, delay)))
     reader = VideoReader(video)
     assert (reader.num_frames, reader.duration) == (48, pytest.approx(48 / 25, abs=0.01))
     project.run("inference.py", video, "--checkpoint", checkpoint)
@@ -202,6 +206,36 @@ def test_sound_longer_than_the_picture_is_no_alarm_and_a_file_that_breaks_off_is
     assert failed.returncode == 1 and "v.mkv: breaks off after " in failed.stderr
     video.write_bytes(lengthen(drop_frames(whole, range(1, 3)), 1))
     project.run("inference.py", video, "--checkpoint", checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("is_file", "is_whole", "message", "expected"),
+    [
+        (True, False, "", "breaks off after 50 of 100 frames, which are done"),
+        (True, True, "", None),
+        (False, False, "", None),  # a file from a server, of which only an estimate is known
+        (False, False, "Stream ends prematurely", "breaks off after 50 of 100 frames, which are done"),
+    ],
+)
+def test_a_short_video_breaks_off_only_where_its_length_is_known_or_ffmpeg_says_so(
+    is_file, is_whole, message, expected
+):
+    kind = {"is_file": is_file, "is_live": False, "is_whole": is_whole, "last_message": message}
+    video = SimpleNamespace(**kind, num_frames=100, duration=4.0, interval=lambda start, end: (start / 25, end / 25))
+    assert inference.find_incompleteness(video, 50, False) == expected
+
+
+def test_a_closed_pipe_and_a_link_to_itself_are_no_traceback(project, checkpoint):
+    for name in "abc":
+        write_video(project.folder / "videos" / f"{name}.avi", 20)
+    with project.start("inference.py", "videos", "--no-video", "--checkpoint", checkpoint) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    (project.folder / "self").symlink_to("self")
+    for flags in (["videos", "--output", "self"], ["self"]):
+        done = project.run("inference.py", *flags, "--checkpoint", checkpoint, ok=False)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
 def test_times_are_those_of_the_file_at_any_rate(project, checkpoint):
@@ -268,7 +302,7 @@ def test_damaged_headers_of_mp4_files_are_no_error(tmp_path):
     rng, file = np.random.default_rng(0), tmp_path / "v.mp4"
     plain = write_video(file, 5, fourcc="mp4v").read_bytes()
     assert mp4.read_video_track(file) == mp4.Track((1, 0, 0, 1), pytest.approx(0.2))
-    for _ in range(300):
+    for _ in range(1000):
         data = bytearray(plain[: rng.integers(1, len(plain))] if rng.random() < 0.3 else plain)
         for place in rng.integers(plain.rindex(b"moov") - 8, len(plain), 4):
             if place < len(data):

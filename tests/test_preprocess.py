@@ -293,7 +293,7 @@ import subprocess, sys
 from pathlib import Path
 from dataloaders.preprocess import preprocess
 root, place = sys.argv[1:]
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", place], check=True)
 try:
     preprocess("own", root, place + "/frames")
 except OSError as error:
@@ -427,7 +427,9 @@ def test_runspreprocessing_lock(project, root):
     ("files", "message"),
     [
         (["train/Jump/a.avi", "Test/Jump/b.avi", "val/Run/c.avi"], "Test, train, val of class folders; put all videos"),
-        (["UCF-101/Jump/a.avi", "UCF-101/Run/b.avi"], "one folder deeper; name .*UCF-101 in mypath.py"),
+        (["UCF-101/Jump/a.avi", "UCF-101/Run/b.avi"], "deeper; name .*UCF-101 in mypath.py"),
+        (["a/b/UCF-101/Jump/a.avi"], "the class folders lie deeper; name .*a.b.UCF-101 in mypath.py"),
+        (["Jump/1.jpg"], "folders of images, such as frames; name the folder of the videos"),
         (["Jump/a/1.jpg", "Jump/a/2.jpg"], "folders of images, such as frames; name the folder of the videos"),
         (["a.avi", "b.mp4"], "videos in no class folder; put those of each class into a folder of its name"),
         (["Jump/notes.txt"], "no class folders with videos in it. mypath.py says where the videos lie"),
@@ -455,4 +457,5 @@ def test_a_file_that_cannot_be_read_keeps_the_rest(root, tmp_path):
     """Links to nowhere, of class folders and of videos."""
     (root / "Run" / "gone.avi").symlink_to(tmp_path / "nowhere.avi")
     (root / "Sit").symlink_to(tmp_path / "nowhere")
+    (root / "self").symlink_to("self")
     assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10

@@ -42,6 +42,5 @@ def test_the_newest_best_checkpoint_is_the_one_written_last(tmp_path):
 
 
 def test_the_names_of_checkpoints(tmp_path):
-    paths = runs.CheckpointPaths(tmp_path / "models", "R3D-demo")
-    assert paths["best"] == tmp_path / "models" / "R3D-demo_best.pth"
-    assert paths["epoch-10"] == tmp_path / "models" / "R3D-demo_epoch-10.pth"
+    path = runs.checkpoint_path(tmp_path, "R3D", "demo", "epoch-10")
+    assert path == tmp_path / "models" / "R3D-demo_epoch-10.pth"

@@ -5,7 +5,7 @@ import pytest
 from conftest import write_video
 
 from dataloaders.files import find_videos
-from dataloaders.video import VideoReader, hide_password
+from dataloaders.video import VideoReader, display_name
 
 OUTPUT = Path("output")
 
@@ -46,6 +46,7 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "else")
     (tmp_path / "else" / "up").symlink_to(tmp_path / "in")  # a loop
+    (tmp_path / "in" / "self.avi").symlink_to("self.avi")
     found = find_videos([str(tmp_path / "in")], OUTPUT)
     assert [(path.name, str(folder)) for path, folder in found] == [
         ("B.MTS", "."),
@@ -53,7 +54,8 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
         ("d.m2ts", "linked"),
     ]
     said = capsys.readouterr().out
-    assert said == f"passed over in {tmp_path / 'in'}: 1 without the ending of a video (c.txt); 1 hidden (._a.avi)\n"
+    reasons = "1 hidden (._a.avi); 1 that are no files (self.avi); 1 without the ending of a video (c.txt)"
+    assert said == f"passed over in {tmp_path / 'in'}: {reasons}\n"
 
 
 @pytest.mark.parametrize(
@@ -64,11 +66,19 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
         ("rtsp://secret@host", "rtsp://host"),
         ("rtsp://host:554/cam@1", "rtsp://host:554/cam@1"),
         ("http://host/a@b", "http://host/a@b"),
-        ("a@b.avi", "a@b.avi"),
+        ("rtsp://u@d.com:SECRET@host:554/x", "rtsp://host:554/x"),
+        ("rtsp://u:SEC@RET@h/x", "rtsp://h/x"),
+        ("rtsp://user:1/SECRET@127.0.0.1:1/x", "rtsp://127.0.0.1:1/x"),
+        ("http:/u:SECRET@h/x", "http:/h/x"),
+        ("user:SECRET@127.0.0.1/x", "127.0.0.1/x"),
+        ("http://h/v?user=me&password=SECRET&x=1", "http://h/v?user=me&password=...&x=1"),
+        ("0", "0"),
+        (Path("a:b@c.avi"), "a:b@c.avi"),
+        (Path("a\nb.avi"), "a\\nb.avi"),
     ],
 )
 def test_no_address_is_shown_with_its_password(source, shown):
-    assert hide_password(source) == shown
+    assert display_name(source) == shown
 
 
 def test_an_address_among_files_is_told_to_go_behind_source():
