@@ -176,10 +176,11 @@ class VideoReader:
 
 
 def _open_file(path: Path, threads: int) -> cv2.VideoCapture:
+    name = display_name(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{name}: no such file")
     if any("\ud800" <= letter <= "\udfff" for letter in str(path.resolve())):
-        raise DataError(f"{path}: the name is not UTF-8, on which OpenCV crashes; rename the file")
+        raise DataError(f"{name}: the name is not UTF-8, on which OpenCV crashes; rename the file")
 
     def open_capture():
         return cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
@@ -187,11 +188,11 @@ def _open_file(path: Path, threads: int) -> cv2.VideoCapture:
     with STDERR_LOG:
         capture = open_capture()
         if not capture.isOpened():
-            raise DataError(f"{path}: not a video that OpenCV can read")
+            raise DataError(f"{name}: not a video that OpenCV can read")
         if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
             if not capture.grab():
                 command = mending_command(path, "-map 0:V:0 -c copy")
-                raise DataError(f"{path}: OpenCV reads its cover picture in place of the video; {command}")
+                raise DataError(f"{name}: OpenCV reads its cover picture in place of the video; {command}")
             capture = open_capture()
     return capture
 

@@ -84,6 +84,17 @@ def test_an_interlaced_video_is_skipped_by_preprocessing_and_refused_by_inferenc
     assert list((project.folder / "output").iterdir()) == []
 
 
+def test_a_name_with_a_line_break_stays_on_one_line(project, checkpoint):
+    for name in ("no\nvideo.avi", "a\nvideo.avi"):
+        (project.folder / name).write_bytes(b"nothing")
+    write_video(project.folder / "a\nvideo.avi", 20)
+    done = project.run(
+        "inference.py", "no\nvideo.avi", "a\nvideo.avi", "--no-video", "--checkpoint", checkpoint, ok=False
+    )
+    assert done.stderr == "inference.py: no\\nvideo.avi: not a video that OpenCV can read\n"
+    assert any(line.startswith("a\\nvideo.avi: ") for line in done.stdout.splitlines())
+
+
 def test_another_failure_to_convert_is_told_in_the_words_of_ffmpeg(tmp_path, monkeypatch):
     video = VideoReader(write_video(tmp_path / "v.avi", 3))
 
