@@ -93,10 +93,7 @@ def prepare_data(
 
 
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
-    """Return the largest possible batch size.
-
-    DataError where the split leaks, UsageError where `args.batch_size` is larger than possible.
-    """
+    """Return the largest possible batch size; DataError where the split leaks, UsageError for a larger one."""
     validate_split(videos, args.split)
     largest = sum(video.split == "train" for video in videos) // world_size
     if (args.batch_size or 1) > largest and not args.test_only:
