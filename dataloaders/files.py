@@ -12,7 +12,7 @@ from pathlib import Path
 from dataloaders.errors import DataError
 from dataloaders.index import VideoRecord, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import VIDEO_SUFFIXES, display_name
+from dataloaders.video import display_name, has_video_suffix
 
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
@@ -33,10 +33,9 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
             root, files = os.path.dirname(name), [Path(name)]
         else:
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
-            files = map(Path, glob.glob(name, recursive=True))
+            files = map(Path, filter(os.path.isfile, glob.glob(name, recursive=True)))
         is_inside = output_dir in (Path(os.path.realpath(root)) / "file").parents
-        files = [file for file in sorted(files) if os.path.isfile(file)]
-        files = [f for f in files if is_inside or output_dir not in Path(os.path.realpath(f)).parents]
+        files = [f for f in sorted(files) if is_inside or output_dir not in Path(os.path.realpath(f)).parents]
         here = {file: file.parent.relative_to(root) for file in files}
         if not here:
             raise FileNotFoundError(f"{display_name(Path(name))}: no such file, nor a folder or pattern with videos")
@@ -60,26 +59,26 @@ def walk_videos(folder: Path) -> Iterator[Path]:
         visited.add(place)
         folders[:] = [name for name in folders if not is_hidden(name)]
         for path in (os.path.join(parent, name) for name in files):
-            if reason := reason_to_pass_over(path):
+            if reason := reason_to_pass_over(os.path.basename(path), os.path.isfile(path)):
                 passed_over[reason].append(os.path.relpath(path, folder))
             else:
                 yield Path(path)
     print_passed_over(folder, passed_over)
 
 
-def reason_to_pass_over(path: str) -> str | None:
-    """Say why a file is not read as a video; None where it is."""
-    if is_hidden(os.path.basename(path)):
+def reason_to_pass_over(name: str, is_file: bool) -> str | None:
+    """Say why what has such a name is not read as a video; None where it is."""
+    if is_hidden(name):
         return "hidden"
-    if not os.path.isfile(path):
+    if not is_file:
         return "that are no files"
-    return None if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES else "without the ending of a video"
+    return None if has_video_suffix(name) else "without the ending of a video"
 
 
 def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     """Print what was passed over in a folder, by the reason; a hidden file that is no video is not worth a word."""
-    hidden = [name for name in names.get("hidden", ()) if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
-    named = {reason: sorted(paths) for reason, paths in (names | {"hidden": hidden}).items() if paths}
+    named = names | {"hidden": list(filter(has_video_suffix, names.get("hidden", ())))}
+    named = {reason: sorted(paths) for reason, paths in named.items() if paths}
     if named:
         parts = [f"{len(paths)} {reason} ({shorten(paths)})" for reason, paths in sorted(named.items())]
         print(f"passed over in {folder}: {'; '.join(parts)}")
@@ -99,10 +98,10 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos, passed_over = {}, defaultdict(list)
-    for source in sorted(_scan(root_dir)):
+    for source, is_file in sorted(_scan(root_dir)):
         class_name, _, name = source.rpartition("/")
         stem = os.path.splitext(name)[0]
-        reason = "hidden" if is_hidden(class_name) else reason_to_pass_over(f"{root_dir}/{source}")
+        reason = "hidden" if is_hidden(class_name) else reason_to_pass_over(name, is_file)
         reason = reason or (None if class_name else "in no class folder")
         if reason:
             passed_over[reason].append(source)
@@ -119,19 +118,24 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
     return list(videos.values())
 
 
-def _scan(root_dir: Path) -> Iterator[str]:
-    """Yield what lies in a folder and in its subfolders, as paths below it."""
-    for name in os.listdir(root_dir):
-        if os.path.isdir(root_dir / name):
-            yield from (f"{name}/{video}" for video in os.listdir(root_dir / name))
+def _scan(root_dir: Path) -> Iterator[tuple[str, bool]]:
+    """Yield what lies in a folder and in its subfolders, as (path below it, whether it is a file)."""
+    for entry in os.scandir(root_dir):
+        if os.path.isdir(entry):
+            yield from ((f"{entry.name}/{video.name}", _is_file(video)) for video in os.scandir(entry))
         else:
-            yield name
+            yield entry.name, _is_file(entry)
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    """Whether it is a file, which is known without a look at the disk, except of links, which may lead in a circle."""
+    return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
 
 
 def _describe_layout(root_dir: Path) -> str:
     """Say how a folder without class folders of videos is laid out, and what to do about it."""
-    found = ((Path(parent), (os.path.join(parent, name) for name in files)) for parent, _, files in os.walk(root_dir))
-    folders = [folder for folder, paths in found if not all(map(reason_to_pass_over, paths))]
+    walk = ((parent, name) for parent, _, files in os.walk(root_dir) for name in files)
+    folders = {Path(p) for p, name in walk if not reason_to_pass_over(name, os.path.isfile(os.path.join(p, name)))}
     if root_dir in folders:
         return "videos in no class folder; put those of each class into a folder of its name"
     if parents := sorted({folder.parent for folder in folders if not is_hidden(folder.name)}):

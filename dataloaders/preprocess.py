@@ -110,9 +110,8 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
         write_table(journal, COLUMNS, extracted.values())
         jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
         with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as results:
-            for i, frames, reason, is_passing in tqdm(
-                results, f"{dataset}: videos to frames", len(missing), unit="video"
-            ):
+            progress = tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video")
+            for i, frames, reason, is_passing in progress:
                 video = missing[i]
                 _remove_frames(video, output_dir)
                 if reason:
@@ -126,15 +125,16 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
                 extracted[video.source] = video._replace(frames=frames)
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(extracted[video.source])
-        if any(video.source in skipped | passing for video in missing):
-            videos = _split_usable(root_dir, sources, skipped | passing, skipped_file, validate, split)
+    unusable = skipped | passing
+    if any(video.source in unusable for video in missing):
+        videos = _split_usable(root_dir, sources, unusable, skipped_file, validate, split)
 
     for video in videos:
         if (folder := find_folder(video, output_dir)) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
             _remove_empty_parents(folder)
     present = {video[1:3] for video in videos}
-    if removed := [v for v in indexed + journaled if v[1:3] not in present and v.source not in skipped | passing]:
+    if removed := [v for v in indexed + journaled if v[1:3] not in present and v.source not in unusable]:
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
             _remove_frames(video, output_dir)

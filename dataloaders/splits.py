@@ -5,14 +5,14 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
-from dataloaders.video import VIDEO_SUFFIXES
+from dataloaders.video import has_video_suffix
 
 PROTOCOLS = ("group", "official1", "official2", "official3", "random")
 
@@ -108,12 +108,8 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
         parts["train"], parts["val"] = split(remaining, stratify=[video.class_name for video in remaining])
     classes = {video.class_name for video in videos}
     if len(parts) < 3 or any({video.class_name for video in part} != classes for part in parts.values()):
-        counts = Counter(video.class_name for video in videos)
-        fewest = sorted(counts, key=lambda name: (counts[name], name))[:5]
-        raise DataError(
-            "--split random: every class needs videos in each of train, val and test; the classes with the fewest "
-            "videos: " + ", ".join(f"{name} ({counts[name]})" for name in fewest)
-        )
+        fewest = _fewest("videos", Counter(video.class_name for video in videos))
+        raise DataError(f"--split random: every class needs videos in each of train, val and test; {fewest}")
     return parts
 
 
@@ -129,7 +125,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     parts, found, unlisted = defaultdict(list), set(), []
     same_name = Counter(video.video.casefold() for video in videos)
     for video in videos:
-        # A list may leave the class out, or call its folder otherwise; the name alone serves where it is the only one.
+        # A list may leave the class out; the name alone serves where it is the only one.
         key, name = _list_key(video.class_name, video.video), _list_key("", video.video)
         if key not in listed and name in listed and same_name[name[1]] > 1:
             raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")
@@ -162,7 +158,7 @@ def _read_lists(split_dir: Path, number: int) -> dict[tuple[str, str], str]:
 
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
         for line in _lines(split_dir / f"{split}list{number:02d}.txt"):
-            if os.path.splitext(line)[1].lower() not in VIDEO_SUFFIXES:
+            if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
             class_name, _, file = line.replace("\\", "/").rpartition("/")
             add(class_name.rpartition("/")[2], file, split)
@@ -224,5 +220,9 @@ def _fewest_groups(videos: Videos) -> str:
     groups = defaultdict(set)
     for video in videos:
         groups[video.class_name].add(video.group)
-    fewest = sorted(groups, key=lambda name: (len(groups[name]), name))[:5]
-    return "the classes with the fewest groups: " + ", ".join(f"{name} ({len(groups[name])})" for name in fewest)
+    return _fewest("groups", {name: len(groups[name]) for name in groups})
+
+
+def _fewest(what: str, counts: Mapping[str, int]) -> str:
+    names = sorted(counts, key=lambda name: (counts[name], name))[:5]
+    return f"the classes with the fewest {what}: " + ", ".join(f"{name} ({counts[name]})" for name in names)

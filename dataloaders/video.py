@@ -1,5 +1,6 @@
 """Videos that are read: files, cameras and streams."""
 
+import os
 import re
 import shlex
 import time
@@ -14,13 +15,19 @@ from dataloaders import mp4
 from dataloaders.errors import DataError, PassingError
 from dataloaders.stderr_log import STDERR_LOG
 
-VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"} | {
-    *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv")
-}
+# fmt: off
+VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+                  ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+# fmt: on
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
 REENCODE = "-c:v libx264 -pix_fmt yuv420p"
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
+
+
+def has_video_suffix(name: str) -> bool:
+    """Whether a file has the ending of a video, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def display_name(source: str | Path) -> str:

@@ -66,7 +66,7 @@ def train_one_epoch(
         torch.manual_seed((1_000_003 * seed + step) % 2**32)  # the CPU's generator reads 32 bits
         clips, labels = to_device(batch, device)
         try:
-            loss, logits = train_step(model, clips, labels, optimizer, scaler, autocast)
+            loss, logits = _train_step(model, clips, labels, optimizer, scaler, autocast)
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations
             fitting = largest_batch_size(getattr(model, "module", model), clips, autocast)
@@ -97,14 +97,7 @@ def train_one_epoch(
         raise Stopped(signum)
 
 
-def train_step(
-    model: nn.Module,
-    clips: Tensor,
-    labels: Tensor,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    autocast: torch.autocast,
-) -> tuple[Tensor, Tensor]:
+def _train_step(model, clips, labels, optimizer, scaler, autocast) -> tuple[Tensor, Tensor]:
     """Do one step of the optimizer on a batch, and return its loss and logits."""
     with autocast:
         logits = model(clips).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits

@@ -31,10 +31,7 @@ def prefetch(items: Iterable[Item], count: int) -> Iterator[Item]:
 
 
 def read_frames(video: VideoReader, progress, stop_signal: StopSignal) -> Iterator:
-    """Yield the frames of a video and count them in a progress bar.
-
-    A signal ends a camera or stream; for a file it raises Stopped, between two frames.
-    """
+    """Yield and count the frames of a video; a signal ends a stream, and raises Stopped between two of a file."""
     for frame in video:
         if stop_signal.signum:
             if video.is_file:

@@ -72,18 +72,17 @@ def load_public(path: str | Path) -> nn.Module:
         the classes, None where the file has none; its `head` is the name of the last layer.
     """
     content = read_weights(path)
-    nested = [
-        key for key in ("state_dict", "model") if isinstance(content, dict) and isinstance(content.get(key), dict)
-    ]
-    state = content[nested[0]] if nested else content
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    content = content if isinstance(content, dict) else {}
+    nested = next((key for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
+    state = content if nested is None else content[nested]
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if {"normalization", "options", "classes"} <= content.keys():
         name, classes, normalization = content["model"], content["classes"], content["normalization"]
         options, num_classes = saved_options(name, content["options"], state), len(classes)
     else:
-        name, options, normalization, state = _recognize(path, state, bool(nested))
+        name, options, normalization, state = _recognize(path, state, nested is not None)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
     model = build_model(name, num_classes or 1, **options)
     model.classes, model.head = classes, list(model.state_dict())[-1].rpartition(".")[0]

@@ -120,13 +120,10 @@ class VideoResNet(nn.Module):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.stem = stem()
-        planes, stages = 64, []
-        for stage, blocks in enumerate(layers):
-            first = BasicBlock(conv, planes, 64 * 2**stage, 2 if stage else 1, shared_midplanes)
-            planes = 64 * 2**stage
-            others = (BasicBlock(conv, planes, planes, 1, shared_midplanes) for _ in range(1, blocks))
-            stages.append(nn.Sequential(first, *others))
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.layer1 = self._stage(conv, 64, 64, layers[0], 1, shared_midplanes)
+        self.layer2 = self._stage(conv, 64, 128, layers[1], 2, shared_midplanes)
+        self.layer3 = self._stage(conv, 128, 256, layers[2], 2, shared_midplanes)
+        self.layer4 = self._stage(conv, 256, 512, layers[3], 2, shared_midplanes)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.fc = nn.Linear(512, num_classes)
 
@@ -137,6 +134,11 @@ class VideoResNet(nn.Module):
                 module.eps = eps
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
+
+    @staticmethod
+    def _stage(conv, in_planes, planes, blocks, stride, shared_midplanes) -> nn.Sequential:
+        first = BasicBlock(conv, in_planes, planes, stride, shared_midplanes)
+        return nn.Sequential(first, *(BasicBlock(conv, planes, planes, 1, shared_midplanes) for _ in range(1, blocks)))
 
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:

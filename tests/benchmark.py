@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 
@@ -142,11 +143,8 @@ def time_preprocess(videos, work_dir, device):
 
 
 def time_load(videos, work_dir, device):
-    with quiet():
-        index = preprocess("own", videos, work_dir / "frames")
-    dataset = VideoDataset(work_dir / "frames", index, "train", sorted({v.class_name for v in index}), ClipConfig())
-    rows = [video for video in index if video.split == "train"][:100]
-    folders = [video.folder(work_dir / "frames") for video in rows]
+    dataset = train_dataset(videos, work_dir)
+    folders = [Path(os.fsdecode(folder)) for folder in dataset.folders[:100]]
 
     def classic():
         for folder in folders:
@@ -232,6 +230,7 @@ def feeding_workers(rows):
     return next((row["workers"] for row in rows if "workers" in row and row["ours"] >= fastest), None)
 
 
+@cache
 def count_flops(name):
     """FLOPs of forward and backward for a clip; those of convolutions and linear layers count."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -239,6 +238,7 @@ def count_flops(name):
     return counter.get_total_flops()
 
 
+@cache
 def bf16_peak(card):
     """FLOP/s of a card, by its name; of a product of two large matrices where the name is not known."""
     if known := [peak for name, peak in PEAKS.items() if name in card]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 
-import cv2
 import pytest
 import torch
 from conftest import ROOT, SIZES, write_dataset, write_video
@@ -16,6 +15,7 @@ from tiny import Tiny
 from torch import nn
 from torch.utils.data import DataLoader
 
+from dataloaders.video import VideoReader
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, load_checkpoint, restore_model
 from engine.errors import NonFiniteLossError
@@ -64,7 +64,7 @@ def test_a_run_is_interrupted_resumed_and_tested_and_its_checkpoint_recognises_a
     video = write_video(project.folder / "video.avi", 70)
     project.run("inference.py", video, "--grad-cam")
     on_cuda = json.loads((project.folder / "output" / "video.json").read_text())
-    assert len(list_frames(project.folder / "output" / "video_annotated.mp4")) == 70
+    assert len(list(VideoReader(project.folder / "output" / "video_annotated.mp4"))) == 70
     project.run("inference.py", video, "--device", "cpu", "--output", "cpu")
     on_cpu = json.loads((project.folder / "cpu" / "video.json").read_text())
     for one, other in zip(on_cuda["windows"], on_cpu["windows"], strict=True):
@@ -76,13 +76,6 @@ def test_a_run_is_interrupted_resumed_and_tested_and_its_checkpoint_recognises_a
     with torch.inference_mode():
         expected = restore_model(load_checkpoint(last)).eval().to(CUDA)(clips.to(CUDA)).cpu()
     torch.testing.assert_close(exported(clips), expected, rtol=0.02, atol=0.02)
-
-
-def list_frames(file):
-    capture, frames = cv2.VideoCapture(str(file)), []
-    while (result := capture.read())[0]:
-        frames.append(result[1])
-    return frames
 
 
 def probabilities_of(window):
