@@ -56,7 +56,7 @@ def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> Summar
     Points from `first_epoch` on, which an interrupted start has left, are dropped; None keeps all.
     """
     suffix = f".{time.time_ns()}"  # the name has seconds only: a start in the same second would overwrite the file
-    return SummaryWriter(str(run_dir), "", first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
+    return SummaryWriter(run_dir, purge_step=first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
 
 
 def log_epoch(
