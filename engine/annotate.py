@@ -26,7 +26,7 @@ COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
 def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, tuple]]) -> np.ndarray:
     """Draw the panel of an image of `height` x `width` pixels: a line and a bar for each prediction.
 
-    The predictions are (label, probability, colour), the likeliest first; an image that is too small for bars has that
+    The predictions are (label, probability, colour), the likeliest first; an image too small for bars has that line
     alone. The panel is BGR (its height, W, 3), black where the image shows through.
     """
     line, margin = max(13, height // 13), max(2, height // 60)

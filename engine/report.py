@@ -127,7 +127,8 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
     """Log the confusion matrix, the accuracy of each class, and the most confident mistakes as animations."""
     from sklearn.metrics import confusion_matrix
 
-    labels, (confidence, predictions) = evaluation.labels, evaluation.probabilities.mean(1).max(1)
+    labels = evaluation.labels
+    confidence, predictions = evaluation.probabilities.mean(1).max(1)
     present = sorted({*labels.tolist(), *predictions.tolist()})
     names = [dataset.classes[label] for label in present]
     matrix = confusion_matrix(labels, predictions, labels=present)
