@@ -1,5 +1,6 @@
 """Predictions drawn on the frames of a video, and the file that they are written to."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,27 +19,15 @@ from dataloaders.windows import Window
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 HEATMAP_OPACITY = 0.7
-COLOURS = (  # BGR, of the classes in turn
-    (200, 120, 30),
-    (40, 130, 240),
-    (80, 160, 40),
-    (70, 60, 200),
-    (170, 90, 150),
-    (150, 150, 50),
-    (40, 150, 200),
-    (120, 80, 80),
-)
-
-Prediction = tuple[str, float, tuple[int, int, int]]  # label, probability, colour
+PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
+COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
 
 
-def make_panel(height: int, width: int, predictions: Sequence[Prediction]) -> np.ndarray:
-    """Draw the panel of an image: a line and a bar for each prediction, the likeliest first.
+def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, tuple]]) -> np.ndarray:
+    """Draw the panel of an image of `height` x `width` pixels: a line and a bar for each prediction.
 
-    An image of `height` x `width` pixels that is too small for bars has the first prediction alone.
-
-    Returns:
-        BGR (height of the panel, W, 3), black where the image shows through.
+    The predictions are (label, probability, colour), the likeliest first; an image too small for bars has that line
+    alone. The panel is BGR (its height, W, 3), black where the image shows through.
     """
     line, margin = max(13, height // 13), max(2, height // 60)
     if width < 160 or height < 8 * line:
@@ -61,9 +50,7 @@ def make_panel(height: int, width: int, predictions: Sequence[Prediction]) -> np
 def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float) -> None:
     """Draw a panel along the bottom of an image, BGR (H, W, 3), and below it the timeline.
 
-    Args:
-        timeline: BGR (W, 3), the colours of the likeliest classes from the start of the video to its end.
-        position: of this frame on the timeline, 0 to 1.
+    The timeline, BGR (W, 3), is marked at the `position` of this frame, 0 to 1.
     """
     height, width = frame.shape[:2]
     strip = max(2, height // 60)
@@ -83,11 +70,7 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
 
 
 def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> None:
-    """Colour an image, BGR (H, W, 3), by how much the model looks at each place of its centre crop.
-
-    Args:
-        heatmap: float32 (crop_size, crop_size), 0 to 1.
-    """
+    """Colour the centre crop of an image, BGR (H, W, 3), by a heat map, float32 (crop_size, crop_size), 0 to 1."""
     height, width = frame.shape[:2]
     crop_height = round(height * config.crop_size / config.height)
     crop_width = round(width * config.crop_size / config.width)
@@ -109,14 +92,6 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
     raise OSError(f"{path}: cannot be written")
 
 
-def show_frame(name: str, frame: np.ndarray) -> None:
-    """Show an image in a window of that name; OSError where this OpenCV has no windows."""
-    try:
-        cv2.imshow(name, frame)
-    except cv2.error:
-        raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
-
-
 class Timeline:
     """The colours of the likeliest classes over a video; where its length is unknown, they shrink as it grows."""
 
@@ -135,73 +110,57 @@ class Timeline:
 
 
 def annotate(
-    windows: Iterable[Window],
-    target: Path,
-    classes: Sequence[str],
-    video: VideoReader,
-    config: ClipConfig,
-    show: bool = False,
+    windows: Iterable[Window], target: Path, classes: Sequence[str], video: VideoReader, config: ClipConfig, show=False
 ) -> Iterator[Window]:
     """Write a video atomically, with the likeliest classes of the nearest window on every frame.
 
     The frames keep their size, except that pixels that are not square become so, and that the codec drops the last row
     or column where it is odd. OSError where the file cannot be written.
 
-    Args:
-        windows: of `video`, with their frames and probabilities, and heat maps where these are to be drawn.
-        show: play it in a window as well; q and Escape act like Ctrl-C.
-
-    Yields:
-        Each window, when its frames are written.
+    The windows of `video` have their frames and probabilities, and heat maps where these are to be drawn; each is
+    yielded when its frames are written. `show` plays them in a window as well, where q and Escape act like Ctrl-C.
     """
     writer, num_written, started_at = None, 0, None
-    with atomic_write(target) as partial:
+    with atomic_write(target) as partial, contextlib.ExitStack() as stack:
+        for window in windows:
+            values, labels = (top.tolist() for top in window.probabilities.topk(min(3, len(classes))))
+            colours = [COLOURS[label % len(COLOURS)] for label in labels]
+            predictions = list(zip([classes[label] for label in labels], values, colours, strict=True))
+            if window.frames:
+                height, width = window.frames[0].shape[:2]
+                width = round(width * video.pixel_aspect)
+                if writer is None:
+                    writer = open_writer(partial, video.fps, (width, height))
+                    stack.callback(writer.release)
+                    timeline = Timeline(width, video.duration, video.num_frames > 0)
+                panel = make_panel(height, width, predictions)
+                timeline.add(*video.interval(num_written, num_written + len(window.frames)), colours[0])
+            for number, frame in enumerate(window.frames, start=num_written):
+                if frame.shape[1] != width:
+                    frame = cv2.resize(frame, (width, height))
+                if window.heatmap is not None:
+                    draw_heatmap(frame, window.heatmap_at(number), config)
+                seconds = video.timestamps[number]
+                draw_overlay(frame, panel, timeline.pixels, seconds / timeline.duration)
+                if writer.write(frame) is False:  # None before OpenCV 5
+                    raise OSError(f"{target}: cannot be written; is the disk full?")
+                if show:
+                    try:
+                        cv2.imshow(target.name, frame)
+                    except cv2.error:
+                        raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
+                    started_at = started_at or time.monotonic() - seconds
+                    wait = max(1, int(1000 * (started_at + seconds - time.monotonic())))
+                    if cv2.waitKey(wait) in (ord("q"), 27):
+                        show = False  # one Ctrl-C is enough
+                        cv2.destroyWindow(target.name)
+                        signal.raise_signal(signal.SIGINT)
+            num_written += len(window.frames)
+            yield window
+        writer.release()
         try:
-            for window in windows:
-                values, labels = (top.tolist() for top in window.probabilities.topk(min(3, len(classes))))
-                predictions = [
-                    (classes[label], value, COLOURS[label % len(COLOURS)])
-                    for label, value in zip(labels, values, strict=True)
-                ]
-                if window.frames:
-                    height, width = window.frames[0].shape[:2]
-                    width = round(width * video.pixel_aspect)
-                    if writer is None:
-                        writer = open_writer(partial, video.fps, (width, height))
-                        timeline = Timeline(width, video.duration, video.num_frames > 0)
-                    panel = make_panel(height, width, predictions)
-                    span = video.interval(num_written, num_written + len(window.frames))
-                    timeline.add(*span, predictions[0][2])
-                for number, frame in enumerate(window.frames, start=num_written):
-                    if frame.shape[1] != width:
-                        frame = cv2.resize(frame, (width, height))
-                    if window.heatmap is not None:
-                        draw_heatmap(frame, window.heatmap_at(number), config)
-                    seconds = video.timestamps[number]
-                    draw_overlay(frame, panel, timeline.pixels, seconds / timeline.duration)
-                    if writer.write(frame) is False:  # None before OpenCV 5
-                        raise OSError(f"{target}: cannot be written; is the disk full?")
-                    if show:
-                        show_frame(target.name, frame)
-                        started_at = started_at or time.monotonic() - seconds
-                        wait = max(1, int(1000 * (started_at + seconds - time.monotonic())))
-                        if cv2.waitKey(wait) in (ord("q"), 27):
-                            show = False  # one Ctrl-C is enough
-                            cv2.destroyWindow(target.name)
-                            signal.raise_signal(signal.SIGINT)
-                num_written += len(window.frames)
-                yield window
-            writer.release()
-            if _count_frames(partial) < num_written - 1:
-                raise OSError(f"{target}: cannot be written completely; is the disk full?")
-        finally:
-            if writer:
-                writer.release()
-
-
-def _count_frames(path: Path) -> int:
-    """Return the number of frames that the header of a video has, 0 where it cannot be read."""
-    try:
-        return VideoReader(path).num_frames
-    except DataError:
-        return 0
+            num_readable = VideoReader(partial).num_frames
+        except DataError:
+            num_readable = 0
+        if num_readable < num_written - 1:
+            raise OSError(f"{target}: cannot be written completely; is the disk full?")

@@ -25,15 +25,8 @@ from network.errors import ModelError
 from network.pretrained import read_weights, saved_options
 
 CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
-TRAINING_CONTENT = {
-    "videos": dict,
-    "optimizer": dict,
-    "scheduler": dict,
-    "scaler": dict,
-    "train_state": dict,
-    "head": (str, type(None)),
-    "args": dict,
-}
+TRAINING_CONTENT = dict.fromkeys(("videos", "optimizer", "scheduler", "scaler", "train_state"), dict)
+TRAINING_CONTENT |= {"head": str | None, "args": dict}
 
 
 @dataclass
@@ -81,11 +74,9 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of train.py onto the CPU.
+    """Read a checkpoint of train.py onto the CPU; OSError where the file cannot be opened.
 
-    Raises:
-        OSError: the file cannot be opened.
-        CheckpointError: it is not such a checkpoint, or damaged; the message names the one before it, if there is one.
+    CheckpointError where it is no such checkpoint, or damaged; the message names the one before it, if there is one.
     """
     try:
         return _load_checkpoint(path)
@@ -103,47 +94,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
-        if not _has_valid_checksums(file):
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint")
+        try:
+            with zipfile.ZipFile(file) as archive:
+                is_whole = archive.testzip() is None  # by the checksums that PyTorch writes and does not read
+        except Exception:  # zipfile raises all kinds of errors on foreign bytes
+            is_whole = False
+    if not is_whole:
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint")
     try:
         checkpoint = read_weights(path)
     except ModelError as error:
         raise CheckpointError(str(error)) from None
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
-    if wrong := _wrong_types(checkpoint, CONTENT):
-        raise CheckpointError(f"{path}: damaged, {wrong}")
+    _validate_types(checkpoint, CONTENT, f"{path}: damaged")
     if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
         raise CheckpointError(f"{path}: damaged, its classes are not names")
     return checkpoint
 
 
-def _wrong_types(checkpoint: dict, types: dict) -> str:
-    """Describe the first value that is missing or of another type; an empty string where all are as they should be."""
+def _validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> None:
+    """Raise CheckpointError where a value is missing or of another type."""
     for key, kind in types.items():
         if key not in checkpoint:
-            return f"it has no {key}"
+            raise CheckpointError(f"{problem}, it has no {key}")
         if not isinstance(checkpoint[key], kind):
-            return f"its {key} is a {type(checkpoint[key]).__name__}"
-    return ""
-
-
-def _has_valid_checksums(file) -> bool:
-    """Check the checksums that PyTorch writes and does not read."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
-    except Exception:  # zipfile raises all kinds of errors on foreign bytes
-        return False
+            raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
     try:
-        name, num_classes = checkpoint["model"], len(checkpoint["classes"])
+        name = checkpoint["model"]
         options = saved_options(name, checkpoint["options"], checkpoint["state_dict"])
         validate_clip_shape(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
-        model = build_model(name, num_classes, **options)
+        model = build_model(name, len(checkpoint["classes"]), **options)
         model.normalize.set(**checkpoint["normalization"])
         model.load_state_dict(checkpoint["state_dict"])
         model.get_submodule(checkpoint.get("head") or "")
@@ -155,8 +140,7 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
 
 def validate_training_content(checkpoint: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError where a checkpoint lacks what resuming needs."""
-    if wrong := _wrong_types(checkpoint, TRAINING_CONTENT):
-        raise CheckpointError(f"{path}: cannot be resumed, {wrong}")
+    _validate_types(checkpoint, TRAINING_CONTENT, f"{path}: cannot be resumed")
 
 
 def training_state(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
@@ -176,11 +160,10 @@ def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: 
 
     CheckpointError where it is damaged; an epoch has `num_videos` clips at most.
     """
-    fused = optimizer.defaults["fused"]
     try:
         optimizer.load_state_dict(checkpoint["optimizer"])
         for group in optimizer.param_groups:
-            group["fused"] = fused  # as this machine has it
+            group["fused"] = optimizer.defaults["fused"]  # as this machine has it
             float(group["initial_lr"])
             for parameter in group["params"]:
                 buffer = optimizer.state[parameter].get("momentum_buffer")

@@ -28,15 +28,12 @@ class NonFiniteLossError(ArithmeticError):
         super().__init__(position)
         self.position = position
 
-    def describe(self, sampler: DistributedBatchSampler, sources: list[str], last_checkpoint: Path) -> str:
-        """Return a message that names the step, its videos, and the checkpoint before it."""
-        step = sampler.step_at(self.position)
+    def describe(self, sampler: DistributedBatchSampler, sources: list[str], last: Path) -> str:
+        """Return a message that names the step, its videos, and the last checkpoint before it."""
         batch = sampler.order()[self.position :][: sampler.batch_size * sampler.world_size]
         names = ", ".join(sources[index] for index in batch)
-        fallback = "there is no checkpoint yet"
-        if last_checkpoint.exists():
-            fallback = f"{last_checkpoint} is good: --weights takes it"
-        place = f"step {step} (epoch {sampler.epoch})"
+        fallback = f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet"
+        place = f"step {sampler.step_at(self.position)} (epoch {sampler.epoch})"
         return f"the loss is not finite in {place}, of {names}. Look at these, or try a smaller --lr; {fallback}"
 
 

@@ -17,15 +17,11 @@ from torch import Tensor
 
 
 def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """Compute the accuracies of a test.
+    """Compute the accuracies of a test from the softmax of each window (videos, windows, classes) and labels (videos,).
 
-    Args:
-        probabilities: (videos, windows, classes), the softmax of each window; labels are (videos,).
-
-    Returns:
-        "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share of
-        videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "per_class",
-        the video top-1 of each class that occurs.
+    Returns "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share
+    of videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "per_class",
+    the video top-1 of each class that occurs.
     """
     video_probabilities = probabilities.mean(1)
     is_correct = video_probabilities.argmax(1) == labels
@@ -34,11 +30,7 @@ def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str
         "clip_top1": (probabilities.argmax(2) == labels[:, None]).double().mean().item(),
         "video_top1": is_correct.double().mean().item(),
         "video_top5": (top5 == labels[:, None]).any(1).double().mean().item(),
-        "per_class": {
-            name: is_correct[labels == label].double().mean().item()
-            for label, name in enumerate(classes)
-            if (labels == label).any()
-        },
+        "per_class": {classes[label]: is_correct[labels == label].double().mean().item() for label in labels.unique()},
     }
 
 

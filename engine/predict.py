@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,8 @@ from network.grad_cam import grad_cam
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows in a batch; more would not fit into the cache of a CPU
 MAX_PENDING_FRAMES = 32  # images, half a window, with which a batch is no longer delayed
 
-Item = TypeVar("Item")
 
-
-def prefetch(items: Iterable[Item], count: int) -> Iterator[Item]:
+def prefetch(items: Iterable, count: int) -> Iterator:
     """Yield the items of an iterable, which another thread takes from it, up to `count` of them ahead."""
     items, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
@@ -46,11 +44,8 @@ def predict(
 ) -> Iterator[Window]:
     """Classify windows with a model in evaluation mode.
 
-    Args:
-        batch_size: windows in a batch, fewer where many images wait for it; chosen by the device by default.
-
-    Yields:
-        The windows, with probabilities, and where asked for heat maps, instead of clips.
+    They are yielded with probabilities, and where asked for heat maps, instead of clips. A batch has `batch_size` of
+    them, by default as suits the device, and fewer where many images wait for it.
     """
     device = next(model.parameters()).device
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
@@ -66,13 +61,12 @@ def predict(
 
 def _predict_batch(model, batch, device, with_heatmap):
     clips = clips_to_device(torch.stack([torch.from_numpy(window.clip) for window in batch]), device)
-    heatmaps = [None] * len(batch)
     if with_heatmap:
         logits, heatmaps = grad_cam(model, clips)
         heatmaps = heatmaps.cpu().numpy()
     else:
         with torch.inference_mode():
-            logits = model(clips)
+            logits, heatmaps = model(clips), [None] * len(batch)
     for window, probabilities, heatmap in zip(batch, logits.float().softmax(1).cpu(), heatmaps, strict=True):
         yield window._replace(clip=None, probabilities=probabilities, heatmap=heatmap)
 
@@ -85,11 +79,10 @@ def top_k(probabilities: Tensor, classes: Sequence[str], k: int) -> list[dict[st
 
 
 def summarize(video: VideoReader, windows: Iterable[Window], classes: Sequence[str], k: int) -> dict[str, Any]:
-    """Use up the windows of a video.
+    """Use up the windows of a video, and return what its report has.
 
-    Returns:
-        "fps"; "frames", their number; "top_k", the likeliest classes of the video by the mean over its windows; and
-        "windows", each with its "start" and "end" in seconds and its "top_k".
+    That is "fps"; "frames", their number; "top_k", the likeliest classes of the video by the mean over its windows; and
+    "windows", each with its "start" and "end" in seconds and its "top_k".
     """
     total, parts = 0, []
     for window in windows:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams
 from torch import nn
 
 from dataloaders.dataset import VideoDataset
@@ -18,75 +24,48 @@ from dataloaders.index import atomic_write, write_table
 from engine.loops import Evaluation, clips_to_device
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
-COLOUR = "#2160b0"
+NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
 
 
 def log_run_start(
-    writer,
-    hyperparameters: dict[str, Any],
-    model: nn.Module,
-    dataset: VideoDataset,
-    items: Sequence,
-    num_clips: int = 4,
+    writer: SummaryWriter, hyperparameters: dict[str, Any], model: nn.Module, dataset: VideoDataset, items: Sequence
 ) -> None:
     """Log the hyperparameters of a run, and its first training clips as animations.
 
     The clips are the first `items` of the sampler, and below them what the model's `normalize` makes of each.
     """
-    from tensorboardX.summary import hparams
-
-    experiment, session_start, _ = hparams(hyperparameters, dict.fromkeys(METRICS))
-    for summary in experiment, session_start:
+    for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[:2]:  # the third marks the run as completed
         writer.file_writer.add_summary(summary)
 
-    clips, labels = zip(*(dataset[item] for item in items[:num_clips]), strict=True)
+    clips, labels = zip(*(dataset[item] for item in items[:NUM_CLIPS]), strict=True)
     clips = torch.stack(clips)
     inputs = model.normalize(clips_to_device(clips, model.normalize.mean.device))
     contrast = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 standard deviations from the mean
     inputs = (128 + contrast * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
-    frames = [
-        np.vstack(
-            [
-                np.hstack([draw_tile(i, dataset.classes[label], 160) for i, label in zip(above, labels, strict=True)]),
-                np.hstack([draw_tile(image, "as the network sees it", 160) for image in below]),
-            ]
-        )
-        for above, below in zip(clips.numpy().swapaxes(0, 1), inputs.numpy().swapaxes(0, 1), strict=True)
-    ]
+    captions = [dataset.classes[label] for label in labels] + len(labels) * ["as the network sees it"]
+    frames = []
+    for images in torch.cat([clips, inputs]).numpy().swapaxes(0, 1):
+        tiles = [draw_tile(image, caption, 160) for image, caption in zip(images, captions, strict=True)]
+        frames.append(np.vstack([np.hstack(tiles[: len(labels)]), np.hstack(tiles[len(labels) :])]))
     add_gif(writer, "train/clips", frames, 0)
 
 
-def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool):
+def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> SummaryWriter:
     """Open the SummaryWriter of a run, which writes on rank 0 alone.
 
     Points from `first_epoch` on, which an interrupted start has left, are dropped; None keeps all.
     """
-    from tensorboardX import SummaryWriter
-
-    # The file name has the time in seconds only, so a start in the same second would overwrite the file.
-    suffix = f".{time.time_ns()}"
-    options = {"write_to_disk": is_main, "max_queue": 1, "filename_suffix": suffix}
-    return SummaryWriter(str(run_dir), purge_step=first_epoch, **options)
+    suffix = f".{time.time_ns()}"  # the name has seconds only: a start in the same second would overwrite the file
+    return SummaryWriter(run_dir, purge_step=first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
 
 
 def log_epoch(
-    writer,
-    epoch: int,
-    train: dict[str, float],
-    val: dict[str, Any],
-    lr: float,
-    clips_per_second: float,
-    device: torch.device,
+    writer: SummaryWriter, epoch: int, train: dict, val: dict, lr: float, clips_per_second: float, device: torch.device
 ) -> None:
     """Log the scalars of an epoch, under names that sort first in TensorBoard and under the classic names.
 
-    Args:
-        train: "loss" and "top1" of the training clips.
-        val: metrics of the validation.
-        lr: learning rate after the last step of the epoch.
+    `train` has the "loss" and "top1" of the training clips, `val` the metrics of the validation.
     """
-    from tensorboardX.proto.event_pb2 import Event
-
     scalars = {
         "curves/loss_train": train["loss"],
         "curves/loss_val": val["loss"],
@@ -112,16 +91,12 @@ def log_epoch(
 
 
 def write_test_report(
-    run_dir: Path, writer, results: dict[str, Any], evaluation: Evaluation, dataset: VideoDataset
+    run_dir: Path, writer: SummaryWriter, results: dict[str, Any], evaluation: Evaluation, dataset: VideoDataset
 ) -> None:
     """Write `results.json` and `predictions.csv` with a row for each video, log the test, and print one line.
 
-    Args:
-        results: what was tested, plain values by name, with "epoch", "split" and "leaked_groups".
-        evaluation: of `dataset`, the test split.
+    `results` says what was tested, in plain values by name, with "epoch", "split" and "leaked_groups".
     """
-    from tensorboardX.summary import hparams
-
     epoch, test = results["epoch"], evaluation.metrics
     writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
@@ -136,13 +111,11 @@ def write_test_report(
         print(results["warning"], file=sys.stderr)
     with atomic_write(run_dir / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    rows = []
-    for source, label, probabilities in zip(
-        dataset.sources, evaluation.labels, evaluation.probabilities.mean(1), strict=True
-    ):
-        probability, predicted = probabilities.max(0)
-        names = dataset.classes[label], dataset.classes[predicted]
-        rows.append((source, *names, f"{probability:.4f}", int(names[0] == names[1])))
+    videos = zip(dataset.sources, evaluation.labels, *evaluation.probabilities.mean(1).max(1), strict=True)
+    rows = [
+        (source, dataset.classes[label], dataset.classes[prediction], f"{probability:.4f}", int(label == prediction))
+        for source, label, probability, prediction in videos
+    ]
     write_table(run_dir / "predictions.csv", ("source", "class", "prediction", "probability", "correct"), rows)
     print(
         f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
@@ -150,12 +123,12 @@ def write_test_report(
     )
 
 
-def log_predictions(writer, step: int, evaluation: Evaluation, dataset: VideoDataset, num_clips: int = 4) -> None:
+def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, dataset: VideoDataset) -> None:
     """Log the confusion matrix, the accuracy of each class, and the most confident mistakes as animations."""
     from sklearn.metrics import confusion_matrix
 
-    labels, probabilities = evaluation.labels, evaluation.probabilities.mean(1)
-    predictions = probabilities.argmax(1)
+    labels = evaluation.labels
+    confidence, predictions = evaluation.probabilities.mean(1).max(1)
     present = sorted({*labels.tolist(), *predictions.tolist()})
     names = [dataset.classes[label] for label in present]
     matrix = confusion_matrix(labels, predictions, labels=present)
@@ -163,8 +136,8 @@ def log_predictions(writer, step: int, evaluation: Evaluation, dataset: VideoDat
     writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
 
     wrong = torch.nonzero(predictions != labels).flatten()
-    most_confident = wrong[probabilities[wrong].amax(1).argsort(descending=True)][:num_clips].tolist()
-    for place, index in enumerate(most_confident, start=1):
+    most_confident = wrong[confidence[wrong].argsort(descending=True)][:NUM_CLIPS]
+    for place, index in enumerate(most_confident.tolist(), start=1):
         clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
         caption = f"{dataset.classes[label]} taken for {dataset.classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
@@ -176,7 +149,6 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
     It grows with the number of classes, so that 400 can still be read.
     """
     from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
 
     cell = min(0.45, max(0.13, 20 / len(names)))  # inches
     font = min(10, 60 * cell)
@@ -184,29 +156,27 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
     figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    display = ConfusionMatrixDisplay(shares, display_labels=names)
-    shades = {"vmin": 0, "vmax": 1}
-    display.plot(ax=axes, include_values=False, cmap="Blues", colorbar=False, xticks_rotation="vertical", im_kw=shades)
+    axes.imshow(shares, "Blues", interpolation="nearest", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(len(names)), names, fontsize=font, rotation="vertical")
+    axes.set_yticks(range(len(names)), names, fontsize=font)
     for i, j in zip(*np.nonzero(matrix), strict=True):
         colour = "white" if shares[i, j] > 0.5 else "black"
         axes.text(j, i, matrix[i, j], ha="center", va="center", color=colour, fontsize=0.9 * font)
-    axes.tick_params(labelsize=font)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
     return figure
 
 
-def plot_class_accuracy(matrix: np.ndarray, names: Sequence[str], rows: int = 40):
+def plot_class_accuracy(matrix: np.ndarray, names: Sequence[str]):
     """Return a figure with a bar for the accuracy of each class that was tested, the lowest first, in columns."""
     from matplotlib.figure import Figure
 
     accuracy = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
     order = [i for i in np.argsort(accuracy, kind="stable") if matrix[i].sum()]
-    columns = np.array_split(order, -(-len(order) // rows))
+    columns = np.array_split(order, math.ceil(len(order) / 40))
     width = 2.5 + 0.08 * max(len(names[i]) for i in order)
     figure = Figure(figsize=(width * len(columns), 0.24 * len(columns[0]) + 0.7), dpi=100, layout="constrained")
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
-        bars = axes.barh(range(len(column)), accuracy[column], color=COLOUR)
+        bars = axes.barh(range(len(column)), accuracy[column], color="#2160b0")
         axes.bar_label(bars, [f"{accuracy[i]:.0%}" for i in column], padding=3, fontsize=8)
         axes.set_yticks(range(len(column)), [names[i] for i in column], fontsize=8)
         axes.set(xlim=(0, 1.2), xticks=(0, 0.5, 1), ylim=(len(columns[0]) - 0.5, -0.5))
@@ -224,11 +194,8 @@ def draw_tile(image: np.ndarray, caption: str, side: int = 224) -> np.ndarray:
     return tile
 
 
-def add_gif(writer, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
+def add_gif(writer: SummaryWriter, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
     """Log images (H, W, 3), RGB, as an animation."""
-    from PIL import Image
-    from tensorboardX.proto.summary_pb2 import Summary
-
     height, width = frames[0].shape[:2]
     frames, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)

@@ -30,9 +30,8 @@ def create_run(root: Path) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Raise OSError where `folder` cannot be made or written to."""
-    parent = folder.absolute()
-    while not parent.exists():
-        parent = parent.parent
+    folder = folder.absolute()
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OSError(f"{parent}: not a folder that can be written to; --run-dir says where runs go")
 
@@ -58,8 +57,6 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 def newest_best_checkpoint(root: Path) -> Path:
     """Return the `best` checkpoint written last in a folder of runs; FileNotFoundError where there is none."""
-    files = root.glob("run_*/models/*_best.pth")
-    newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
-    if newest is None:
+    if not (files := list(root.glob("run_*/models/*_best.pth"))):
         raise FileNotFoundError(f"no checkpoint under {root}: train one with train.py, or name one with --checkpoint")
-    return newest
+    return max(files, key=lambda file: file.stat().st_mtime_ns)

@@ -13,12 +13,9 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Records the first SIGINT or SIGTERM, so that the step at hand can be finished.
+    """Records the first SIGINT or SIGTERM as its `signum`, 0 before, so that the step at hand can be finished.
 
     A second signal, more than two seconds later, has its usual effect. Leaving the `with` block restores the handlers.
-
-    Attributes:
-        signum: the number of the signal that was received, 0 before.
     """
 
     def __init__(self):

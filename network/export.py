@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,29 +14,24 @@ from torch import nn
 from network.errors import ModelError
 
 
-def export_model(
-    model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict
-) -> dict[str, Callable[[Path], object]]:
+def export_model(model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict) -> dict[str, Callable]:
     """Export a model in evaluation mode, on the CPU, together with the normalisation of its input.
 
     The exported model takes `clips`, `uint8` (N, 3, T, H, W), RGB, of any N, and gives `logits` (N, num_classes). The
     metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
 
-    Returns:
-        {".onnx": write, ".pt2": write}: functions that write the file of that ending to a path. ModelError where a
-        package is missing.
+    Returns the functions that write it to a path, by the ending of the file; ModelError where a package is missing.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError:
         raise ModelError("--export needs one more package: pip install onnxscript") from None
     example = torch.zeros(2, 3, *clip_shape, dtype=torch.uint8)
-    dynamic_shapes = ({0: torch.export.Dim("batch")},)
     texts = {name: json.dumps(value, ensure_ascii=False) for name, value in metadata.items()}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
-        program = torch.export.export(model, (example,), dynamic_shapes=dynamic_shapes)
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"])
     onnx.model.metadata_props.update(texts)
     return {

@@ -15,17 +15,13 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip.
     """
-    captured = {}
-    hooks = (
+    last_pool, captured = model.get_submodule(model.last_pool), {}
+    with (
         model.normalize.register_forward_hook(lambda *call: captured.update(pixels=call[2].requires_grad_())),
-        model.get_submodule(model.last_pool).register_forward_pre_hook(
-            lambda _, inputs: captured.update(features=inputs[0])
-        ),
-    )
-    with torch.enable_grad():
+        last_pool.register_forward_pre_hook(lambda _, inputs: captured.update(features=inputs[0])),
+        torch.enable_grad(),
+    ):
         logits = model(clips)
-    for hook in hooks:
-        hook.remove()
     features, pixels = captured["features"], captured["pixels"]
     feature_grad, pixel_grad = torch.autograd.grad(logits.amax(1).sum(), (features, pixels))
     features, pixels = features.detach(), pixels.detach()
