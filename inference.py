@@ -3,6 +3,7 @@
 Examples:
     python inference.py VIDEO [VIDEO ...]
     python inference.py FOLDER --no-video
+    python inference.py VIDEO --weights r2plus1d_18
     python inference.py --source 0
     python inference.py --export FILE
 """
@@ -17,24 +18,23 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 from tqdm import tqdm
 
-from dataloaders.clips import ClipConfig
 from dataloaders.files import find_videos
 from dataloaders.index import atomic_write
 from dataloaders.video import VideoReader, display_name
 from dataloaders.windows import cut_windows
 from engine.annotate import CODECS, annotate
 from engine.args import ArgumentParser, validate_range
-from engine.checkpoint import load_checkpoint, restore_model
+from engine.build import load_recognizer
 from engine.distributed import select_device
 from engine.errors import USER_ERRORS, UsageError, exit_on_user_error
 from engine.predict import predict, prefetch, read_frames, summarize
-from engine.runs import newest_best_checkpoint
 from engine.stop_signal import Stopped, StopSignal
 from network.export import export_model
 
@@ -49,6 +49,8 @@ def get_args_parser() -> ArgumentParser:
     add("--source", help="instead of files a camera by its number, or a stream by its address; Ctrl-C ends it")
     add("--export", type=Path, metavar="FILE", help="write the model for other programs, FILE.onnx and FILE.pt2")
     add("--checkpoint", type=Path, metavar="FILE", help="a checkpoint of train.py (the newest best under ./run)")
+    add("--weights", metavar="FILE", help="instead, a file of weights, or public ones by name (help lists them)")
+    add("--labels", metavar="FILE", help="names of the classes of the weights, one a line (Kinetics-400's)")
     add("--output", type=Path, default="output", metavar="DIR", help="folder for what is written (%(default)s)")
     add("--top-k", type=int, default=5, metavar="K", help="likeliest classes to report (%(default)s)")
     add("--stride", type=int, metavar="N", help="frames from one window to the next (half a window)")
@@ -69,8 +71,10 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
     """
     args = get_args_parser().parse_args(argv)
     validate_range(args, {"top_k": 1, "stride": 1}, {})
-    if bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
+    if args.weights != "help" and bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
         raise UsageError("name videos, or a --source, or a file to --export to; --help lists the flags")
+    if args.weights and args.checkpoint or args.labels and not args.weights:
+        raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
     if args.no_video and (args.grad_cam or args.show):
         raise UsageError(f"--no-video leaves nothing for {'--grad-cam' if args.grad_cam else '--show'}")
     args.device = select_device(args.device)
@@ -108,20 +112,19 @@ def annotated_path(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}_annotated.{ending}")
 
 
-def recognize(video, target, model, classes, config, args, progress, stop_signal) -> dict:
+def recognize(video, target, model, config, args, progress, stop_signal) -> dict:
     """Classify the windows of one video, and write its annotated copy to `target` unless that is None.
 
     Decoding, the model and encoding run in a thread each. Returns what `summarize` returns.
     """
     frames = prefetch(read_frames(video, progress, stop_signal), 8)
-    windows = cut_windows(frames, config, args.stride, keep_frames=target is not None)
+    windows = cut_windows(frames, config, args.stride, keep_frames=target is not None, video=video)
     windows = prefetch(predict(model, windows, with_heatmap=args.grad_cam), 1)
     with contextlib.closing(windows):
         if target is None:
-            return summarize(video, windows, classes, args.top_k)
-        annotated = annotate(windows, target, classes, video, config, args.show)
-        with contextlib.closing(annotated):
-            return summarize(video, annotated, classes, args.top_k)
+            return summarize(video, windows, model.classes, args.top_k)
+        with contextlib.closing(annotate(windows, target, model.classes, video, config, args.show)) as annotated:
+            return summarize(video, annotated, model.classes, args.top_k)
 
 
 def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -> str | None:
@@ -139,13 +142,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Annotate or export, as the flags say."""
     with exit_on_user_error("inference.py", status=2):
         args, videos = parse_args(argv)
-        file = args.checkpoint or newest_best_checkpoint(Path("run"))
-        checkpoint = load_checkpoint(file)
-        classes, config = checkpoint["classes"], ClipConfig.from_dict(checkpoint["clip"])
-        model = restore_model(checkpoint).eval()
-        print(f"{file}: {checkpoint['model']}, {len(classes)} classes")
+        file, model, config = load_recognizer(args)
+        print(f"{file}: {model.name}, {len(model.classes)} classes")
         if args.export:
-            metadata = {key: checkpoint[key] for key in ("model", "classes", "clip")}
+            metadata = {"model": model.name, "classes": model.classes, "clip": asdict(config)}
             stem = args.export.with_suffix("") if args.export.suffix in (".onnx", ".pt2") else args.export
             stem.parent.mkdir(parents=True, exist_ok=True)
             for ending, write in export_model(model, config.shape, metadata).items():
@@ -178,16 +178,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                 total = video.num_frames or None
                 with tqdm(desc=title, total=total, unit=" frames", leave=False, delay=0.3) as progress:
-                    summary = recognize(video, target, model, classes, config, args, progress, stop)
+                    summary = recognize(video, target, model, config, args, progress, stop)
                 best, num_frames = summary["top_k"][0], summary["frames"]
                 if table:
-                    seconds = video.interval(0, num_frames)[1]
-                    row = shown, best["label"], f"{best['probability']:.4f}", num_frames, f"{seconds:.2f}"
+                    seconds = f"{video.interval(0, num_frames)[1]:.2f}"
+                    row = shown, best["label"], f"{best['probability']:.4f}", num_frames, seconds
                     csv.writer(table).writerow(row)
                     table.flush()
                     lines = [f"{shown}: {best['label']}, {best['probability']:.1%}"]
                 else:
-                    about = {"video": shown, "checkpoint": str(file), "model": checkpoint["model"]}
+                    about = {"video": shown, "checkpoint": str(file), "model": model.name}
                     with atomic_write(stem.with_name(f"{stem.name}.json")) as partial:
                         text = json.dumps(about | summary, indent=2, ensure_ascii=False)
                         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -22,12 +21,12 @@ import torch
 from tqdm import tqdm
 
 import mypath
-from dataloaders.clips import CROP_SIZE, ClipConfig
-from dataloaders.preprocess import add_split_arguments
+from dataloaders.clips import ClipConfig
+from dataloaders.preprocess import add_data_arguments
 from dataloaders.workers import kill_workers
 from engine import report, runs
-from engine.args import CHANGEABLE, ArgumentParser, flag_of, inherited_args, set_inherited_defaults, validate_range
-from engine.build import amp_dtype, create_model, create_optimizer, load_pretrained, lr_factor
+from engine.args import ArgumentParser, inherited_args, parse_training_args
+from engine.build import amp_dtype, create_model, create_optimizer, freeze, load_pretrained, lr_factor
 from engine.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -35,21 +34,15 @@ from engine.checkpoint import (
     restore_training,
     save_checkpoint,
     training_state,
-    validate_training_content,
 )
 from engine.data import BATCH_SIZE, prepare_data
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError, UsageError, exit_on_user_error
+from engine.errors import NonFiniteLossError, exit_on_user_error
 from engine.loops import evaluate, train_one_epoch
 from engine.stop_signal import Stopped, StopSignal
-from network import MODELS, validate_clip_shape
+from network import MODELS, count_flops
 from network.normalize import INPUTS
 from network.resnet import LAYERS
-
-MINIMUM = {"epochs": 1, "batch_size": 1, "clips_per_video": 1} | dict.fromkeys(
-    ("workers", "snapshot", "seed", "lr", "momentum", "weight_decay"), 0
-)
-MAXIMUM = {"momentum": 1, "seed": 2**63 - 1}
 
 
 def get_args_parser() -> ArgumentParser:
@@ -57,29 +50,38 @@ def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
-    add_split_arguments(data)
-    data.add_argument("--crop-size", type=int, default=CROP_SIZE, help="side of the square crop, pixels (%(default)s)")
+    add_data_arguments(data)
+    data.add_argument("--min-scale", type=float, default=1, help="crop at random this share of a frame's area or more")
+    data.add_argument("--no-flip", action="store_true", help="mirror no clips, for classes that tell left from right")
     data.add_argument("--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)")
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
     model.add_argument("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D, R2Plus1D (%(default)s)")
     model.add_argument("--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)")
-    model.add_argument(
-        "--weights", metavar="FILE", help="start from this file; its last layer only if the classes match"
-    )
+    weights_help = "start from a file, or weights with a name (help lists them); the last layer if the classes match"
+    model.add_argument("--weights", metavar="FILE", help=weights_help)
     model.add_argument("--pretrained", action="store_true", help="start from the weights that mypath.py names")
+    freeze_help = "the last stage whose weights are kept; backbone: all but the last layer (%(default)s)"
+    model.add_argument("--freeze", default="none", metavar="STAGE", help=freeze_help)
+    model.add_argument("--dropout", type=float, metavar="P", help="before the last layers (C3D 0.5, others 0)")
 
     optimization = parser.add_argument_group("optimization")
     optimization.add_argument("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
     optimization.add_argument("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
+    accumulate_help = "batches of a step of the optimizer (%(default)s)"
+    optimization.add_argument("--accumulate", type=int, default=1, metavar="STEPS", help=accumulate_help)
     optimization.add_argument("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
+    head_lr_help = "learning rate of a new last layer on pretrained ones, in units of --lr (%(default)s)"
+    optimization.add_argument("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
     schedules = ("cosine", "step")
     optimization.add_argument(
         "--lr-scheduler", choices=schedules, default="cosine", help="cosine with warmup, or /10 every 10 epochs"
     )
     optimization.add_argument("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     optimization.add_argument("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
+    optimization.add_argument("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
+    optimization.add_argument("--label-smoothing", type=float, default=0, metavar="E", help="(%(default)s)")
 
     test = parser.add_argument_group("test")
     test.add_argument("--clips-per-video", type=int, default=10, help="windows of each test video (%(default)s)")
@@ -96,55 +98,6 @@ def get_args_parser() -> ArgumentParser:
     return parser
 
 
-def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, Path | None, dict | None]:
-    """Parse the flags; where a checkpoint is resumed or tested, its flags are the defaults.
-
-    Returns:
-        (args, run_dir, checkpoint): the last two are None for a new run.
-    """
-    parser = get_args_parser()
-    args = validate_args(parser.parse_args(argv))
-    if args.dataset == "demo":
-        parser.set_defaults(epochs=7, batch_size=12, crop_size=16)
-    if args.model == "C3D":
-        parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
-    if args.test_only:
-        file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
-        run_dir = file.parent.parent if file.parent.name == "models" else file.parent
-    elif args.resume is not None:
-        run_dir = runs.find_run(args.run_dir, args.resume)
-        file = runs.last_checkpoint(run_dir)
-    else:
-        return parser.parse_args(argv), None, None
-
-    checkpoint = load_checkpoint(file)
-    validate_training_content(checkpoint, file)
-    inherited = checkpoint["args"]
-    set_inherited_defaults(parser, inherited, str(file))
-    args = validate_args(parser.parse_args(argv))
-    changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
-    for name, previous in inherited.items():
-        if (value := getattr(args, name)) != previous and name not in changeable:
-            raise UsageError(f"{flag_of(name)} {value}: {run_dir} was started with {previous}")
-    return args, run_dir, checkpoint
-
-
-def validate_args(args: Namespace) -> Namespace:
-    """Return the flags; UsageError where one is out of range, or some do not go together."""
-    validate_range(args, MINIMUM, MAXIMUM)
-    if args.checkpoint and not args.test_only:
-        raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
-    if args.resume and args.test_only:
-        raise UsageError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
-    if args.weights and args.pretrained:
-        raise UsageError("--weights or --pretrained, not both")
-    if args.fold != 1 and args.split != "group":
-        raise UsageError(f"--fold {args.fold}: only --split group has folds")
-    if args.depth != 18 and args.model == "C3D":
-        raise UsageError(f"--depth {args.depth}: C3D has one depth")
-    return args
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a model, or test one, as the flags say."""
     distributed = Distributed.from_env()
@@ -154,13 +107,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     atexit.register(kill_workers)
     with exit_on_user_error("train.py", status=2):
         # Arguments
-        args, run_dir, checkpoint = parse_args(argv)
+        args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
-        config = ClipConfig.from_crop_size(args.crop_size)
-        options = {} if args.depth == 18 else {"depth": args.depth}
-        validate_clip_shape(args.model, config.shape, **options)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
         pretrained = None if checkpoint else load_pretrained(args, weights)
+        config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
+        options = {} if args.depth == 18 else {"depth": args.depth}
+        options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
+        flops = count_flops(args.model, config.shape, **options)
         runs.check_writable(run_dir or args.run_dir)
 
         # Data: the first process of each machine extracts the frames while the others wait
@@ -171,8 +125,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Model
         if checkpoint:
             model, head = restore_model(checkpoint), checkpoint["head"]
+            freeze(model, args.freeze)
         else:
             model, head = create_model(args, options, data.classes, pretrained)
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        shape = "x".join(map(str, config.shape))
+        print(f"{args.model}: {num_parameters:,} parameters, {flops / 1e9:.1f} GFLOPs a clip of {shape}")
         model.to(device, memory_format=torch.channels_last_3d)
         if args.compile:
             model.compile()
@@ -186,11 +144,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         # Resume: the epoch at hand continues after the clips that are done
         sampler, state = data.sampler, TrainState()
-        steps_per_epoch = max(1, len(sampler))  # 0 only for a test alone
+        batches_per_epoch = len(sampler)
+        steps_per_epoch = max(1, batches_per_epoch // args.accumulate)  # 0 only for a test alone
         if checkpoint:
             state = restore_training(checkpoint, optimizer, scaler, len(data.datasets["train"]))
         sampler.epoch, sampler.start = state.epoch + 1, state.num_samples
-        steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler)  # whatever the number of processes was
+        steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler) // args.accumulate
         factor = partial(lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
         optimization = optimizer, scheduler, scaler
@@ -221,18 +180,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 report.log_run_start(writer, inherited_args(args), model, data.datasets["train"], next(iter(sampler)))
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
-                progress = tqdm(
-                    data.loaders["train"],
-                    f"epoch {epoch}/{args.epochs}",
-                    steps_per_epoch,
-                    leave=False,
-                    unit="batch",
-                    initial=steps_per_epoch - len(sampler),
-                    disable=not distributed.is_main,
-                )
-                train_one_epoch(
-                    ddp_model, progress, *optimization, autocast, state, args.seed, stop_signal, distributed
-                )
+                bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
+                bar |= {"desc": f"epoch {epoch}/{args.epochs}", "total": batches_per_epoch}
+                progress = tqdm(data.loaders["train"], **bar, disable=not distributed.is_main)
+                control = args.seed, stop_signal, distributed
+                regularization = args.label_smoothing, args.accumulate, args.clip_grad
+                train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
                 clips_per_second = (state.num_samples - sampler.start) / (time.perf_counter() - started_at)
                 distributed.broadcast_model(model)
                 val = evaluate(model, data.loaders["val"], autocast, stop_signal, distributed).metrics

@@ -5,50 +5,74 @@ both by the functions below. Frame numbers are chosen first, and only those fram
 """
 
 import math
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from dataloaders.errors import DataError
 
-CLIP_LEN = 16  # frames in a clip
-FRAME_INTERVAL = 4  # keep every 4th frame of a video
-FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk
+FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
 CROP_SIZE = 112  # side of the square that the network sees
+LIMITS = {
+    "clip_len": (2, 4096),
+    "frame_interval": (1, 4096),
+    "frame_rate": (0.01, 1000),
+    "crop_size": (1, 1024),
+    "height": (1, 4096),
+    "width": (1, 4096),
+}
 
 
 @dataclass(frozen=True)
 class ClipConfig:
     """How clips are cut from a video. The checkpoint stores it as a dict of plain values."""
 
-    clip_len: int = CLIP_LEN  # frames in a clip
-    frame_interval: int = FRAME_INTERVAL  # the largest distance, in frames of the video, between two frames of a clip
+    clip_len: int = 16  # frames in a clip
+    frame_interval: int | None = 4  # keep every Nth frame of a video
+    frame_rate: float | None = None  # or so many frames a second; the other one is None
     height: int = FRAME_HEIGHT  # size to which frames are scaled, in pixels
     width: int = FRAME_WIDTH
     crop_size: int = CROP_SIZE  # side of the square crop, in pixels
 
-    @classmethod
-    def from_crop_size(cls, crop_size: int) -> "ClipConfig":
-        """Scale the frames along with the crop (128x171 at 112), so a smaller crop has the same view with less detail.
+    def __post_init__(self):
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not (value is None and name.startswith("frame_") or low <= value <= high):
+                raise DataError(f"--{name.replace('_', '-')} {value}: must be {low} to {high}")
+        if (self.frame_interval is None) == (self.frame_rate is None):
+            raise DataError("--frame-interval or --frame-rate, one of them")
 
-        DataError where no such crop can be cut from the frames on disk.
+    @classmethod
+    def from_flags(
+        cls,
+        crop_size: int = CROP_SIZE,
+        clip_len: int | None = None,
+        frame_interval: int | None = None,
+        frame_rate: float | None = None,
+    ) -> "ClipConfig":
+        """Scale the frames along with the crop (128x171 at 112), so each crop has the same view in its own detail.
+
+        None stands for the default. DataError, which names the flag, for a value that is out of range.
         """
-        if not 1 <= crop_size <= CROP_SIZE:
-            raise DataError(f"--crop-size {crop_size}: must be 1 to {CROP_SIZE}")
         scale = crop_size / CROP_SIZE
-        return cls(height=round(FRAME_HEIGHT * scale), width=round(FRAME_WIDTH * scale), crop_size=crop_size)
+        frame_interval = cls.frame_interval if frame_interval is frame_rate is None else frame_interval
+        clip_len = cls.clip_len if clip_len is None else clip_len
+        size = max(1, round(FRAME_HEIGHT * scale)), max(1, round(FRAME_WIDTH * scale))
+        return cls(clip_len, frame_interval, frame_rate, *size, crop_size)
 
     @classmethod
     def from_dict(cls, values: dict) -> "ClipConfig":
-        """Read values by name; DataError where no clip can be cut by them."""
-        names = [field.name for field in fields(cls)]
-        if not all(type(values.get(name)) is int and 0 < values[name] <= 4096 for name in names):
-            raise DataError(f"no clip can be cut with the settings {values}")
-        config = cls(**{name: values[name] for name in names})
-        if config.clip_len < 2 or config.crop_size > min(config.height, config.width):
+        """Read the values of a checkpoint; DataError where no clip can be cut by them."""
+        try:
+            config = cls(**{"frame_rate": None} | values)
+            is_whole = all(type(value) is int for name, value in values.items() if name != "frame_rate" and value)
+        except (TypeError, DataError):
+            is_whole = False
+        if len(values) < 5 or not is_whole or config.crop_size > min(config.height, config.width):
             raise DataError(f"no clip can be cut with the settings {values}")
         return config
 
@@ -57,29 +81,50 @@ class ClipConfig:
         """(T, H, W) of a clip."""
         return self.clip_len, self.crop_size, self.crop_size
 
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) of the frames on disk."""
+        return max(FRAME_HEIGHT, self.height), max(FRAME_WIDTH, self.width)
+
+    @property
+    def sampling(self) -> str:
+        """What the frames on disk depend on, such as "16x4 171x128": clip length x interval, width x height."""
+        height, width = self.stored_size
+        return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}"
+
+    def step(self, fps: float, num_frames: int = sys.maxsize) -> float:
+        """Return the distance between two frames kept of a video of `fps` frames a second, in frames.
+
+        It is less where only that leaves `clip_len` distinct frames of a short video, but then at least 1.
+        """
+        step = fps / self.frame_rate if self.frame_rate else self.frame_interval
+        if step > 1 and frame_number(self.clip_len - 1, step) >= num_frames:
+            step = max(1, (num_frames - 1) / (self.clip_len - 1))
+        return step if self.frame_rate else int(step)
+
 
 # Which frames
 
 
-def frame_interval(num_frames: int, clip_len: int = CLIP_LEN, max_interval: int = FRAME_INTERVAL) -> int:
-    """Return the distance between the frames kept of a video.
+def frame_number(index: int, step: float) -> int:
+    """Return the number of the frame, from 0, that is the `index`th of those kept at a distance of `step`.
 
-    It is `max_interval`, or less where only that leaves `clip_len` distinct frames, and at least 1.
+    It is the nearest one; with a step below 1 frames are held, that is, kept several times.
     """
-    return max(1, min(max_interval, (num_frames - 1) // (clip_len - 1)))
+    return int(index * step + 0.5)
 
 
-def frame_indices(start: int, num_frames: int, clip_len: int = CLIP_LEN) -> list[int]:
-    """Return the `clip_len` frame numbers of the window at `start`, from 0; a shorter video repeats its last frame."""
+def frame_indices(start: int, num_frames: int, clip_len: int) -> list[int]:
+    """Return the `clip_len` kept frames of the window at `start`, from 0; a shorter video repeats its last one."""
     return [min(start + i, num_frames - 1) for i in range(clip_len)]
 
 
-def num_windows(num_frames: int, clip_len: int = CLIP_LEN) -> int:
+def num_windows(num_frames: int, clip_len: int) -> int:
     """Return the number of places where a window can start without leaving the video, at least 1."""
     return max(num_frames - clip_len, 0) + 1
 
 
-def uniform_starts(num_frames: int, count: int, clip_len: int = CLIP_LEN) -> list[int]:
+def uniform_starts(num_frames: int, count: int, clip_len: int) -> list[int]:
     """Return where `count` windows start that lie uniformly over a video; a single window lies in the middle.
 
     A video with fewer places than `count` has some starts several times, in a row.
@@ -89,28 +134,30 @@ def uniform_starts(num_frames: int, count: int, clip_len: int = CLIP_LEN) -> lis
 
 
 def sliding_windows(
-    frames: Iterable[np.ndarray], interval: int, stride: int, clip_len: int = CLIP_LEN
+    frames: Iterable[np.ndarray], offsets: Sequence[int], stride: int
 ) -> Iterator[tuple[int, int, list[np.ndarray]]]:
     """Cut a stream of frames, of which it keeps one window in memory, into overlapping windows.
 
     Args:
-        interval: distance between the frames of a window, in frames of the stream.
+        offsets: the frames of a window, counted from its first; a shorter stream repeats its last frame.
         stride: distance between the starts of two windows, in frames. The last window ends on the last frame.
 
     Yields:
-        (start, end, images): the window covers the frames start..end-1; `clip_len` images of it.
+        (start, end, images): the window covers the frames start..end-1, and has an image for each offset.
     """
-    span = (clip_len - 1) * interval + 1
-    recent = deque(maxlen=span)
-    end = 0
+    span = offsets[-1] + 1
+    recent, end = deque(maxlen=span), 0
+
+    def window():
+        images = list(recent)
+        return end - len(images), end, [images[min(offset, len(images) - 1)] for offset in offsets]
+
     for end, frame in enumerate(frames, start=1):
         recent.append(frame)
         if end >= span and (end - span) % stride == 0:
-            yield end - span, end, list(recent)[::interval]
-    if 0 < end < span:
-        yield 0, end, [recent[min(i * interval, end - 1)] for i in range(clip_len)]
-    elif end > span and (end - span) % stride:
-        yield end - span, end, list(recent)[::interval]
+            yield window()
+    if 0 < end < span or end > span and (end - span) % stride:
+        yield window()
 
 
 # Then pixels
@@ -131,23 +178,20 @@ def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRA
 
 
 def make_clip(
-    frames: Iterable[np.ndarray],
-    config: ClipConfig,
-    top: int | None = None,
-    left: int | None = None,
-    flip: bool = False,
+    frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple[int, int, int, int] | None = None, flip: bool = False
 ) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
 
     Args:
-        top, left: corner of the crop in the scaled frame, in pixels; the centre crop by default.
+        crop: (top, left, height, width) in the scaled frame, in pixels, the centre crop by default; resized where it
+            has not the crop size.
         flip: mirror left and right.
     """
     size = config.crop_size
-    top = (config.height - size) // 2 if top is None else top
-    left = (config.width - size) // 2 if left is None else left
+    top, left, height, width = crop or ((config.height - size) // 2, (config.width - size) // 2, size, size)
     clip = np.empty((*config.shape, 3), np.uint8)
     for target, frame in zip(clip, frames, strict=True):
-        crop = resize_frame(frame, config.height, config.width)[top : top + size, left : left + size]
-        target[:] = cv2.cvtColor(cv2.flip(crop, 1) if flip else crop, cv2.COLOR_BGR2RGB)
+        frame = resize_frame(frame, config.height, config.width)[top : top + height, left : left + width]
+        frame = resize_frame(frame, size, size)
+        target[:] = cv2.cvtColor(cv2.flip(frame, 1) if flip else frame, cv2.COLOR_BGR2RGB)
     return clip

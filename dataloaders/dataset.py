@@ -12,10 +12,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
 from dataloaders.index import VideoRecord
 from dataloaders.workers import block_signals
 
-LABELS = {"ucf101": "ucf_labels.txt", "hmdb51": "hmdb_labels.txt"}
+HERE = Path(__file__).parent
+LABELS = {"ucf101": HERE / "ucf_labels.txt", "hmdb51": HERE / "hmdb_labels.txt"}
+KINETICS_LABELS = HERE / "kinetics_labels.txt"  # of Kinetics-400, in the order of the public weights
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
@@ -26,13 +29,26 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     """
     folders = sorted({video.class_name for video in videos})
     if dataset in LABELS:
-        lines = Path(__file__).with_name(LABELS[dataset]).read_text(encoding="utf-8").splitlines()
-        official = [line.split(maxsplit=1)[1] for line in lines]
+        official = read_labels(LABELS[dataset])
         if foreign := [name for name in folders if name not in official]:
             print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
         else:
             return official
     return folders
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """Read the names of classes, one a line, in the order of their labels; a number before each is left out.
+
+    OSError where there is no such file, DataError where it is not such a text.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text in UTF-8") from None
+    parts = [line.split(maxsplit=1) for line in lines]
+    is_numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
+    return [part[1] for part in parts] if is_numbered else lines
 
 
 class VideoDataset(Dataset):
@@ -48,6 +64,8 @@ class VideoDataset(Dataset):
         videos: rows of the index.
         classes: class names in the order of their labels.
         windows: evaluation windows of a video; a single one is the middle window.
+        flip: mirror half of the training clips.
+        min_scale: below 1, a training crop has a random share of the frame's area, at least this one.
 
     Items:
         (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int. FileNotFoundError where a frame is missing.
@@ -61,6 +79,8 @@ class VideoDataset(Dataset):
         classes: list[str],
         config: ClipConfig,
         windows: int = 1,
+        flip: bool = True,
+        min_scale: float = 1,
     ):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
@@ -72,6 +92,7 @@ class VideoDataset(Dataset):
         self.classes = classes
         self.config = config
         self.windows = windows
+        self.flip, self.min_scale = flip, min_scale
 
         starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
         starts = np.array(starts, np.int32).reshape(-1, windows)
@@ -94,11 +115,7 @@ class VideoDataset(Dataset):
             num_frames = int(self.num_frames[index])
             rng = np.random.default_rng(key)
             start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
-            augmentation = {
-                "top": int(rng.integers(self.config.height - self.config.crop_size + 1)),
-                "left": int(rng.integers(self.config.width - self.config.crop_size + 1)),
-                "flip": bool(rng.random() < 0.5),
-            }
+            augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
         else:
             index, start, augmentation = self.video_indices[item], int(self.starts[item]), {}
             num_frames = int(self.num_frames[index])
@@ -106,6 +123,17 @@ class VideoDataset(Dataset):
         files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.frame_indices(start, num_frames, clip_len))
         clip = clips.make_clip(map(read_frame, files), self.config, **augmentation)
         return torch.from_numpy(clip), int(self.labels[index])
+
+    def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
+        frame_height, frame_width, height = self.config.height, self.config.width, self.config.crop_size
+        width = height
+        if self.min_scale < 1:
+            area = rng.uniform(self.min_scale, 1) * frame_height * frame_width
+            aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+            height = min(frame_height, max(1, round(np.sqrt(area / aspect))))
+            width = min(frame_width, max(1, round(np.sqrt(area * aspect))))
+        return int(rng.integers(frame_height - height + 1)), int(rng.integers(frame_width - width + 1)), height, width
 
 
 def read_frame(file: str) -> np.ndarray:
@@ -132,18 +160,21 @@ class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
 
     Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
-    The ranks take turns, a batch each. The last clips of an epoch, too few for a batch on every rank, are dropped;
+    The ranks take turns, a batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped;
     another order drops others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts
-    the training videos of all ranks, `batch_size` the clips in a batch of one.
+    the training videos of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
     """
 
-    def __init__(self, num_videos: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self, num_videos: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+    ):
         self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
+        self.clips_per_step = batch_size * world_size * accumulate
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
-        return (self.num_videos - self.start) // (self.batch_size * self.world_size)
+        return (self.num_videos - self.start) // self.clips_per_step * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
         order = self.order()
@@ -154,8 +185,7 @@ class DistributedBatchSampler(Sampler):
 
     def step_at(self, position: int) -> int:
         """Return the number of the step, from 1 over the whole run, that starts at a position of the epoch."""
-        clips_per_step = self.batch_size * self.world_size
-        return (self.epoch - 1) * (self.num_videos // clips_per_step) + position // clips_per_step + 1
+        return (self.epoch - 1) * (self.num_videos // self.clips_per_step) + position // self.clips_per_step + 1
 
     def order(self) -> np.ndarray:
         """Return the videos of the epoch, position by position."""

@@ -3,8 +3,8 @@
     python -m dataloaders.extract
 
 is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and answers each with one
-line: {"frames": N}, {"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop": why
-nothing can be written}. It ends with its parent.
+line: what that returns, {"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop":
+why nothing can be written}. It ends with its parent.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from pathlib import Path
 import cv2
 
 from dataloaders import clips
+from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError, PassingError
 from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
@@ -30,51 +31,59 @@ from dataloaders.workers import block_signals
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(source: str | Path, folder: str | Path) -> int:
-    """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171x128, and return their number.
+def extract_frames(source: str | Path, folder: str | Path, settings: dict | None = None) -> dict[str, int | bool]:
+    """Write the frames of a video that clips are cut from as `folder/00001.jpg`, ..., of the stored size.
 
     DataError where no frame can be decoded, PassingError where that may be no fault of the file; OSError where there is
     no such file, or a frame cannot be written.
+
+    Args:
+        settings: the values of a `ClipConfig`, by default the default ones.
+
+    Returns:
+        "frames", their number, and "held", whether some are the same, as the video has fewer a second.
     """
-    source, folder = Path(source), Path(folder)
+    source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
     try:
         video = VideoReader(source, threads=1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise PassingError(f"{source}: {error.strerror or error}") from None
+    if config.frame_rate and not video.has_frame_rate:
+        raise PassingError(f"{source}: no frame rate in its header; --frame-interval takes it")
     num_frames = video.num_frames
     while True:
-        interval = clips.frame_interval(num_frames)
+        step = config.step(video.fps, num_frames)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         num_frames = num_kept = 0
         while video.grab():
-            if num_frames % interval == 0:
+            while clips.frame_number(num_kept, step) == num_frames:
                 frame = video.retrieve()
                 if frame is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
                 num_kept += 1
                 file = folder / f"{num_kept:05d}.jpg"
-                if not cv2.imwrite(str(file), clips.resize_frame(frame)):
+                if not cv2.imwrite(str(file), clips.resize_frame(frame, *config.stored_size)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
             raise video.no_frame_error()
-        if clips.frame_interval(num_frames) == interval:
-            return num_kept
+        if config.step(video.fps, num_frames) == step:
+            return {"frames": num_kept, "held": step < 1}
         video = VideoReader(source, threads=1)  # the header had the wrong length
 
 
-def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
+def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
     Args:
         jobs: arguments of `extract_frames`, with absolute paths; taken as workers become free.
 
     Yields:
-        (number of the job, frames, reason, is_passing) as jobs end: where a video cannot be used, frames is 0, the
-        reason says why, and `is_passing` whether it may be another time.
+        (number of the job, answer) as jobs end: what `extract_frames` returns, or {"skip": why the video cannot be
+        used, "passing": whether it may be another time}.
     """
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()
@@ -94,7 +103,7 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, in
                 for number, answer in (future.result() for future in done):
                     if "stop" in answer:
                         raise OSError(answer["stop"])
-                    yield number, answer.get("frames", 0), answer.get("skip"), answer.get("passing", False)
+                    yield number, answer
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             for worker in workers:
@@ -168,7 +177,7 @@ def _start_process() -> subprocess.Popen:
 def answer_job(*job) -> dict:
     """Extract the frames of one video and return the answer of a worker."""
     try:
-        return {"frames": extract_frames(*job)}
+        return extract_frames(*job)
     except DataError as error:
         return {"skip": str(error), "passing": isinstance(error, PassingError)}
     except OSError as error:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"  # the split of videos that the official lists leave out
 INDEX = "index.csv"
-COLUMNS = ("split", "class", "video", "group", "frames", "source")
+COLUMNS = ("split", "class", "video", "group", "frames", "source", "sampling")
 
 
 class VideoRecord(NamedTuple):
@@ -27,6 +28,7 @@ class VideoRecord(NamedTuple):
     group: str  # the recording that it was cut from
     frames: int  # JPEG frames on disk
     source: str  # path of the video file below the data set's folder
+    sampling: str = ClipConfig().sampling  # of its frames
 
     def folder(self, output_dir: Path) -> Path:
         """The frame folder."""
@@ -43,10 +45,11 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
         try:
-            if tuple(next(rows, ())) != COLUMNS:
+            if tuple(next(rows, ())) not in (COLUMNS, COLUMNS[:-1]):
                 raise ValueError("its first line is not " + ",".join(COLUMNS))
             # A hundred thousand rows share few splits, classes and groups.
-            videos = [VideoRecord(*map(sys.intern, r[:2]), r[2], sys.intern(r[3]), int(r[4]), *r[5:]) for r in rows]
+            intern = sys.intern
+            videos = [VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end) for s, c, v, g, n, *end in rows]
         except (ValueError, TypeError, IndexError, csv.Error) as error:
             raise DataError(f"{path} is damaged ({error}): delete it and preprocess again") from None
     for video in videos:

@@ -13,12 +13,14 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataloaders import demo
+from dataloaders.clips import CROP_SIZE, ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
 from dataloaders.files import list_videos
@@ -34,13 +36,14 @@ def preprocess(
     output_dir: str | Path,
     processes: int | None = None,
     validate: Callable[[list[VideoRecord]], object] = lambda videos: None,
+    config: ClipConfig = ClipConfig(),  # noqa: B008
     **split,
 ) -> list[VideoRecord]:
     """Bring the frame folders and their index up to date with the videos and the split.
 
-    Videos whose frames are there are not decoded again unless they have changed; another split moves folders. The
-    frames of a removed video are removed. A video that cannot be decoded, or hangs or crashes the decoder, is listed in
-    `skipped.csv` with the reason, and skipped until it changes.
+    Videos whose frames are there are not decoded again unless they have changed, or their frames were sampled in
+    another way; another split moves folders. The frames of a removed video are removed. A video that cannot be decoded,
+    or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes.
 
     Args:
         dataset: name of the data set; `demo` writes its own videos first.
@@ -49,6 +52,7 @@ def preprocess(
         processes: videos decoded at a time; by default one more than there are cores, as some wait for the disk.
         validate: called with the split before any video is decoded, and again where some could not be; it raises what
             speaks against training on it.
+        config: how clips are cut, on which the frames that are kept depend.
         split: `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
 
     Returns:
@@ -59,7 +63,7 @@ def preprocess(
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
     with preprocessing_lock(output_dir):
-        return _preprocess(dataset, root_dir, output_dir, processes, validate, split)
+        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, split)
 
 
 @contextlib.contextmanager
@@ -79,7 +83,7 @@ def preprocessing_lock(output_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
+def _preprocess(dataset, root_dir, output_dir, processes, validate, config, split):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
     skipped_file = output_dir / "skipped.csv"
     if dataset == "demo":
@@ -95,11 +99,18 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
     if modified and len(skipped) < len(known):
         _write_skipped(skipped_file, skipped.values())
     videos, passing = _split_usable(root_dir, sources, skipped, skipped_file, validate, split), {}
+    num_held = 0
 
     # An interrupted start left a journal, which stands for the index: it lists the frame folders that are complete. A
     # folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
-    extracted = {video.source: video for video in journaled}
+    others = Counter(video.sampling for video in journaled if video.sampling != config.sampling)
+    if others:
+        difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {config.sampling}"
+        if not modified:
+            raise DataError(f"{difference}, and {root_dir} with the videos is not there")
+        print(f"{difference} (clip length x interval, size): they are extracted anew")
+    extracted = {video.source: video for video in journaled if video.sampling == config.sampling}
     missing = [v for v in videos if v.source not in extracted or not _is_up_to_date(v, output_dir, modified)]
     if missing:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -108,21 +119,23 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
         for video in missing:
             extracted.pop(video.source, None)
         write_table(journal, COLUMNS, extracted.values())
-        jobs = (((root_dir / v.source).absolute(), (partial / str(i)).absolute()) for i, v in enumerate(missing))
+        folders, settings = (root_dir.absolute(), partial.absolute()), asdict(config)
+        jobs = ((folders[0] / v.source, folders[1] / str(i), settings) for i, v in enumerate(missing))
         with contextlib.closing(extract_all(jobs, min(processes or os.cpu_count() + 1, len(missing)))) as results:
             progress = tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video")
-            for i, frames, reason, is_passing in progress:
+            for i, answer in progress:
                 video = missing[i]
                 _remove_frames(video, output_dir)
-                if reason:
+                if reason := answer.get("skip"):
                     tqdm.write(f"skipped: {reason}", file=sys.stderr)
                     row = video.source, modified[video.source], reason
-                    (passing if is_passing else skipped)[video.source] = row
+                    (passing if answer.get("passing") else skipped)[video.source] = row
                     _write_skipped(skipped_file, skipped.values())
                     continue
                 os.utime(partial / str(i), (modified[video.source],) * 2)  # shows later whether the video has changed
                 _move(partial / str(i), video.folder(output_dir))
-                extracted[video.source] = video._replace(frames=frames)
+                extracted[video.source] = video._replace(frames=answer["frames"], sampling=config.sampling)
+                num_held += answer["held"]
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(extracted[video.source])
     unusable = skipped | passing
@@ -138,13 +151,14 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, split):
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
             _remove_frames(video, output_dir)
-    videos = [video._replace(frames=extracted[video.source].frames) for video in videos]
+    videos = [video._replace(frames=extracted[video.source].frames, sampling=config.sampling) for video in videos]
     if journal.is_file() or videos != indexed:
         write_table(index, COLUMNS, videos)
         journal.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     notes = [f"{len(skipped)} skipped, see {skipped_file}; without it they are tried again"] if skipped else []
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
+    notes += [f"{num_held} have fewer than {config.frame_rate:g} frames a second: they are held"] if num_held else []
     print("; ".join((f"{output_dir}: {_summarize(videos)}", *notes)))
     return videos
 
@@ -229,23 +243,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     parser = argparse.ArgumentParser(prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0])
     parser.add_argument("dataset", help="a data set named in mypath.py")
-    add_split_arguments(parser)
+    add_data_arguments(parser)
     args = parser.parse_args(argv)
     try:
+        config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         root_dir, output_dir = mypath.Path.db_dir(args.dataset)
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        preprocess(args.dataset, root_dir, output_dir, protocol=args.split, fold=args.fold, split_dir=split_dir)
+        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        preprocess(args.dataset, root_dir, output_dir, config=config, **split)
     except (OSError, DataError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the next start continues from here\n")
 
 
-def add_split_arguments(parser) -> None:
-    """Add the flags that choose a split to a parser or group of arguments."""
+def add_data_arguments(parser) -> None:
+    """Add the flags that choose a split and the clips to a parser or group of arguments."""
     add = parser.add_argument
     add("--split", choices=PROTOCOLS, default="group", help="which videos are in train, val and test (%(default)s)")
     add("--fold", type=int, choices=range(1, 6), default=1, help="the fifth that --split group tests on (%(default)s)")
+    add("--clip-len", type=int, metavar="N", help=f"frames of a clip ({ClipConfig.clip_len})")
+    add("--frame-interval", type=int, metavar="N", help=f"keep every Nth frame ({ClipConfig.frame_interval})")
+    add("--frame-rate", type=float, metavar="F", help="or F frames a second, whatever the rate of the video")
+    add("--crop-size", type=int, default=CROP_SIZE, help="side of the square crop, pixels (%(default)s)")
 
 
 if __name__ == "__main__":

@@ -96,14 +96,19 @@ class VideoReader:
         self.pixel_aspect = aspect[is_turned] / aspect[not is_turned] if min(aspect) > 0 else 1.0
 
     @property
+    def has_frame_rate(self) -> bool:
+        """Whether the header has the rate of the frames."""
+        return 0 < self.header_fps < 1000
+
+    @property
     def fps(self) -> float:
         """Frames a second: as the header has it; measured where it does not say, and for live sources."""
-        is_known, recent = 0 < self.header_fps < 1000, self.timestamps[-31:]
-        if (self.is_live or not is_known) and len(recent) > 1:
+        recent = self.timestamps[-31:]
+        if (self.is_live or not self.has_frame_rate) and len(recent) > 1:
             measured = (len(recent) - 1) / (recent[-1] - recent[0])
             if not self.is_live or measured < MAX_FPS:
                 return measured
-        return self.header_fps if is_known else 25.0
+        return self.header_fps if self.has_frame_rate else 25.0
 
     def count_frames(self) -> None:
         """Correct `num_frames` and `duration` where the header of the file has an estimate, which counts the sound too.

@@ -3,14 +3,25 @@
 import argparse
 import math
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from dataloaders.clips import CROP_SIZE
+from engine import runs
+from engine.checkpoint import load_checkpoint, validate_training_content
 from engine.errors import CheckpointError, UsageError
 
 # Flags of the machine and the moment, which a resumed run does not take from its checkpoint, and those it may change.
 NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
+
+
+FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
+MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay"), 0)
+MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate"), 1)
+MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01}
+MAXIMUM = dict.fromkeys(FRACTIONS, 1) | {"seed": 2**63 - 1}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -52,3 +63,57 @@ def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], sourc
         if not is_valid and (value is not None or action.default is not None):
             raise CheckpointError(f"{source}: damaged, or of another version: {flag_of(name)} {value!r}")
     parser.set_defaults(**values)
+
+
+def parse_training_args(
+    parser: ArgumentParser, argv: Sequence[str] | None
+) -> tuple[Namespace, Path | None, dict | None]:
+    """Parse the flags of train.py; where a checkpoint is resumed or tested, its flags are the defaults.
+
+    Returns:
+        (args, run_dir, checkpoint): the last two are None for a new run.
+    """
+    args = validate_args(parser.parse_args(argv))
+    if args.dataset == "demo":
+        parser.set_defaults(epochs=7, batch_size=12, crop_size=16)
+    if args.model == "C3D":
+        parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
+    if args.test_only:
+        file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
+        run_dir = file.parent.parent if file.parent.name == "models" else file.parent
+    elif args.resume is not None:
+        run_dir = runs.find_run(args.run_dir, args.resume)
+        file = runs.last_checkpoint(run_dir)
+    else:
+        return parser.parse_args(argv), None, None
+
+    checkpoint = load_checkpoint(file)
+    validate_training_content(checkpoint, file)
+    inherited = checkpoint["args"]
+    set_inherited_defaults(parser, inherited, str(file))
+    args = validate_args(parser.parse_args(argv))
+    changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
+    for name, previous in inherited.items():
+        if (value := getattr(args, name)) != previous and name not in changeable:
+            raise UsageError(f"{flag_of(name)} {value}: {run_dir} was started with {previous}")
+    return args, run_dir, checkpoint
+
+
+def validate_args(args: Namespace) -> Namespace:
+    """Return the flags; UsageError where one is out of range, or some do not go together."""
+    validate_range(args, MINIMUM, MAXIMUM)
+    if args.checkpoint and not args.test_only:
+        raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
+    if args.resume and args.test_only:
+        raise UsageError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
+    if args.weights and args.pretrained:
+        raise UsageError("--weights or --pretrained, not both")
+    if args.freeze != "none" and not (args.weights or args.pretrained):
+        raise UsageError(f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping")
+    if args.frame_interval and args.frame_rate:
+        raise UsageError("--frame-interval or --frame-rate, not both")
+    if args.fold != 1 and args.split != "group":
+        raise UsageError(f"--fold {args.fold}: only --split group has folds")
+    if args.depth != 18 and args.model == "C3D":
+        raise UsageError(f"--depth {args.depth}: C3D has one depth")
+    return args

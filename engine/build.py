@@ -2,29 +2,47 @@
 
 import math
 import os
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from dataloaders.clips import ClipConfig
+from dataloaders.dataset import KINETICS_LABELS, read_labels
+from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
+from engine.runs import newest_best_checkpoint
 from network import build_model
-from network.pretrained import load_public
+from network.pretrained import WEIGHTS, describe_clip, download_weights, list_weights, load_public
 
-HEAD_LR_FACTOR = 10  # learning rate of a new last layer on top of pretrained ones, in units of --lr
+
+def load_weights(name: str) -> nn.Module:
+    """Load the model of a file of weights, or of public ones by name, which are downloaded; "help" lists these.
+
+    OSError or ModelError where it cannot be read.
+    """
+    if name == "help":
+        print(list_weights())
+        sys.exit()
+    file = os.path.expanduser(name)
+    if name in WEIGHTS and not os.path.isfile(file):
+        file = download_weights(name)
+    elif not os.path.isfile(file):
+        raise FileNotFoundError(f"{file}: no such file of weights; --weights help lists those that have a name")
+    return load_public(file)
 
 
 def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
-    """Load the model of a file of weights, if one is named, and set `args.input` to what it was trained with.
+    """Load the model that a run starts from, if there is one, and freeze its stages.
 
-    OSError or ModelError where it cannot be read, UsageError where the flags name another model.
+    Sets `args.input` and, where the flags do not name them, the clips. OSError or ModelError where it cannot be read,
+    UsageError where the flags name another model.
     """
     if not weights:
         return None
-    weights = os.path.expanduser(weights)
-    if not os.path.isfile(weights):
-        raise FileNotFoundError(f"{weights}: no such file of weights; --pretrained takes what mypath.py names")
-    model = load_public(weights)
+    model = load_weights(weights)
     if (model.name, model.options.get("depth", 18)) != (args.model, args.depth):
         depth = f" --depth {model.options['depth']}" if "depth" in model.options else ""
         raise UsageError(f"{weights}: these weights go with --model {model.name}{depth}")
@@ -32,7 +50,53 @@ def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
     if args.input not in (None, trained_with):
         raise UsageError(f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out")
     args.input = trained_with
+    args.clip_len = args.clip_len or model.clip["clip_len"]
+    if not (args.frame_interval or args.frame_rate):
+        args.frame_interval, args.frame_rate = model.clip.get("frame_interval"), model.clip.get("frame_rate")
+    print(f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}")
+    freeze(model, args.freeze)
     return model
+
+
+def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]:
+    """Load what inference.py is told to, a checkpoint or weights; the `classes` of the model are names.
+
+    OSError or one of our errors where a file cannot be read, UsageError where the names of classes are missing.
+
+    Returns:
+        (name of the file, model in evaluation mode, how its clips are cut)
+    """
+    if not args.weights:
+        file = args.checkpoint or newest_best_checkpoint(Path("run"))
+        checkpoint = load_checkpoint(file)
+        return file, restore_model(checkpoint).eval(), ClipConfig.from_dict(checkpoint["clip"])
+    name = f"--weights {args.weights}"
+    model = load_weights(args.weights)
+    num_classes = getattr(model.get_submodule(model.head), "out_features", 0)
+    if not num_classes:
+        raise UsageError(f"{name}: has no last layer; train.py --weights trains one")
+    labels = args.labels or (KINETICS_LABELS if num_classes == 400 and not model.classes else None)
+    model.classes = read_labels(labels) if labels else model.classes
+    if not model.classes:
+        raise UsageError(f"{name}: its {num_classes} classes have no names; --labels FILE has a line for each")
+    if len(model.classes) != num_classes:
+        raise UsageError(f"--labels {labels}: {len(model.classes)} names, and {args.weights} has {num_classes} classes")
+    clip = model.clip
+    return args.weights, model, ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
+
+
+def freeze(model: nn.Module, last: str) -> None:
+    """Freeze the stages of a model up to `last`, or all but the last layer ("backbone"), or "none".
+
+    UsageError where there is no such stage.
+    """
+    stages = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())  # in order
+    stages = [name for name in stages if name != model.head]
+    numbers = {"none": 0} | {name: number for number, name in enumerate(stages, start=1)} | {"backbone": len(stages)}
+    if last not in numbers:
+        raise UsageError(f"--freeze {last}: {model.name} has {', '.join(numbers)}")
+    for name in stages[: numbers[last]]:
+        model.get_submodule(name).requires_grad_(False)
 
 
 def create_model(
@@ -43,28 +107,29 @@ def create_model(
     Returns (model, head): head names the last layer where it is new on top of pretrained ones.
     """
     torch.manual_seed(args.seed)
+    model, head = pretrained, None
     if not pretrained:
         args.input = args.input or "residual"
         model = build_model(args.model, len(classes), **options)
         model.normalize.set(**model.normalize.statistics | {"input": args.input})
-        return model, None
-    head = pretrained.head
-    num_classes = getattr(pretrained.get_submodule(head), "out_features", 0)
-    is_new = num_classes != len(classes) or pretrained.classes not in (None, classes)
-    if is_new:
-        new_model = build_model(args.model, len(classes), **pretrained.options)
-        pretrained.set_submodule(head, new_model.get_submodule(head))
-    print(f"the weights know {num_classes} classes" + (f"; {head} is new" if is_new else ""))
-    return pretrained, head if is_new else None
+    else:
+        num_classes = getattr(model.get_submodule(model.head), "out_features", 0)
+        if num_classes != len(classes) or model.classes not in (None, classes):
+            head = model.head
+            new_model = build_model(args.model, len(classes), **model.options)
+            model.set_submodule(head, new_model.get_submodule(head))
+        print(f"the weights know {num_classes} classes" + (f"; {head} is new" if head else ""))
+    if args.dropout is not None:
+        model.dropout.p = model.options["dropout"] = args.dropout
+    return model, head
 
 
 def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused: bool) -> torch.optim.SGD:
-    """Build the optimizer; a new head on pretrained layers has a higher learning rate."""
+    """Build the optimizer of what is not frozen; a new head on pretrained layers has a learning rate of its own."""
     head_params = list(model.get_submodule(head).parameters()) if head else []
-    backbone_params = [p for p in model.parameters() if not any(p is other for other in head_params)]
-    groups = [{"params": backbone_params}]
-    if head:
-        groups.append({"params": head_params, "lr": HEAD_LR_FACTOR * args.lr})
+    others = [p for p in model.parameters() if p.requires_grad and not any(p is other for other in head_params)]
+    groups = {"params": others}, {"params": head_params, "lr": args.head_lr * args.lr}
+    groups = [group for group in groups if group["params"]]
     return torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
 
 

@@ -20,7 +20,7 @@ from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.index import atomic_write
 from engine.errors import CheckpointError
-from network import build_model, validate_clip_shape
+from network import build_model, count_flops
 from network.errors import ModelError
 from network.pretrained import read_weights, saved_options
 
@@ -127,11 +127,12 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     try:
         name = checkpoint["model"]
         options = saved_options(name, checkpoint["options"], checkpoint["state_dict"])
-        validate_clip_shape(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
+        count_flops(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
         model = build_model(name, len(checkpoint["classes"]), **options)
         model.normalize.set(**checkpoint["normalization"])
         model.load_state_dict(checkpoint["state_dict"])
         model.get_submodule(checkpoint.get("head") or "")
+        model.classes = checkpoint["classes"]
     except (AttributeError, DataError, ModelError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None

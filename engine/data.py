@@ -49,7 +49,7 @@ def prepare_data(
     if distributed.local_rank == 0:
         split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
         early = {} if checkpoint else {"validate": validate}  # a resumed run reports differing videos instead
-        videos = preprocess(args.dataset, root_dir, output_dir, **early, **split)
+        videos = preprocess(args.dataset, root_dir, output_dir, **early, config=config, **split)
     distributed.barrier()
     if distributed.local_rank > 0:
         videos = read_index(Path(output_dir) / INDEX)
@@ -69,11 +69,12 @@ def prepare_data(
         print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
 
     datasets = {
-        split: VideoDataset(output_dir, videos, split, classes, config, args.clips_per_video if split == "test" else 1)
-        for split in SPLITS
+        split: VideoDataset(output_dir, videos, split, classes, config, windows, not args.no_flip, args.min_scale)
+        for split, windows in zip(SPLITS, (1, 1, args.clips_per_video), strict=True)
     }
     rank, world_size = distributed.rank, distributed.world_size
-    sampler = DistributedBatchSampler(len(datasets["train"]), args.batch_size, args.seed, rank, world_size)
+    num_videos, accumulate = len(datasets["train"]), args.accumulate
+    sampler = DistributedBatchSampler(num_videos, args.batch_size, args.seed, rank, world_size, accumulate)
     sampling = {"train": {"batch_sampler": sampler}}
     for split in ("val", "test"):
         shard = shard_indices(datasets[split], rank, world_size)
@@ -95,7 +96,7 @@ def prepare_data(
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
     """Return the largest possible batch size; DataError where the split leaks, UsageError for a larger one."""
     validate_split(videos, args.split)
-    largest = sum(video.split == "train" for video in videos) // world_size
+    largest = sum(video.split == "train" for video in videos) // (world_size * args.accumulate)
     if (args.batch_size or 1) > largest and not args.test_only:
         raise UsageError(f"--batch-size {args.batch_size or 1}: there are training videos for {largest} at most")
     return largest

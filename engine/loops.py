@@ -1,5 +1,6 @@
 """One pass over the clips of a loader, to train a model or to evaluate it."""
 
+import contextlib
 import math
 import traceback
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
@@ -42,14 +44,19 @@ def train_one_epoch(
     seed: int = 0,
     stop_signal: StopSignal | None = None,
     distributed: Distributed = Distributed(),  # noqa: B008
+    label_smoothing: float = 0,
+    accumulate: int = 1,
+    clip_grad: float | None = None,
 ) -> None:
-    """Train a model on every batch of a loader once.
+    """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
 
     Args:
         loader: batches of (clips, labels), clips `uint8` (N, T, H, W, 3).
         state: its sums and `num_samples` are updated in place, and continued where it has some.
-        seed: seeds dropout, together with the number of the step.
+        seed: seeds dropout, together with the number of the batch.
         distributed: each rank has its own loader; a signal on any of them stops all after the step.
+        accumulate: batches of a step, whose gradients are averaged; the loader has a multiple of them.
+        clip_grad: largest norm of the gradient of a step.
 
     Raises:
         Stopped: a signal was received; `state` is up to date.
@@ -57,16 +64,32 @@ def train_one_epoch(
         UsageError: the batch is too large for the memory of the GPU; the message says which would fit.
     """
     model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+            module.eval()
     device = next(model.parameters()).device
     loss_sum, num_correct = (state.loss_sum, state.num_correct) if distributed.is_main else (0.0, 0)
     num_correct = torch.tensor(num_correct, dtype=torch.long, device=device)
     losses, position, signum = [], state.num_samples, 0
-    for batch in loader:
-        step = scheduler.last_epoch * distributed.world_size + distributed.rank
-        torch.manual_seed((1_000_003 * seed + step) % 2**32)  # the CPU's generator reads 32 bits
+    optimizer.zero_grad()
+    for number, batch in enumerate(loader):
+        place = number % accumulate  # in the step
+        key = (scheduler.last_epoch * accumulate + place) * distributed.world_size + distributed.rank
+        torch.manual_seed((1_000_003 * seed + key) % 2**32)  # the CPU's generator reads 32 bits
         clips, labels = to_device(batch, device)
+        is_last = place == accumulate - 1
+        sync = model.no_sync() if distributed.world_size > 1 and not is_last else contextlib.nullcontext()
         try:
-            loss, logits = _train_step(model, clips, labels, optimizer, scaler, autocast)
+            with sync:
+                loss, logits = _backward(model, clips, labels, scaler, autocast, label_smoothing, accumulate)
+            if is_last:
+                if clip_grad:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(model.parameters(), clip_grad)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+                scheduler.step()
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations
             fitting = largest_batch_size(getattr(model, "module", model), clips, autocast)
@@ -76,12 +99,11 @@ def train_one_epoch(
                 f"--batch-size {len(clips)}: too large for the memory of {torch.cuda.get_device_name(device)}; "
                 f"{fitting} would fit, and go with a smaller --lr"
             ) from None
-        scheduler.step()
         num_correct += (logits.argmax(1) == labels).sum()
         position = state.num_samples
         losses.append((position, loss * len(labels)))
         state.num_samples += len(labels) * distributed.world_size
-        signum = distributed.all_reduce_max(stop_signal.signum if stop_signal else 0)
+        signum = distributed.all_reduce_max(stop_signal.signum if stop_signal and is_last else 0)
         if signum or device.type == "cpu" or len(losses) == SYNC_INTERVAL:
             loss_sum += sync_losses(losses, distributed)
         if signum:
@@ -97,15 +119,12 @@ def train_one_epoch(
         raise Stopped(signum)
 
 
-def _train_step(model, clips, labels, optimizer, scaler, autocast) -> tuple[Tensor, Tensor]:
-    """Do one step of the optimizer on a batch, and return its loss and logits."""
+def _backward(model, clips, labels, scaler, autocast, label_smoothing, accumulate) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a batch to those of the step, and return its loss and logits."""
     with autocast:
         logits = model(clips).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits
-    loss = F.cross_entropy(logits, labels)
-    optimizer.zero_grad()
-    scaler.scale(loss).backward()
-    scaler.step(optimizer)
-    scaler.update()
+    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    scaler.scale(loss / accumulate).backward()
     return loss.detach(), logits.detach()
 
 

@@ -1,14 +1,16 @@
 """The models by name. Adding one is a file in this folder and a line here.
 
 A builder takes `num_classes` and returns a model that takes clips as `network.resnet.VideoResNet` does. A model has
-`normalize`, a `Normalize`; `last_pool`, the name of the module after its last convolutional stage; and the module that
-it defines last gives the logits. `build_model` adds `name` and `options`, by which a checkpoint builds it again.
+`normalize`, a `Normalize`; `dropout`; `last_pool`, the name of the module after its last convolutional stage; and the
+module that it defines last gives the logits. `build_model` adds the name of that module, `head`, and `name` and
+`options`, by which a checkpoint builds it again.
 """
 
 import textwrap
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from network.c3d import C3D
 from network.errors import ModelError
@@ -25,15 +27,19 @@ def build_model(name: str, num_classes: int, **options) -> nn.Module:
         model = MODELS[name](num_classes=num_classes, **options)
     except (KeyError, TypeError) as error:
         raise ModelError(f"{name} cannot take the options {options}: {error}") from None
-    model.name, model.options = name, options
+    model.name, model.options, model.head = name, options, list(model.state_dict())[-1].rpartition(".")[0]
     return model
 
 
-def validate_clip_shape(name: str, clip_shape: tuple[int, int, int], **options) -> None:
-    """Raise ModelError where a model cannot take clips of (T, H, W); no number is computed."""
+def count_flops(name: str, clip_shape: tuple[int, int, int], **options) -> int:
+    """Return the multiply-adds of a model on one clip of (T, H, W); ModelError where it cannot take it.
+
+    Shapes alone are computed. Papers call these FLOPs.
+    """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
             build_model(name, 1, **options)(torch.empty(1, 3, *clip_shape))
     except RuntimeError as error:
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise ModelError(f"{name} cannot take clips of {clip_shape}: {reason}") from None
+    return counter.get_total_flops() // 2

@@ -1,20 +1,63 @@
-"""Public weight files: how their publishers name layers, order colours, pad and normalise."""
+"""Public weights: where they lie; how their publishers name layers, order colours, pad, normalise and cut clips."""
 
+import hashlib
 import re
+import socket
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from network import build_model, resnet
 from network.c3d import CAFFE_MEAN, MEAN
 from network.errors import ModelError
 
+# The clips that the weights were trained on.
+CLIP8, CLIP32 = {"clip_len": 8, "frame_interval": 1}, {"clip_len": 32, "frame_interval": 1}
+C3D_CLIP, GLUON_CLIP, CLASSIC_CLIP = ({"clip_len": 16, "frame_interval": interval} for interval in (1, 2, 4))
+TORCHVISION_CLIP, GDT_CLIP = {"clip_len": 16, "frame_rate": 15.0}, {"clip_len": 30, "frame_rate": 30.0}
+
+TORCHVISION = "https://download.pytorch.org/models"
+IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/r2plus1d_34"
+XDC = "https://github.com/HumamAlwassel/XDC/releases/download/model_weights/r2plus1d_18"
+MMACTION2 = "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m"
+R34 = "R2Plus1D --depth 34"
+# name: (address, whose file name ends in the first digits of its SHA-256; --model of train.py; clips; top-1 in per cent
+# as the publisher reports it, on UCF101 and HMDB51 after fine-tuning)
+WEIGHTS = {
+    "r3d_18": (f"{TORCHVISION}/r3d_18-b3b3357e.pth", "R3D", TORCHVISION_CLIP, "Kinetics-400 63.2"),
+    "r2plus1d_18": (f"{TORCHVISION}/r2plus1d_18-91a641e6.pth", "R2Plus1D", TORCHVISION_CLIP, "Kinetics-400 67.5"),
+    "r2plus1d_34_8_kinetics": (f"{IG65M}_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", R34, CLIP8, "Kinetics-400 74.9"),
+    "r2plus1d_34_32_kinetics": (
+        f"{IG65M}_clip32_ft_kinetics_from_ig65m-ade133f1.pth",
+        R34,
+        CLIP32,
+        "Kinetics-400 80.0",
+    ),
+    "r2plus1d_34_8_ig65m": (f"{IG65M}_clip8_ig65m_from_scratch-9bae36ae.pth", R34, CLIP8, ""),
+    "r2plus1d_34_32_ig65m": (f"{IG65M}_clip32_ig65m_from_scratch-449a7af9.pth", R34, CLIP32, "HMDB51 79.8"),
+    "xdc_ig65m_kinetics": (f"{XDC}_xdc_ig65m_kinetics-f24f6ffb.pth", "R2Plus1D", CLIP32, "UCF101 95.5, HMDB51 68.9"),
+    "xdc_ig65m_random": (f"{XDC}_xdc_ig65m_random-189d23f4.pth", "R2Plus1D", CLIP32, "UCF101 94.6, HMDB51 66.5"),
+    "xdc_audioset": (f"{XDC}_xdc_audioset-f29ffe8f.pth", "R2Plus1D", CLIP32, "UCF101 93.0, HMDB51 63.7"),
+    "fs_kinetics": (f"{XDC}_fs_kinetics-622bdad9.pth", "R2Plus1D", CLIP32, "UCF101 94.2, HMDB51 65.1"),
+    "fs_imagenet": (f"{XDC}_fs_imagenet-ff446670.pth", "R2Plus1D", CLIP32, "UCF101 84.0, HMDB51 48.1"),
+    "c3d_sports1m": (f"{MMACTION2}_pretrain_20201016-dcc47ddc.pth", "C3D", C3D_CLIP, ""),
+    "c3d_ucf101": (
+        f"{MMACTION2}_16x1x1_45e_ucf101_rgb/c3d_sports1m_16x1x1_45e_ucf101_rgb_20201021-26655025.pth",
+        "C3D",
+        C3D_CLIP,
+        "UCF101 83.3",
+    ),
+}
+DOWNLOAD_TIMEOUT = 30  # seconds without a byte
+
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
 CAFFE = {"mean": CAFFE_MEAN, "std": UNIT_STD}
 CLASSIC = {"mean": MEAN, "std": UNIT_STD}
-MMACTION2 = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}
+MMACTION2_MEAN = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}
 KINETICS = {"mean": resnet.MEAN, "std": resnet.STD}
 GDT = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 GLUON = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -44,6 +87,48 @@ REFUSED = {  # other networks, by the name and shape of a weight
 }
 
 
+def describe_clip(clip: dict[str, Any]) -> str:
+    """Describe in words the clips that a network takes."""
+    if rate := clip.get("frame_rate"):
+        return f"{clip['clip_len']} frames, {rate:g} a second"
+    return f"{clip['clip_len']} frames" + (f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row")
+
+
+def list_weights() -> str:
+    """Return a table of the weights that are downloaded by name."""
+    rows = [("name", "--model", "clips", "top-1, %", "address")]
+    for name, (url, model, clip, accuracy) in WEIGHTS.items():
+        rows.append((name, model, describe_clip(clip), accuracy or "not reported", url))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def download_weights(name: str) -> Path:
+    """Return the file of the public weights `name`, downloaded once into the folder of torch.hub.
+
+    ModelError, which gives the address and where to put the file, where it cannot be downloaded or is damaged.
+    """
+    url = WEIGHTS[name][0]
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    digits, timeout = path.stem.rpartition("-")[2], socket.getdefaulttimeout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # another process may be downloading it
+        if path.exists() and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
+            raise ModelError(f"{path}: damaged, its SHA-256 does not begin with {digits}; delete it")
+        try:
+            socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+            if not path.exists():
+                print(f"{url} goes to {path}")
+                torch.hub.download_url_to_file(url, str(path), digits)
+        except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError where the hash differs
+            reason = " ".join(str(getattr(error, "reason", error)).split())
+            message = f"--weights {name}: {url} cannot be downloaded ({reason}); get it elsewhere and put it at {path}"
+            raise ModelError(message) from None
+        finally:
+            socket.setdefaulttimeout(timeout)
+    return path
+
+
 def read_weights(path: str | Path) -> Any:
     """Read a file of weights onto the CPU; only tensors and plain values are unpickled.
 
@@ -69,7 +154,8 @@ def load_public(path: str | Path) -> nn.Module:
     Returns:
         The model in evaluation mode, which takes RGB clips (N, 3, T, H, W), 0..255, and gives the logits that its
         publisher's gives, or features (N, 512 or 4096) where the file has no last layer. Its `classes` are the names of
-        the classes, None where the file has none; its `head` is the name of the last layer.
+        the classes, None where the file has none; its `head` is the name of the last layer; its `clip` has the
+        `clip_len`, and `frame_interval` or `frame_rate`, of the clips that it was trained on.
     """
     content = read_weights(path)
     content = content if isinstance(content, dict) else {}
@@ -81,11 +167,12 @@ def load_public(path: str | Path) -> nn.Module:
     if {"normalization", "options", "classes"} <= content.keys():
         name, classes, normalization = content["model"], content["classes"], content["normalization"]
         options, num_classes = saved_options(name, content["options"], state), len(classes)
+        clip = content["clip"]
     else:
-        name, options, normalization, state = _recognize(path, state, nested is not None)
+        name, options, normalization, clip, state = _recognize(path, state, nested is not None)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
     model = build_model(name, num_classes or 1, **options)
-    model.classes, model.head = classes, list(model.state_dict())[-1].rpartition(".")[0]
+    model.classes, model.clip = classes, clip
     if not num_classes:
         setattr(model, model.head, nn.Identity())
 
@@ -104,26 +191,27 @@ def load_public(path: str | Path) -> nn.Module:
 
 
 def _recognize(path, state, is_nested):
-    """Return (model, options, normalization, state) of a family, its layers named and its colours ordered as ours."""
+    """Return (model, options, normalization, clip, state), layers named and colours ordered as ours."""
     if any(name.startswith("video_network.base.") for name in state):  # beside a network for the sound
         prefix = "video_network.base."
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        return "R2Plus1D", residual_options(state), GDT, state
+        return "R2Plus1D", residual_options(state), GDT, GDT_CLIP, state
     state = {re.sub(r"^(backbone|cls_head)\.", "", name): value for name, value in state.items()}
     for pattern, reason in REFUSED.items():
         if any(re.match(pattern, f"{name} {tuple(value.shape)}") for name, value in state.items()):
             raise ModelError(f"{path}: {reason}: another network, which is not built here")
 
     if "stem.0.weight" in state:
-        options = residual_options(state)
+        options, clip = residual_options(state), TORCHVISION_CLIP
         is_factored = "stem.3.weight" in state
-        if is_factored and not options["shared_midplanes"]:
-            options["eps"] = CAFFE2_EPS  # ig65m and XDC
-        return "R2Plus1D" if is_factored else "R3D", options, KINETICS, state
+        if is_factored and not options["shared_midplanes"]:  # ig65m and XDC
+            options["eps"] = CAFFE2_EPS
+            clip = CLIP8 if "clip8" in Path(path).name else CLIP32  # the weights do not tell
+        return "R2Plus1D" if is_factored else "R3D", options, KINETICS, clip, state
     if "bn1.weight" in state:
         for pattern, name in GLUON_NAMES:
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
-        return "R2Plus1D", residual_options(state), GLUON, state
+        return "R2Plus1D", residual_options(state), GLUON, GLUON_CLIP, state
 
     is_mmaction2 = "conv1a.conv.weight" in state
     renamed = {}
@@ -133,8 +221,9 @@ def _recognize(path, state, is_nested):
     is_classic = is_nested and "conv1.weight" in state
     if not is_mmaction2 and "conv1.weight" in renamed:  # they read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)
-    options = {} if is_mmaction2 or is_classic else {"ceil_mode": True}
-    return "C3D", options, MMACTION2 if is_mmaction2 else CLASSIC if is_classic else CAFFE, renamed
+    if is_classic:
+        return "C3D", {}, CLASSIC, CLASSIC_CLIP, renamed
+    return "C3D", *(({}, MMACTION2_MEAN) if is_mmaction2 else ({"ceil_mode": True}, CAFFE)), C3D_CLIP, renamed
 
 
 def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:

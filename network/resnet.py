@@ -101,6 +101,7 @@ class VideoResNet(nn.Module):
         shared_midplanes: a block's second convolution has as many planes between space and time as its first, as in
             torchvision; by the paper each has its own number.
         eps: added to the variance by batch norm.
+        dropout: probability of dropping a feature before the linear layer.
 
     Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
     Output: logits (N, num_classes).
@@ -116,6 +117,7 @@ class VideoResNet(nn.Module):
         num_classes: int,
         shared_midplanes: bool = True,
         eps: float = 1e-5,
+        dropout: float = 0,
     ):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
@@ -125,6 +127,7 @@ class VideoResNet(nn.Module):
         self.layer3 = self._stage(conv, 128, 256, layers[2], 2, shared_midplanes)
         self.layer4 = self._stage(conv, 256, 512, layers[3], 2, shared_midplanes)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(512, num_classes)
 
         for module in self.modules():
@@ -149,19 +152,19 @@ class VideoResNet(nn.Module):
         x = self.layer3(x)                  # (N, 256, T/4, H/8,  W/8)
         x = self.layer4(x)                  # (N, 512, T/8, H/16, W/16)
         x = self.avgpool(x).flatten(1)      # (N, 512)
-        return self.fc(x)                   # (N, num_classes)
+        return self.fc(self.dropout(x))     # (N, num_classes)
 
 
 # fmt: on
-def r3d(num_classes: int, depth: int = 18) -> VideoResNet:
+def r3d(num_classes: int, depth: int = 18, **options) -> VideoResNet:
     """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34."""
-    return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes)
+    return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes, **options)
 
 
-def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, eps: float = 1e-5) -> VideoResNet:
+def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options) -> VideoResNet:
     """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34.
 
     By default 18 layers share midplanes as torchvision's do, and 34 follow the paper.
     """
     shared_midplanes = depth == 18 if shared_midplanes is None else shared_midplanes
-    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes, shared_midplanes, eps)
+    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes, shared_midplanes, **options)

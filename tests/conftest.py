@@ -164,7 +164,7 @@ def make_checkpoint(**changes):
         "model": "Tiny",
         "options": {},
         "classes": ["a", "b", "c"],
-        "clip": asdict(ClipConfig.from_crop_size(16)),
+        "clip": asdict(ClipConfig.from_flags(16)),
         "state_dict": network.state_dict(),
         "normalization": network.normalize.statistics,
         "head": None,

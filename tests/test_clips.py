@@ -10,42 +10,66 @@ from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
 
 
-@pytest.mark.parametrize("num_frames", range(1, 200))
-def test_interval_keeps_clip_len_distinct_frames_wherever_there_are_so_many(num_frames):
-    interval = clips.frame_interval(num_frames)
-    assert 1 <= interval <= 4
-    assert len(range(0, num_frames, interval)) >= min(16, num_frames)
-    if interval < 4:  # and is the longest that does
-        assert len(range(0, num_frames, interval + 1)) < 16
+@pytest.mark.parametrize("clip_len", [2, 8, 16, 32])
+@pytest.mark.parametrize(
+    "rate", [{"frame_interval": n} for n in (1, 2, 4, 7)] + [{"frame_rate": f} for f in (10, 15, 24, 60)]
+)
+@pytest.mark.parametrize("fps", [10, 23.976, 25, 29.97, 30, 60])
+def test_kept_frames_are_the_nearest_ones_and_short_videos_keep_as_many_as_a_clip_has(clip_len, rate, fps):
+    config = ClipConfig.from_flags(clip_len=clip_len, **rate)
+    full = fps / config.frame_rate if config.frame_rate else config.frame_interval
+    for num_frames in range(1, 200):
+        step = config.step(fps, num_frames)
+        kept = [number for i in range(10 * num_frames) if (number := clips.frame_number(i, step)) < num_frames]
+        assert all(abs(number - i * step) <= 0.5 for i, number in enumerate(kept))
+        assert kept[0] == 0 and num_frames - 1 - kept[-1] < max(1, step)
+        if full <= 1:  # frames are held
+            assert step == full and set(kept) == set(range(num_frames))
+            continue
+        assert 1 <= step <= full and len(set(kept)) == len(kept) >= min(clip_len, num_frames)
+        if step < full and num_frames > clip_len:  # and the step is the longest that keeps so many
+            longer = step + 1 if config.frame_interval else step * (1 + 1 / num_frames)
+            assert clips.frame_number(clip_len - 1, longer) >= num_frames
 
 
-def test_every_4th_frame_of_a_long_video():
-    assert clips.frame_interval(1000) == 4
+def test_a_clip_of_a_long_video_keeps_every_4th_frame():
+    assert ClipConfig().step(fps=25) == 4
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60])
+def test_videos_of_any_rate_give_the_same_clip_of_the_same_motion(fps):
+    config = ClipConfig.from_flags(frame_rate=15)
+    for seconds in (0.8, 1.2, 4):
+        num_frames = round(seconds * fps)
+        step = config.step(fps, num_frames)
+        times = [clips.frame_number(i, step) / fps for i in range(config.clip_len)]
+        expected = min(1 / 15, (seconds - 1 / fps) / 15)
+        assert all(abs(time - i * expected) <= 0.51 / fps + 1e-9 for i, time in enumerate(times))
 
 
 def test_window_is_in_order_and_holds_the_last_frame_of_a_short_video():
-    assert clips.frame_indices(3, 30) == list(range(3, 19))
-    assert clips.frame_indices(0, 5) == [0, 1, 2, 3] + [4] * 12
+    assert clips.frame_indices(3, 30, 16) == list(range(3, 19))
+    assert clips.frame_indices(0, 5, 16) == [0, 1, 2, 3] + [4] * 12
 
 
 @pytest.mark.parametrize(("num_frames", "places"), [(1, 1), (15, 1), (16, 1), (17, 2), (40, 25)])
 def test_num_windows_counts_the_last_one(num_frames, places):
-    assert clips.num_windows(num_frames) == places
+    assert clips.num_windows(num_frames, 16) == places
 
 
 def test_even_starts_reach_from_the_first_window_to_the_last():
-    assert clips.uniform_starts(40, 1) == [12]
-    assert clips.uniform_starts(40, 3) == [0, 12, 24]
-    assert clips.uniform_starts(17, 4) == [0, 0, 1, 1]
-    assert clips.uniform_starts(5, 3) == [0, 0, 0]
+    assert clips.uniform_starts(40, 1, 16) == [12]
+    assert clips.uniform_starts(40, 3, 16) == [0, 12, 24]
+    assert clips.uniform_starts(17, 4, 16) == [0, 0, 1, 1]
+    assert clips.uniform_starts(5, 3, 16) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
 @pytest.mark.parametrize("stride", [1, 7, 30, 1000])
 def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
-    interval = clips.frame_interval(num_frames)
+    interval = ClipConfig().step(25, num_frames)
     span = 15 * interval + 1
-    found = list(clips.sliding_windows(range(num_frames), interval, stride))
+    found = list(clips.sliding_windows(range(num_frames), range(0, span, interval), stride))
     assert [start for start, *_ in found] == sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
     for start, end, frames in found:
         assert frames == list(range(start, end, interval))
@@ -53,8 +77,8 @@ def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
 
 
 def test_sliding_windows_of_short_and_empty_videos():
-    assert list(clips.sliding_windows(range(5), 1, 8)) == [(0, 5, clips.frame_indices(0, 5))]
-    assert list(clips.sliding_windows([], 1, 8)) == []
+    assert list(clips.sliding_windows(range(5), range(16), 8)) == [(0, 5, clips.frame_indices(0, 5, 16))]
+    assert list(clips.sliding_windows([], range(16), 8)) == []
 
 
 def test_cut_gives_rgb_in_order_cropped_and_mirrored():
@@ -64,13 +88,13 @@ def test_cut_gives_rgb_in_order_cropped_and_mirrored():
     assert clip.dtype == np.uint8
     assert [read_number(frame) for frame in clip] == list(range(16))
     assert not is_flipped(clip[0])
-    assert np.array_equal(clips.make_clip(frames, ClipConfig(), flip=True, top=8, left=29), clip[:, :, ::-1])
+    assert np.array_equal(clips.make_clip(frames, ClipConfig(), flip=True, crop=(8, 29, 112, 112)), clip[:, :, ::-1])
     assert np.array_equal(clip[0], frames[0][8:120, 29:141, ::-1])
 
 
 def test_smaller_crops_show_the_same_view():
     image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(32, 0).repeat(29, 1)[:, :171]
-    large, small = (clips.make_clip([image] * 16, ClipConfig.from_crop_size(size))[0] for size in (112, 56))
+    large, small = (clips.make_clip([image] * 16, ClipConfig.from_flags(size))[0] for size in (112, 56))
     assert small.shape == (56, 56, 3)
     assert np.abs(clips.resize_frame(large, 56, 56).astype(int) - small).mean() < 6
 
@@ -85,10 +109,10 @@ def test_resize_averages_where_it_shrinks(size):
     assert small.std() < 6
 
 
-@pytest.mark.parametrize("size", [0, 113])
+@pytest.mark.parametrize("size", [-1, 0, 1025])
 def test_impossible_crops_are_refused(size):
     with pytest.raises(ValueError, match="--crop-size"):
-        ClipConfig.from_crop_size(size)
+        ClipConfig.from_flags(size)
 
 
 def test_a_reader_refuses_what_is_no_video(tmp_path):
@@ -108,11 +132,21 @@ def test_a_reader_takes_any_name(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize(
     "change",
-    [{"clip_len": 10**12}, {"crop_size": 0}, {"crop_size": 129}, {"height": "128"}, {"width": True}, {"clip_len": -4}],
+    [
+        {"clip_len": 10**12},
+        {"crop_size": 0},
+        {"crop_size": 129},
+        {"height": "128"},
+        {"width": True},
+        {"clip_len": -4},
+        {"frame_rate": 15.0},
+        {"frame_interval": None},
+        {"frame_interval": None, "frame_rate": 0.0},
+    ],
     ids=str,
 )
 def test_a_config_that_cuts_no_clips_is_refused(change):
-    for config in (ClipConfig(), ClipConfig.from_crop_size(16)):
+    for config in (ClipConfig(), ClipConfig.from_flags(16)):
         assert ClipConfig.from_dict(asdict(config)) == config
     with pytest.raises(DataError, match="no clip can be cut"):
         ClipConfig.from_dict(asdict(ClipConfig()) | change)

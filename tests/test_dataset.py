@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Subset
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
-from dataloaders.dataset import DistributedBatchSampler, VideoDataset, class_names
+from dataloaders.dataset import DistributedBatchSampler, VideoDataset, class_names, read_labels
+from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, VideoRecord
 from dataloaders.preprocess import preprocess
 from dataloaders.workers import worker_init_fn
@@ -33,7 +34,7 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
     dataset = VideoDataset(frames, videos, split, ["Jump", "Run"], ClipConfig())
     rows = [video for video in videos if video.split == split]
     assert len(dataset) == len(rows)
-    interval = clips.frame_interval(length)
+    interval = ClipConfig().step(25, length)
     kept = len(range(0, length, interval))
     start = max(0, (kept - 16) // 2)
     for i in range(len(dataset)):
@@ -50,22 +51,22 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
 
 def test_evaluation_windows_lie_evenly(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], ClipConfig.from_crop_size(8), windows=3)
+    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], ClipConfig.from_flags(8), windows=3)
     rows = [video for video in videos if video.split == "test"]
-    interval = clips.frame_interval(length)
-    starts = [start for row in rows for start in sorted(set(clips.uniform_starts(row.frames, 3)))]
+    interval = ClipConfig().step(25, length)
+    starts = [start for row in rows for start in sorted(set(clips.uniform_starts(row.frames, 3, 16)))]
     assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [start * interval for start in starts]
     assert dataset.repeats.sum() == 3 * len(rows)
     for i, row in enumerate(rows):
-        for window, start in enumerate(clips.uniform_starts(row.frames, 3)):
+        for window, start in enumerate(clips.uniform_starts(row.frames, 3, 16)):
             item = dataset.item_index(i, window)
             assert (dataset.video_indices[item], dataset.starts[item]) == (i, start)
 
 
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(8))
-    interval = clips.frame_interval(length)
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(8))
+    interval = ClipConfig().step(25, length)
     kept = len(range(0, length, interval))
     drawn = [dataset[0, (0, 1, position)][0] for position in range(150)]
     starts = {numbers(clip)[0] // interval for clip in drawn}
@@ -162,7 +163,7 @@ def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     _, frames, videos = data
     image = np.zeros((1000, 1000, 3), np.uint8)
     cv2.resize(image, (3000, 3000), interpolation=cv2.INTER_CUBIC)  # by several threads
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_crop_size(8))
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(8))
     loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=worker_init_fn, timeout=30)
     assert sum(len(labels) for _, labels in loader) == len(dataset)
 
@@ -174,3 +175,39 @@ def test_indices_may_be_numpy_integers(data):
     assert torch.equal(subset[2][0], dataset[2][0]) and subset[2][1] == dataset[2][1]
     clip = dataset[np.int64(2), (0, 1, 2)][0]
     assert torch.equal(clip, dataset[2, (0, 1, 2)][0])
+
+
+def test_random_resized_crops_have_a_share_of_the_frame_and_reach_its_borders(data):
+    _, frames, videos = data
+    config = ClipConfig.from_flags(8)
+    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], config, min_scale=0.3)
+    crops = np.array([dataset._random_crop(np.random.default_rng(key)) for key in range(4000)])
+    top, left, height, width = crops.T
+    assert top.min() == left.min() == 0
+    assert (top + height).max() == config.height and (left + width).max() == config.width
+    shares = height * width / (config.height * config.width)
+    assert 0.2 < shares.min() < 0.35 and shares.max() > 0.9 and abs(shares.mean() - 0.65) < 0.05
+    assert 0.6 < (width / height).min() < 0.8 and 1.25 < (width / height).max() < 1.6
+    clip, _ = dataset[0, (0, 1, 2)]
+    assert clip.shape == (16, 8, 8, 3)
+
+
+def test_clips_that_must_not_be_mirrored_are_not_and_are_drawn_alike(data):
+    _, frames, videos = data
+    plain, unflipped = (
+        VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(112), flip=flip)
+        for flip in (True, False)
+    )
+    for position in range(20):
+        clip = unflipped[0, (0, 1, position)][0].numpy()
+        mirrored = plain[0, (0, 1, position)][0].numpy()
+        assert np.array_equal(clip, mirrored if not is_flipped(mirrored[0]) else mirrored[:, :, ::-1])
+
+
+@pytest.mark.parametrize("text", ["1 a\n2 b c\n\n", "a\nb c", "\ufeffa\r\nb c\r\n"])
+def test_labels_are_read_with_or_without_numbers(tmp_path, text):
+    (tmp_path / "labels.txt").write_text(text, encoding="utf-8", newline="")
+    assert read_labels(tmp_path / "labels.txt") == ["a", "b c"]
+    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="labels.txt: not a text in UTF-8"):
+        read_labels(tmp_path / "labels.txt")

@@ -19,6 +19,7 @@ from engine.data import prepare_data
 from engine.distributed import Distributed
 from engine.errors import UsageError
 from engine.stop_signal import Stopped
+from train import get_args_parser
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = (
@@ -142,9 +143,8 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
         def broadcast_object(self, value):
             return value[0], value[1] | {"train": [11, "x"]}
 
-    args = SimpleNamespace(
-        dataset="own", split="group", fold=1, batch_size=2, test_only=False, clips_per_video=1, seed=0, workers=0
-    )
+    flags = ["--dataset", "own", "--batch-size", "2", "--clips-per-video", "1", "--workers", "0"]
+    args = get_args_parser().parse_args(flags)
     folders = str(videos), str(tmp_path / "frames"), None
     rest = None, torch.device("cpu")
     with pytest.raises(UsageError, match="frames: not the videos that rank 0 has"):

@@ -28,7 +28,7 @@ def instead(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("length", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (130, 4)])
 def test_names_sort_in_time_order_and_every_nth_frame_is_kept(tmp_path, length, interval):
     video = write_video(tmp_path / "v.avi", length)
-    assert extract.extract_frames(video, tmp_path / "frames") == len(range(0, length, interval))
+    assert extract.extract_frames(video, tmp_path / "frames")["frames"] == len(range(0, length, interval))
     images = [cv2.imread(str(path)) for path in sorted((tmp_path / "frames").iterdir())]
     assert {image.shape for image in images} == {(128, 171, 3)}
     assert [read_number(image[..., ::-1]) for image in images] == list(range(0, length, interval))
@@ -59,7 +59,7 @@ def test_workers_answer_for_every_video(tmp_path):
     jobs = [(write_video(tmp_path / f"é {i}.avi", 10 + i), tmp_path / "out" / str(i)) for i in range(6)]
     (tmp_path / "broken.avi").write_bytes(b"no video")
     jobs.append((tmp_path / "broken.avi", tmp_path / "out" / "6"))
-    answers = {number: (frames, reason) for number, frames, reason, _ in extract.extract_all(jobs, 3)}
+    answers = {number: (answer.get("frames", 0), answer.get("skip")) for number, answer in extract.extract_all(jobs, 3)}
     assert [answers[i] for i in range(6)] == [(10 + i, None) for i in range(6)]
     assert answers[6] == (0, f"{tmp_path}/broken.avi: not a video that OpenCV can read")
     assert len(answers) == 7
@@ -80,7 +80,7 @@ def test_a_video_that_hangs_or_kills_its_worker_is_named_and_the_rest_goes_on(tm
     monkeypatch.setattr(extract, "TIMEOUT", 4)
     names = ["a.avi", "hangs.avi", "b.avi", "kills.avi", "once.avi"]
     jobs = [(write_video(tmp_path / name, 20), tmp_path / name[:-4]) for name in names]
-    answers = {number: (frames, reason) for number, frames, reason, _ in extract.extract_all(jobs, 1)}
+    answers = {number: (answer.get("frames", 0), answer.get("skip")) for number, answer in extract.extract_all(jobs, 1)}
     assert [answers[i] for i in (0, 2, 4)] == [(20, None)] * 3
     assert answers[1] == (0, f"{tmp_path}/hangs.avi: no new frame in 4 s")
     assert answers[3] == (0, f"{tmp_path}/kills.avi: the decoder crashed, status -9")
@@ -89,7 +89,7 @@ def test_a_video_that_hangs_or_kills_its_worker_is_named_and_the_rest_goes_on(tm
 def test_a_worker_that_died_between_two_jobs_is_replaced(tmp_path):
     video, worker = write_video(tmp_path / "v.avi", 20), extract.Worker()
     for _ in range(2):
-        assert worker.run(video, tmp_path / "v") == {"frames": 20}
+        assert worker.run(video, tmp_path / "v") == {"frames": 20, "held": False}
         worker.process.kill()
         worker.process.wait()  # the next job is written into a pipe without a reader
     worker.stop()
@@ -99,7 +99,7 @@ def test_a_slow_video_is_no_hang(tmp_path, instead, monkeypatch):
     instead("write = cv2.imwrite\ncv2.imwrite = lambda *args: time.sleep(0.4) or write(*args)")
     monkeypatch.setattr(extract, "TIMEOUT", 3)
     assert list(extract.extract_all([(write_video(tmp_path / "v.avi", 16), tmp_path / "v")], 1)) == [
-        (0, 16, None, False)
+        (0, {"frames": 16, "held": False})
     ]
 
 

@@ -63,7 +63,7 @@ def test_each_model_predicts_the_same_and_is_left_as_it_was(name):
 
 @pytest.mark.slow
 def test_the_heat_map_is_on_what_moves_in_the_demo():
-    config = ClipConfig.from_crop_size(16)
+    config = ClipConfig.from_flags(16)
     videos = [draw_frames(label, seed) for seed in range(4) for label in (0, 1)]
     clips = torch.from_numpy(np.stack([make_clip(frames, config) for frames in videos])).permute(0, 4, 1, 2, 3)
     labels = torch.tensor([0, 1] * 4)

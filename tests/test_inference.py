@@ -51,7 +51,7 @@ def checkpoint(tmp_path):
         content = make_checkpoint(
             model=name,
             classes=list(classes),
-            clip=asdict(ClipConfig.from_crop_size(crop_size)),
+            clip=asdict(ClipConfig.from_flags(crop_size)),
             state_dict=model.state_dict(),
             normalization=model.normalize.statistics,
         )
@@ -63,7 +63,7 @@ def checkpoint(tmp_path):
 
 @pytest.mark.parametrize("name", TINY_AND_SLOW)
 def test_predictions_do_not_depend_on_the_batch_size_and_the_stride(name):
-    config = ClipConfig.from_crop_size(SIZES[name])
+    config = ClipConfig.from_flags(SIZES[name])
     torch.manual_seed(0)
     model = MODELS[name](5).eval()
     nn.init.normal_(list(model.parameters())[-2], std=0.3)  # of the last layer, so that windows differ

@@ -326,9 +326,9 @@ def test_windows_that_are_the_same_are_computed_once_and_count_as_often(tmp_path
         for number in range(video.frames):
             frame = numbered_frame(10 * number % 256, 171, 128)
             cv2.imwrite(str(video.folder(tmp_path) / f"{number + 1:05d}.jpg"), frame)
-    config = ClipConfig.from_crop_size(16)
+    config = ClipConfig.from_flags(16)
     dataset = VideoDataset(tmp_path, videos, "test", ["a", "b"], config, windows=10)
-    num_places = [min(clips.num_windows(video.frames), 10) for video in videos]
+    num_places = [min(clips.num_windows(video.frames, 16), 10) for video in videos]
     assert len(dataset) == sum(num_places)
     torch.manual_seed(0)
     model, batch_sizes = Tiny(2).eval(), []
@@ -338,8 +338,8 @@ def test_windows_that_are_the_same_are_computed_once_and_count_as_often(tmp_path
 
     probabilities, losses = [], []
     for video, label in zip(videos, (0, 1, 0, 1), strict=True):
-        for start in clips.uniform_starts(video.frames, 10):
-            files = [f"{video.folder(tmp_path)}/{n + 1:05d}.jpg" for n in clips.frame_indices(start, video.frames)]
+        for start in clips.uniform_starts(video.frames, 10, 16):
+            files = [f"{video.folder(tmp_path)}/{n + 1:05d}.jpg" for n in clips.frame_indices(start, video.frames, 16)]
             clip = torch.from_numpy(clips.make_clip(map(cv2.imread, files), config))
             logits = model(clip[None].permute(0, 4, 1, 2, 3)).detach()
             probabilities.append(logits.softmax(1))
@@ -395,3 +395,90 @@ def test_the_learning_rate_rises_and_falls_once():
 def test_the_step_scheduler_falls_to_a_tenth_every_ten_epochs():
     factors = [lr_factor("step", step, 25, 3) for step in range(75)]
     assert factors == pytest.approx([1] * 30 + [0.1] * 30 + [0.01] * 15)
+
+
+def train_once(model, batches, **options):
+    """One pass over batches of (clips, labels) at a learning rate of 0.1."""
+    params = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(params, 0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    state = TrainState()
+    train_one_epoch(model, batches, optimizer, scheduler, NO_SCALER, FLOAT32, state, **options)
+    return state, scheduler.last_epoch
+
+
+def random_batches(sizes):
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (sum(sizes), 4, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(sum(sizes)) % 3
+    return list(zip(clips.split(sizes), labels.split(sizes), strict=True))
+
+
+def frozen_tiny():
+    torch.manual_seed(0)
+    model = Tiny(3)
+    model.norm.requires_grad_(False)
+    model.dropout.p = 0
+    return model.double()
+
+
+def test_accumulated_batches_are_one_step_with_the_mean_of_their_gradients():
+    small, large = frozen_tiny(), frozen_tiny()
+    state, steps = train_once(small, random_batches([2] * 6), accumulate=3)
+    expected, expected_steps = train_once(large, random_batches([6] * 2))
+    assert steps == expected_steps == 2
+    assert (state.num_samples, state.num_correct) == (expected.num_samples, expected.num_correct)
+    assert state.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6)
+    for (name, one), other in zip(small.named_parameters(), large.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8, msg=name)  # the loss is a float32
+
+
+def test_a_signal_waits_for_the_batches_of_its_step():
+    signal = StopAfter(2)
+    with pytest.raises(Stopped):
+        train_once(frozen_tiny(), random_batches([2] * 6), accumulate=3, stop_signal=signal)
+    state = TrainState()
+    model = frozen_tiny()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    with pytest.raises(Stopped):
+        train_one_epoch(
+            model,
+            random_batches([2] * 6),
+            optimizer,
+            scheduler,
+            NO_SCALER,
+            FLOAT32,
+            state,
+            accumulate=3,
+            stop_signal=StopAfter(1),
+        )
+    assert (state.num_samples, scheduler.last_epoch) == (6, 1)
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_the_others_learn():
+    model = frozen_tiny()
+    before = copy.deepcopy(model.state_dict())
+    train_once(model, random_batches([4, 4]))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) == key.startswith("norm."), key
+    model.norm.requires_grad_(True)
+    train_once(model, random_batches([4]))
+    assert not torch.equal(model.norm.running_mean, before["norm.running_mean"])
+
+
+def test_label_smoothing_and_the_norm_of_the_gradient():
+    model = frozen_tiny()
+    model.norm.eval()
+    clips, labels = random_batches([6])[0]
+    logits = model(to_device((clips, labels), CPU)[0])
+    targets = 0.9 * F.one_hot(labels, 3) + 0.1 / 3
+    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
+    gradient = torch.autograd.grad(expected, [p for p in model.parameters() if p.requires_grad])
+    norm = torch.cat([g.flatten() for g in gradient]).norm()
+    before = [p.detach().clone() for p in model.parameters() if p.requires_grad]
+    state, _ = train_once(model, [(clips, labels)], label_smoothing=0.1, clip_grad=norm.item() / 4)
+    assert state.loss_sum / 6 == pytest.approx(expected.item(), rel=1e-6)
+    after = [p.detach() for p in model.parameters() if p.requires_grad]
+    for one, other, g in zip(before, after, gradient, strict=True):
+        torch.testing.assert_close(one - other, 0.1 * g / 4, rtol=1e-4, atol=1e-9)

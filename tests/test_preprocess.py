@@ -7,13 +7,17 @@ import sys
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, tree, write_dataset, write_video
+from conftest import ROOT, read_number, tree, write_dataset, write_video
 
 from dataloaders import files, preprocess
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
 from dataloaders.extract import extract_frames
 from dataloaders.index import SPLITS, read_index
+from dataloaders.video import VideoReader
 
 
 @pytest.fixture
@@ -31,9 +35,9 @@ def decoded(monkeypatch):
 
     def spy(jobs, processes):
         def noted():
-            for source, folder in jobs:
+            for source, *rest in jobs:
                 names.append(source.name)
-                yield source, folder
+                yield source, *rest
 
         return extract_all(noted(), processes)
 
@@ -459,3 +463,91 @@ def test_a_file_that_cannot_be_read_keeps_the_rest(root, tmp_path):
     (root / "Sit").symlink_to(tmp_path / "nowhere")
     (root / "self").symlink_to("self")
     assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10
+
+
+def shown(folder):
+    """The numbers of the frames in a frame folder."""
+    return [read_number(cv2.imread(str(path))[..., ::-1]) for path in sorted(folder.iterdir())]
+
+
+def test_frames_remember_how_they_were_sampled(root, tmp_path, decoded, capsys):
+    write_video(root / "Run" / "v_Run_g06_c01.avi", 100, fps=30)
+    write_video(root / "Run" / "v_Run_g07_c01.avi", 50, fps=10)
+    frames = tmp_path / "frames"
+    preprocess.preprocess("own", root, frames)
+    assert {video.sampling for video in read_index(frames / "index.csv")} == {"16x4 171x128"}
+    for settings, sampling, of_30, of_10 in (
+        ({"frame_rate": 15.0}, "16x15fps 171x128", list(range(0, 100, 2)), [int(i / 1.5 + 0.5) for i in range(75)]),
+        ({"frame_interval": 1, "clip_len": 32}, "32x1 171x128", list(range(100)), list(range(50))),
+        ({"crop_size": 160}, "16x4 244x183", list(range(0, 100, 4)), list(range(0, 50, 3))),
+    ):
+        decoded.clear()
+        capsys.readouterr()
+        config = ClipConfig.from_flags(**settings)
+        videos = {video.video: video for video in preprocess.preprocess("own", root, frames, config=config)}
+        output = capsys.readouterr().out
+        assert len(decoded) == len(videos) == 12
+        assert f"this run needs {sampling} (clip length x interval, size): they are extracted anew" in output
+        assert ("; 1 have fewer than 15 frames a second: they are held" in output) == ("frame_rate" in settings)
+        for name, numbers in (("v_Run_g06_c01", of_30), ("v_Run_g07_c01", of_10)):
+            assert shown(videos[name].folder(frames)) == numbers
+            assert (videos[name].frames, videos[name].sampling) == (len(numbers), sampling)
+        height, width = config.stored_size
+        assert cv2.imread(str(next(frames.rglob("*.jpg")))).shape == (height, width, 3)
+    preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
+    assert len(decoded) == 12
+    root.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="are 16x4 244x183, this run needs 16x4 171x128, and .* is not there"):
+        preprocess.preprocess("own", root, frames)
+    preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
+
+
+def test_a_start_that_samples_anew_and_is_killed_mixes_nothing(root, tmp_path, monkeypatch, decoded):
+    frames, config = tmp_path / "frames", ClipConfig.from_flags(frame_interval=2)
+    preprocess.preprocess("own", root, frames)
+    preprocess.preprocess("own", root, tmp_path / "undisturbed", config=config)
+    move, moved = preprocess._move, []
+
+    def interrupted(*args):
+        moved.append(args)
+        if len(moved) == 4:
+            raise KeyboardInterrupt
+        return move(*args)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(preprocess, "_move", interrupted)
+        preprocess.preprocess("own", root, frames, config=config)
+    before = tree(tmp_path / "undisturbed")
+    decoded.clear()
+    preprocess.preprocess("own", root, frames, config=config)
+    assert (len(decoded), tree(frames)) == (7, before)
+    preprocess.preprocess("own", root, frames)
+    assert len(decoded) == 7 + 10
+
+
+def test_an_index_from_before_sampling_was_noted_is_read(root, tmp_path, decoded):
+    frames = tmp_path / "frames"
+    videos = preprocess.preprocess("own", root, frames)
+    lines = (frames / "index.csv").read_text().splitlines()
+    assert lines[0] == "split,class,video,group,frames,source,sampling"
+    (frames / "index.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    decoded.clear()
+    assert preprocess.preprocess("own", root, frames) == videos
+    assert not decoded
+
+
+def test_a_video_without_a_frame_rate_is_told_where_one_is_needed(root, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(VideoReader, "has_frame_rate", property(lambda video: "g01" not in video.name))
+    config = ClipConfig.from_flags(frame_rate=15)
+    assert len(preprocess.preprocess("own", root, tmp_path / "frames", config=config)) == 8
+    assert "v_Jump_g01_c01.avi: no frame rate in its header; --frame-interval takes it" in capfd.readouterr().err
+    assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10
+
+
+def test_the_command_line_takes_the_clips_of_a_run(project, root):
+    project.set_path("own", root)
+    project.run("-m", "dataloaders.preprocess", "own", "--clip-len", "8", "--frame-rate", "12.5", "--crop-size", "160")
+    videos = read_index(project.folder / "data/own_frames/index.csv")
+    assert {(video.frames, video.sampling) for video in videos} == {(10, "8x12.5fps 244x183")}
+    for flags, message in ((["--frame-rate", "0"], "--frame-rate 0.0: must be"), (["--clip-len", "1"], "--clip-len 1")):
+        assert message in project.run("-m", "dataloaders.preprocess", "own", *flags, ok=False).stderr

@@ -15,6 +15,7 @@ from engine.errors import UsageError
 from network import MODELS, build_model
 from network.errors import ModelError
 from network.pretrained import load_public, read_weights
+from train import get_args_parser
 
 
 class Hostile:
@@ -318,7 +319,7 @@ def test_a_layer_too_many_too_few_or_of_another_shape_is_named(tmp_path):
 
 
 def arguments(**flags):
-    return SimpleNamespace(**{"seed": 0, "model": "Tiny", "depth": 18, "input": None} | flags)
+    return SimpleNamespace(**vars(get_args_parser().parse_args([])) | {"model": "Tiny"} | flags)
 
 
 def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):

@@ -15,6 +15,7 @@ from tiny import Tiny
 
 import train
 from dataloaders import splits
+from dataloaders.clips import ClipConfig
 from dataloaders.dataset import DistributedBatchSampler
 from dataloaders.index import read_index
 from dataloaders.preprocess import preprocess
@@ -56,6 +57,11 @@ def progress(file):
     """How far a checkpoint is: epochs completed, clips of the next that are done."""
     state = load_checkpoint(file)["train_state"]
     return state["epoch"], state["num_samples"]
+
+
+def tiny_state(num_classes):
+    torch.manual_seed(0)
+    return {"state_dict": Tiny(num_classes).state_dict()}
 
 
 def last_checkpoint(run):
@@ -149,12 +155,12 @@ def at_step(monkeypatch, number, action):
     """Call `action()` in the training step of such a number, counted from 1."""
     original, steps = loops.F.cross_entropy, []
 
-    def counted(logits, labels, reduction="mean"):
+    def counted(*args, reduction="mean", **options):
         if reduction == "mean":
             steps.append(1)
             if len(steps) == number:
                 action()
-        return original(logits, labels, reduction=reduction)
+        return original(*args, reduction=reduction, **options)
 
     monkeypatch.setattr(loops.F, "cross_entropy", counted)
 
@@ -187,6 +193,42 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project, monke
     events = EventAccumulator(str(interrupted))
     events.Reload()
     assert [image.step for image in events.Images("train/clips")] == [0]
+
+
+def test_fine_tuning_resumes_between_accumulated_batches(project, monkeypatch, tmp_path):
+    save_checkpoint(make_checkpoint(classes=["other", "names"], **tiny_state(2)), tmp_path / "weights.pth")
+    flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--weights", tmp_path / "weights.pth", "--freeze", "conv")
+    flags += "--accumulate", "2", "--label-smoothing", "0.1", "--clip-grad", "1", "--min-scale", "0.5", "--head-lr", "5"
+    flags += "--no-flip", "--clip-len", "8", "--frame-rate", "12.5"
+    assert "this run: 8 frames, 12.5 a second" in project.run(*flags).stdout
+    undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
+    with monkeypatch.context() as patched:
+        at_step(patched, 9, lambda: signal.raise_signal(signal.SIGINT))  # the first of the two of a step
+        assert project.run(*flags, ok=False).returncode == 130
+    assert progress(last_checkpoint(interrupted)) == (1, 4)
+    project.run("train.py", "--resume", "run/run_1")
+    one, other = (load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted))
+    assert is_equal(one, other)
+    assert [len(group["params"]) for group in one["optimizer"]["param_groups"]] == [2, 2]  # norm; fc
+    assert [group["initial_lr"] for group in one["optimizer"]["param_groups"]] == [0.01, 0.05]
+    assert one["scheduler"] == {"last_epoch": 9}
+    before = load_checkpoint(tmp_path / "weights.pth")["state_dict"]["conv.weight"]
+    assert torch.equal(one["state_dict"]["conv.weight"], before)
+    assert one["clip"] == asdict(ClipConfig.from_flags(16, 8, frame_rate=12.5))
+
+
+def test_a_linear_probe_trains_the_last_layer_alone(project, tmp_path):
+    save_checkpoint(make_checkpoint(classes=["a", "b", "c"]), tmp_path / "weights.pth")
+    project.run(*QUICK, "--epochs", "1", "--weights", tmp_path / "weights.pth", "--freeze", "backbone")
+    before = load_checkpoint(tmp_path / "weights.pth")["state_dict"]
+    after = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
+    for key, value in after["state_dict"].items():
+        assert key.startswith("fc.") or torch.equal(value, before[key]), key
+    assert [len(group["params"]) for group in after["optimizer"]["param_groups"]] == [2]
+    (line,) = project.run(
+        *QUICK, "--weights", tmp_path / "weights.pth", "--freeze", "layer9", ok=False
+    ).stderr.splitlines()
+    assert line == "train.py: --freeze layer9: Tiny has none, conv, norm, backbone"
 
 
 SIGNAL_AT_FORK = """
@@ -236,11 +278,11 @@ KILL_IN_STEP_5 = """
 import os, runpy, signal, sys
 from engine import loops
 original, steps = loops.F.cross_entropy, []
-def cross_entropy(*args, reduction="mean"):
+def cross_entropy(*args, reduction="mean", **options):
     steps.append(reduction)
     if steps.count("mean") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, reduction=reduction)
+    return original(*args, reduction=reduction, **options)
 loops.F.cross_entropy = cross_entropy
 sys.argv = sys.argv[1:]
 runpy.run_path("train.py", run_name="__main__")
@@ -284,9 +326,9 @@ def test_killed_at_any_instant_a_run_resumes_and_no_point_is_doubled_or_missing(
 def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project, monkeypatch):
     original, steps = loops.F.cross_entropy, []
 
-    def nan_in_step_5(logits, labels, reduction="mean"):
+    def nan_in_step_5(*args, reduction="mean", **options):
         steps.append(reduction)
-        return original(logits, labels, reduction=reduction) * (float("nan") if steps.count("mean") == 5 else 1)
+        return original(*args, reduction=reduction, **options) * (float("nan") if steps.count("mean") == 5 else 1)
 
     monkeypatch.setattr(loops.F, "cross_entropy", nan_in_step_5)
     stopped = project.run(*QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
@@ -583,9 +625,32 @@ def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
         (["--run-dir", __file__], f"{__file__}: not a folder that can be written to; --run-dir says where runs go"),
         (["--run-dir", f"{__file__}/run"], f"{__file__}: not a folder"),
         (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
-        (["--crop-size", "200"], "--crop-size 200: must be 1 to 112"),
+        (["--crop-size", "2000"], "--crop-size 2000: must be 1 to 1024"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_how_to_mend_it(mistake, tmp_path, flags, message):
+    assert message in mistake(train, *flags)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--clip-len", "1"], "--clip-len 1: must be 2 to 4096"),
+        (["--frame-interval", "0"], "--frame-interval 0: must be 1 to 4096"),
+        (["--frame-rate", "0"], "--frame-rate 0.0: must be 0.01 to 1000"),
+        (["--frame-rate", "nan"], "--frame-rate nan: must be "),
+        (["--frame-rate", "15", "--frame-interval", "2"], "--frame-interval or --frame-rate, not both"),
+        (["--model", "C3D", "--clip-len", "32"], "C3D takes clips of 16x112x112"),
+        (["--freeze", "backbone"], "--freeze backbone: only --weights or --pretrained give layers worth keeping"),
+        (["--accumulate", "0"], "--accumulate 0: must be 1 or more"),
+        (["--dropout", "1.5"], "--dropout 1.5: must be 1 or less"),
+        (["--label-smoothing", "-0.1"], "--label-smoothing -0.1: must be 0 or more"),
+        (["--min-scale", "0"], "--min-scale 0.0: must be 0.01 or more"),
+        (["--clip-grad", "0"], "--clip-grad 0.0: must be 1e-06 or more"),
+        (["--head-lr", "-1"], "--head-lr -1.0: must be 0 or more"),
+    ],
+)
+def test_a_wrong_clip_or_rate_of_fine_tuning_is_one_line(mistake, tmp_path, flags, message):
     assert message in mistake(train, *flags)
     assert not list(tmp_path.iterdir())

@@ -1,13 +1,17 @@
 import weakref
+from dataclasses import asdict
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import numbered_frame, read_number
+from conftest import numbered_frame, read_number, write_video
 from torch import nn
 
-from dataloaders.clips import ClipConfig
-from dataloaders.windows import cut_windows
+from dataloaders.clips import ClipConfig, frame_indices, frame_number
+from dataloaders.extract import extract_frames
+from dataloaders.video import VideoReader
+from dataloaders.windows import cut_windows, note_held_frames
 from engine.predict import predict
 
 
@@ -77,3 +81,23 @@ def test_frames_are_read_as_they_are_needed_and_let_go():
     for _ in predict(FrameRecorder(), cut_windows(frames(), ClipConfig(), keep_frames=False), 2):
         pass
     assert most <= 4
+
+
+@pytest.mark.parametrize(("fps", "frame_rate"), [(25, 15), (30, 15), (60, 15), (29.97, 15), (10, 15), (25, 30)])
+@pytest.mark.parametrize("num_frames", [5, 16, 24, 40, 200])
+def test_windows_of_so_many_frames_a_second_are_those_of_training(tmp_path, capsys, fps, frame_rate, num_frames):
+    video = write_video(tmp_path / "v.avi", num_frames, fps=fps)
+    config = ClipConfig.from_flags(clip_len=16, frame_rate=frame_rate)
+    num_kept = extract_frames(video, tmp_path / "frames", asdict(config))["frames"]
+    kept = [read_number(cv2.imread(f"{tmp_path}/frames/{i:05d}.jpg")[..., ::-1]) for i in range(1, num_kept + 1)]
+    note_held_frames.cache_clear()
+    model, reader = FrameRecorder(), VideoReader(video)
+    windows = list(predict(model, cut_windows(reader, config, 1, video=reader), 2))
+    assert model.frame_numbers[0] == [kept[i] for i in frame_indices(0, num_kept, 16)]
+    held = f"frames are held where a video has fewer than {frame_rate} a second\n"
+    assert capsys.readouterr().out == (held if fps < frame_rate else "")
+    for window, numbers in zip(windows, model.frame_numbers, strict=True):
+        assert numbers == [min(window.start + frame_number(i, window.step), num_frames - 1) for i in range(16)]
+        heatmaps = window._replace(heatmap=np.arange(16))
+        assert all(abs(numbers[heatmaps.heatmap_at(number)] - number) <= window.step for number in numbers)
+    assert windows[-1].end == num_frames
