@@ -2,9 +2,9 @@
 
     python -m dataloaders.extract
 
-is such a worker. It reads jobs, a JSON list [video, folder] a line, and answers each with one line: {"frames": N},
-{"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop": why nothing can be
-written}. It ends with its parent.
+is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and answers each with one
+line: {"frames": N}, {"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop": why
+nothing can be written}. It ends with its parent.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -28,12 +30,13 @@ from dataloaders.workers import block_signals
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(source: Path, folder: Path) -> int:
+def extract_frames(source: str | Path, folder: str | Path) -> int:
     """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171x128, and return their number.
 
     DataError where no frame can be decoded, PassingError where that may be no fault of the file; OSError where there is
     no such file, or a frame cannot be written.
     """
+    source, folder = Path(source), Path(folder)
     try:
         video = VideoReader(source, threads=1)
     except FileNotFoundError:
@@ -63,132 +66,109 @@ def extract_frames(source: Path, folder: Path) -> int:
         video = VideoReader(source, threads=1)  # the header had the wrong length
 
 
-def extract_all(jobs: Iterable[tuple[Path, Path]], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
+def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
     Args:
-        jobs: (source, folder), absolute paths; taken as workers become free.
+        jobs: arguments of `extract_frames`, with absolute paths; taken as workers become free.
 
     Yields:
-        (number of the job, frames, reason, is_passing) in the order in which jobs end: where a video cannot be used,
-        frames is 0, the reason says why, and `is_passing` whether it may be another time.
+        (number of the job, frames, reason, is_passing) as jobs end: where a video cannot be used, frames is 0, the
+        reason says why, and `is_passing` whether it may be another time.
     """
-    jobs, lock, results = enumerate(jobs), threading.Lock(), queue.SimpleQueue()
-    workers = [Worker() for _ in range(processes)]
+    workers, pending = [Worker() for _ in range(processes)], set()
+    idle = workers.copy()
 
-    def serve(worker):
+    def run(number, job):
+        worker = idle.pop()
+        answer = worker.run(*job)
+        idle.append(worker)
+        return number, answer
+
+    with ThreadPoolExecutor(processes) as executor:
+        futures = (executor.submit(run, *job) for job in enumerate(jobs))
         try:
-            while not worker.is_stopped:
-                with lock:
-                    number, job = next(jobs, (None, None))
-                if job is None:
-                    break
-                results.put((number, worker.run(*job)))
-            results.put(None)
-        except BaseException as error:  # raised again by the main thread
-            results.put(error)
+            # As many jobs wait as are worked on: the workers stay busy while the caller takes what is yielded.
+            while pending := pending | set(islice(futures, 2 * processes - len(pending))):
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for number, answer in (future.result() for future in done):
+                    if "stop" in answer:
+                        raise OSError(answer["stop"])
+                    yield number, answer.get("frames", 0), answer.get("skip"), answer.get("passing", False)
         finally:
-            worker.stop()
-
-    threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
-    try:
-        for thread in threads:
-            thread.start()
-        num_active = processes
-        while num_active:
-            result = results.get()
-            if result is None:
-                num_active -= 1
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            number, answer = result
-            if "stop" in answer:
-                raise OSError(answer["stop"])
-            yield number, answer.get("frames", 0), answer.get("skip"), answer.get("passing", False)
-    finally:
-        for worker in workers:
-            worker.stop()
-        for thread in threads:
-            if thread.ident:  # an interruption may come before a thread is started
-                thread.join()
+            executor.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.stop()
 
 
 class Worker:
     """A worker process, started when it is first needed and again after it hung or crashed."""
 
     def __init__(self):
-        self.process, self.is_stopped, self.lock = None, False, threading.Lock()
+        self.process, self.is_stopped = None, False
 
-    def run(self, source: Path, folder: Path) -> dict:
+    def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
         for _ in range(2):  # the machine may have been at fault, not the video
-            answer, reason = self._request(source, folder)
+            answer, reason = self._request(*job)
             if answer or self.is_stopped:
                 break
-        return answer or {"skip": f"{source}: {reason}"}
+        return answer or {"skip": f"{job[0]}: {reason}"}
 
     def stop(self) -> None:
-        """End the process and start no other."""
-        with self.lock:
-            self.is_stopped = True
-            self._kill()
+        """End the process and start no other; it is called while `run` works in another thread."""
+        self.is_stopped = True
+        self._kill()
 
-    def _request(self, source, folder):
+    def _request(self, *job):
         """Return (answer, None), or (None, why there is no answer)."""
-        with self.lock:
-            if self.is_stopped:
-                return None, "interrupted"
-            if self.process is None:
-                with block_signals():  # Ctrl-C is for the parent
-                    self.process = subprocess.Popen(
-                        [sys.executable, "-m", "dataloaders.extract"],
-                        cwd=Path(__file__).parent.parent,
-                        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        text=True,
-                        start_new_session=True,
-                    )
-            process = self.process
-        has_answered, is_hanging = threading.Event(), threading.Event()
+        process = self.process = self.process or _start_process()
+        if self.is_stopped:  # stop() may have come before there was a process
+            process.kill()
+        lines, num_frames, previous = [], 0, None
 
-        def watch():
-            num_frames = 0
-            while not has_answered.wait(TIMEOUT):
-                previous, num_frames = num_frames, len(list(folder.glob("*")))
-                if num_frames == previous:
-                    is_hanging.set()
-                    process.kill()
-                    return
+        def ask():
+            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
+                print(json.dumps(job, default=str), file=process.stdin, flush=True)
+                lines.append(process.stdout.readline())
 
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        line = ""
-        with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
-            print(json.dumps([str(source), str(folder)]), file=process.stdin, flush=True)
-            line = process.stdout.readline()
-        has_answered.set()
-        watcher.join()
-        if line.endswith("\n") and not is_hanging.is_set():
-            return json.loads(line), None
-        with self.lock:
-            status = self._kill()
-        return None, f"no new frame in {TIMEOUT} s" if is_hanging.is_set() else f"the decoder crashed, status {status}"
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        while thread.is_alive() and num_frames != previous:
+            thread.join(TIMEOUT)
+            previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
+        is_hanging = thread.is_alive()
+        if lines and lines[0].endswith("\n"):
+            return json.loads(lines[0]), None
+        status = self._kill()
+        return None, f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
 
     def _kill(self):
-        if self.process:
-            process, self.process = self.process, None
+        process, self.process = self.process, None
+        if process:
             process.kill()
             with contextlib.suppress(OSError), process:  # closes its pipes, one of them perhaps with an unread job
                 pass
             return process.returncode
 
 
-def answer_job(source: Path, folder: Path) -> dict:
+def _start_process() -> subprocess.Popen:
+    with block_signals():  # Ctrl-C is for the parent
+        return subprocess.Popen(
+            [sys.executable, "-m", "dataloaders.extract"],
+            cwd=Path(__file__).parent.parent,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def answer_job(*job) -> dict:
     """Extract the frames of one video and return the answer of a worker."""
     try:
-        return {"frames": extract_frames(source, folder)}
+        return {"frames": extract_frames(*job)}
     except DataError as error:
         return {"skip": str(error), "passing": isinstance(error, PassingError)}
     except OSError as error:
@@ -209,7 +189,7 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        print(json.dumps(answer_job(*map(Path, jobs.get()))), file=answers)
+        print(json.dumps(answer_job(*jobs.get())), file=answers)
 
 
 if __name__ == "__main__":
