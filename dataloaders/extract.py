@@ -2,9 +2,8 @@
 
     python -m dataloaders.extract
 
-is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and answers each with one
-line: {"frames": N}, {"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop": why
-nothing can be written}. It ends with its parent.
+is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and writes what `answer_job`
+returns for each as one line. It ends with its parent.
 """
 
 import contextlib
@@ -109,11 +108,10 @@ class Worker:
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
-        for _ in range(2):  # the machine may have been at fault, not the video
-            answer, reason = self._request(*job)
-            if answer or self.is_stopped:
-                break
-        return answer or {"skip": f"{job[0]}: {reason}"}
+        answer = self._request(*job)
+        if self.process is None and not self.is_stopped:  # the machine may have been at fault, not the video
+            answer = self._request(*job)
+        return answer
 
     def stop(self) -> None:
         """End the process and start no other; it is called while `run` works in another thread."""
@@ -121,7 +119,6 @@ class Worker:
         self._kill()
 
     def _request(self, *job):
-        """Return (answer, None), or (None, why there is no answer)."""
         process = self.process = self.process or _start_process()
         if self.is_stopped:  # stop() may have come before there was a process
             process.kill()
@@ -139,9 +136,10 @@ class Worker:
             previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
         is_hanging = thread.is_alive()
         if lines and lines[0].endswith("\n"):
-            return json.loads(lines[0]), None
+            return json.loads(lines[0])
         status = self._kill()
-        return None, f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        return {"skip": f"{job[0]}: {reason}"}
 
     def _kill(self):
         process, self.process = self.process, None
@@ -166,7 +164,9 @@ def _start_process() -> subprocess.Popen:
 
 
 def answer_job(*job) -> dict:
-    """Extract the frames of one video and return the answer of a worker."""
+    """Extract the frames of one video: {"frames": N}, {"skip": why it cannot be used, "passing": whether it may be
+    another time} or {"stop": why nothing can be written}.
+    """
     try:
         return {"frames": extract_frames(*job)}
     except DataError as error:
