@@ -32,8 +32,8 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 def extract_frames(source: str | Path, folder: str | Path) -> int:
     """Write the frames of a video that training uses as `folder/00001.jpg`, ..., 171x128, and return their number.
 
-    DataError where no frame can be decoded, PassingError where that may be no fault of the file; OSError where there is
-    no such file, or a frame cannot be written.
+    DataError where none can be decoded, PassingError where that may be no fault of the file; OSError where the file is
+    gone, or a frame cannot be written.
     """
     source, folder = Path(source), Path(folder)
     try:
@@ -47,33 +47,28 @@ def extract_frames(source: str | Path, folder: str | Path) -> int:
         interval = clips.frame_interval(num_frames)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        num_frames = num_kept = 0
+        num_frames = 0
         while video.grab():
             if num_frames % interval == 0:
-                frame = video.retrieve()
-                if frame is None:
+                if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
-                num_kept += 1
-                file = folder / f"{num_kept:05d}.jpg"
+                file = folder / f"{num_frames // interval + 1:05d}.jpg"
                 if not cv2.imwrite(str(file), clips.resize_frame(frame)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
             raise video.no_frame_error()
         if clips.frame_interval(num_frames) == interval:
-            return num_kept
+            return len(range(0, num_frames, interval))
         video = VideoReader(source, threads=1)  # the header had the wrong length
 
 
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, int, str | None, bool]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
-    Args:
-        jobs: arguments of `extract_frames`, with absolute paths; taken as workers become free.
-
-    Yields:
-        (number of the job, frames, reason, is_passing) as jobs end: where a video cannot be used, frames is 0, the
-        reason says why, and `is_passing` whether it may be another time.
+    Jobs are arguments of `extract_frames`, with absolute paths, and are taken as workers become free. Yields (number of
+    the job, frames, reason, is_passing) as jobs end: where a video cannot be used, frames is 0, the reason says why,
+    and `is_passing` whether it may be another time.
     """
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()

@@ -18,10 +18,8 @@ from dataloaders.video import display_name, has_video_suffix
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
     """Find the videos that names of files, names of folders and glob patterns stand for.
 
+    Returns a list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
     What lies in `output_dir` is not found from outside it. FileNotFoundError where a name stands for no video.
-
-    Returns:
-        A list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
     """
     videos, output_dir = {}, os.path.realpath(output_dir)
 
@@ -94,8 +92,7 @@ def is_hidden(name: str) -> bool:
 def list_videos(root_dir: Path) -> list[VideoRecord]:
     """List the videos of a folder of class folders, without split and frames; say what is passed over.
 
-    FileNotFoundError, which names the layout, where there is no video; DataError where two videos would share a frame
-    folder, or a table cannot hold a name.
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a name is unusable.
     """
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")

@@ -69,8 +69,7 @@ def assign_splits(
 def leaked_groups(videos: Videos, protocol: str) -> int:
     """Count the groups with videos in more than one of train, val and test.
 
-    Official lists keep groups apart within each class only: HMDB51's cut several classes from one film and send them
-    different ways. Under them a group counts per class.
+    Under official lists a group counts per class: HMDB51's send the classes cut from one film different ways.
     """
     within_class = protocol.startswith("official")
     splits = {(v.group, v.class_name if within_class else "", v.split) for v in videos if v.split in SPLITS}

@@ -32,12 +32,10 @@ def display_name(source: str | Path) -> str:
     name = str(source)
     if not isinstance(source, Path):
         scheme, rest = re.match(r"(?s)(\w{2,}:/+)?(.*)", name).groups("")
-        authority = re.split("[/?#]", rest)[0]
-        if "@" in authority:
-            rest = rest[authority.rindex("@") + 1 :]
-        elif re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
-            rest = rest[rest.rindex("@") + 1 :]
-        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", rest)
+        bare = re.sub(r"^[^/?#]*@", "", rest)
+        if bare == rest and re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
+            bare = rest.rpartition("@")[2]
+        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", bare)
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
