@@ -42,16 +42,15 @@ def display_name(source: str | Path) -> str:
 def mending_command(source: str | Path, options: str) -> str:
     """Return the command that makes a video of another that OpenCV can read."""
     name = display_name(source)
-    name = f"file:{name}" if isinstance(source, Path) and ":" in name else name
-    return f"ffmpeg -i {shlex.quote(name)} {options} OUT.mp4 makes one that it can read"
+    prefix = "file:" if isinstance(source, Path) and ":" in name else ""
+    return f"ffmpeg -i {shlex.quote(prefix + name)} {options} OUT.mp4 makes one that it can read"
 
 
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
 
-    Args:
-        source: the path of a file; or a string, the number of a camera or the address of a stream.
-        threads: threads that decode a file; 0 means one a core.
+    The source is the path of a file; or a string, the number of a camera or the address of a stream. `threads` decode a
+    file, 0 means one a core.
 
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
