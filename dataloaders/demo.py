@@ -6,6 +6,7 @@ meet. Mirrored left to right, every class stays what it is. Files and groups are
 
 import os
 import shutil
+from itertools import chain, product
 from pathlib import Path
 
 import cv2
@@ -26,24 +27,19 @@ def write_videos(root_dir: Path) -> None:
         return
     partial = root_dir.with_name(root_dir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in (name for pair in PAIRS for name in pair):
+    for name in chain(*PAIRS):
         (partial / name).mkdir(parents=True)
-    for group in range(GROUPS):
-        for clip in range(CLIPS):
-            for pair, (forwards, backwards) in enumerate(PAIRS):
-                scene, motion = np.random.default_rng(group), np.random.default_rng((group, clip, pair))
-                frames = draw_video(forwards, scene, motion)
-                for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
-                    _write_video(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
+    for group, clip, (pair, names) in product(range(GROUPS), range(CLIPS), enumerate(PAIRS)):
+        frames = draw_video(names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
+        for name, ordered in zip(names, (frames, frames[::-1]), strict=True):
+            _write_video(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
     os.replace(partial, root_dir)
 
 
 def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generator) -> list[np.ndarray]:
     """Draw one video of the class `name`, the first of its pair: `LENGTH` BGR images, 240x180.
 
-    Args:
-        scene: random generator of what the videos of a group share: shape and colours.
-        motion: random generator of what differs between them: place, size and pace.
+    `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace.
     """
     corners, hue = scene.choice(CORNERS), scene.integers(180)
     colour = _bgr(hue, 60, 245)

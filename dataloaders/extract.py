@@ -2,9 +2,8 @@
 
     python -m dataloaders.extract
 
-is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and answers each with one
-line: what that returns, {"skip": why the video cannot be used, "passing": whether it may be another time} or {"stop":
-why nothing can be written}. It ends with its parent.
+is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and writes what `answer_job`
+returns for each as one line. It ends with its parent.
 """
 
 import contextlib
@@ -32,16 +31,11 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 
 
 def extract_frames(source: str | Path, folder: str | Path, settings: dict | None = None) -> dict[str, int | bool]:
-    """Write the frames of a video that clips are cut from as `folder/00001.jpg`, ..., of the stored size.
+    """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
 
-    DataError where no frame can be decoded, PassingError where that may be no fault of the file; OSError where there is
-    no such file, or a frame cannot be written.
-
-    Args:
-        settings: the values of a `ClipConfig`, by default the default ones.
-
-    Returns:
-        "frames", their number, and "held", whether some are the same, as the video has fewer a second.
+    DataError where none can be decoded, PassingError where that may be no fault of the file; OSError where the file is
+    gone, or a frame cannot be written. Returns the number of "frames", and whether they are "held": some are written
+    several times, as the video has fewer a second.
     """
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
     try:
@@ -60,8 +54,7 @@ def extract_frames(source: str | Path, folder: str | Path, settings: dict | None
         num_frames = num_kept = 0
         while video.grab():
             while clips.frame_number(num_kept, step) == num_frames:
-                frame = video.retrieve()
-                if frame is None:
+                if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
                 num_kept += 1
                 file = folder / f"{num_kept:05d}.jpg"
@@ -78,12 +71,8 @@ def extract_frames(source: str | Path, folder: str | Path, settings: dict | None
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
-    Args:
-        jobs: arguments of `extract_frames`, with absolute paths; taken as workers become free.
-
-    Yields:
-        (number of the job, answer) as jobs end: what `extract_frames` returns, or {"skip": why the video cannot be
-        used, "passing": whether it may be another time}.
+    Jobs are arguments of `extract_frames`, with absolute paths, and are taken as workers become free. Yields (number of
+    the job, answer of `answer_job`) as jobs end.
     """
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()
@@ -118,11 +107,10 @@ class Worker:
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
-        for _ in range(2):  # the machine may have been at fault, not the video
-            answer, reason = self._request(*job)
-            if answer or self.is_stopped:
-                break
-        return answer or {"skip": f"{job[0]}: {reason}"}
+        answer = self._request(*job)
+        if self.process is None and not self.is_stopped:  # the machine may have been at fault, not the video
+            answer = self._request(*job)
+        return answer
 
     def stop(self) -> None:
         """End the process and start no other; it is called while `run` works in another thread."""
@@ -130,7 +118,6 @@ class Worker:
         self._kill()
 
     def _request(self, *job):
-        """Return (answer, None), or (None, why there is no answer)."""
         process = self.process = self.process or _start_process()
         if self.is_stopped:  # stop() may have come before there was a process
             process.kill()
@@ -148,9 +135,10 @@ class Worker:
             previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
         is_hanging = thread.is_alive()
         if lines and lines[0].endswith("\n"):
-            return json.loads(lines[0]), None
+            return json.loads(lines[0])
         status = self._kill()
-        return None, f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def _kill(self):
         process, self.process = self.process, None
@@ -175,7 +163,9 @@ def _start_process() -> subprocess.Popen:
 
 
 def answer_job(*job) -> dict:
-    """Extract the frames of one video and return the answer of a worker."""
+    """Return what `extract_frames` does, {"skip": why the video cannot be used, "passing": whether it may be another
+    time} or {"stop": why nothing can be written}.
+    """
     try:
         return extract_frames(*job)
     except DataError as error:

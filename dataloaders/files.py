@@ -6,7 +6,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import filterfalse, takewhile
 from pathlib import Path
 
 from dataloaders.errors import DataError
@@ -18,28 +18,29 @@ from dataloaders.video import display_name, has_video_suffix
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
     """Find the videos that names of files, names of folders and glob patterns stand for.
 
+    Returns a list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
     What lies in `output_dir` is not found from outside it. FileNotFoundError where a name stands for no video.
-
-    Returns:
-        A list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
     """
-    videos, output_dir = {}, Path(os.path.realpath(output_dir))
+    videos, output_dir = {}, os.path.realpath(output_dir)
+
+    def is_inside(path):
+        return Path(os.path.realpath(path)).is_relative_to(output_dir)
+
     for name in names:
         if re.match(r"\w{2,}:/", name):
             raise FileNotFoundError(f"{display_name(name)}: an address of a stream goes behind --source")
         if os.path.isdir(name):
-            root, files = name, list(walk_videos(Path(name)))
+            root, files = name, walk_videos(Path(name))
         elif os.path.isfile(name):
             root, files = os.path.dirname(name), [Path(name)]
         else:
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
             files = map(Path, filter(os.path.isfile, glob.glob(name, recursive=True)))
-        is_inside = output_dir in (Path(os.path.realpath(root)) / "file").parents
-        files = [f for f in sorted(files) if is_inside or output_dir not in Path(os.path.realpath(f)).parents]
-        here = {file: file.parent.relative_to(root) for file in files}
-        if not here:
+        if not is_inside(root):
+            files = filterfalse(is_inside, files)
+        if not (found := {file: file.parent.relative_to(root) for file in sorted(files)}):
             raise FileNotFoundError(f"{display_name(Path(name))}: no such file, nor a folder or pattern with videos")
-        videos |= here
+        videos |= found
     return list(videos.items())
 
 
@@ -57,7 +58,7 @@ def walk_videos(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(place)
-        folders[:] = [name for name in folders if not is_hidden(name)]
+        folders[:] = filterfalse(is_hidden, folders)
         for path in (os.path.join(parent, name) for name in files):
             if reason := reason_to_pass_over(os.path.basename(path), os.path.isfile(path)):
                 passed_over[reason].append(os.path.relpath(path, folder))
@@ -77,10 +78,9 @@ def reason_to_pass_over(name: str, is_file: bool) -> str | None:
 
 def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     """Print what was passed over in a folder, by the reason; a hidden file that is no video is not worth a word."""
-    named = names | {"hidden": list(filter(has_video_suffix, names.get("hidden", ())))}
-    named = {reason: sorted(paths) for reason, paths in named.items() if paths}
-    if named:
-        parts = [f"{len(paths)} {reason} ({shorten(paths)})" for reason, paths in sorted(named.items())]
+    names = names | {"hidden": list(filter(has_video_suffix, names.get("hidden", ())))}
+    parts = [f"{len(paths)} {reason} ({shorten(sorted(paths))})" for reason, paths in sorted(names.items()) if paths]
+    if parts:
         print(f"passed over in {folder}: {'; '.join(parts)}")
 
 
@@ -92,8 +92,7 @@ def is_hidden(name: str) -> bool:
 def list_videos(root_dir: Path) -> list[VideoRecord]:
     """List the videos of a folder of class folders, without split and frames; say what is passed over.
 
-    FileNotFoundError, which names the layout, where there is no video; DataError where two videos would share a frame
-    folder, or a table cannot hold a name.
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a name is unusable.
     """
     if not root_dir.is_dir():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
@@ -109,8 +108,7 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", source):
             raise DataError(f"{root_dir}/{source!a}: a table cannot hold this name; rename the file")
         video = VideoRecord("", sys.intern(class_name), stem, group_of(class_name, stem), 0, source)
-        twin = videos.setdefault((class_name, stem), video)
-        if twin is not video:
+        if (twin := videos.setdefault((class_name, stem), video)) is not video:
             raise DataError(f"{root_dir}: {twin.source} and {source} differ in their ending only; rename one")
     print_passed_over(root_dir, passed_over)
     if not videos:
@@ -121,15 +119,11 @@ def list_videos(root_dir: Path) -> list[VideoRecord]:
 def _scan(root_dir: Path) -> Iterator[tuple[str, bool]]:
     """Yield what lies in a folder and in its subfolders, as (path below it, whether it is a file)."""
     for entry in os.scandir(root_dir):
-        if os.path.isdir(entry):
-            yield from ((f"{entry.name}/{video.name}", _is_file(video)) for video in os.scandir(entry))
-        else:
-            yield entry.name, _is_file(entry)
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    """Whether it is a file, which is known without a look at the disk, except of links, which may lead in a circle."""
-    return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
+        is_folder = os.path.isdir(entry)
+        for file in os.scandir(entry) if is_folder else [entry]:
+            # Known without a look at the disk, except of links, which may lead in a circle.
+            is_file = os.path.isfile(file) if file.is_symlink() else file.is_file()
+            yield f"{entry.name}/{file.name}" if is_folder else file.name, is_file
 
 
 def _describe_layout(root_dir: Path) -> str:

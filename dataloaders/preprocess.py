@@ -129,7 +129,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
                 if reason := answer.get("skip"):
                     tqdm.write(f"skipped: {reason}", file=sys.stderr)
                     row = video.source, modified[video.source], reason
-                    (passing if answer.get("passing") else skipped)[video.source] = row
+                    (passing if answer["passing"] else skipped)[video.source] = row
                     _write_skipped(skipped_file, skipped.values())
                     continue
                 os.utime(partial / str(i), (modified[video.source],) * 2)  # shows later whether the video has changed

@@ -5,9 +5,10 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from dataloaders.errors import DataError
@@ -26,8 +27,8 @@ Videos = Sequence[VideoRecord]
 def group_of(class_name: str, video: str) -> str:
     """Return the group of a video, the recording that it was cut from, by its name without ending.
 
-    UCF101's `v_Archery_g01_c02` is of group `g01`, whatever its class; HMDB51's `Some_film_golf_f_cm_np1_ri_goo_0` of
-    group `Some_film`. A name of neither kind is a group of its own.
+    `g01` for UCF101's `v_Archery_g01_c02`, `Some_film` for HMDB51's `Some_film_golf_f_cm_np1_ri_goo_0`; a name of
+    neither kind is a group of its own.
     """
     if match := UCF101_NAME.search(video):
         return match[1]
@@ -46,17 +47,15 @@ def assign_splits(
     Args:
         protocol: one of `PROTOCOLS`.
             group: about 64/16/20, stratified by class, whole groups kept together.
-            official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51; val carved from
-                their train by whole groups; what they leave out is "unused".
+            official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51, in `split_dir`;
+                val carved from their train by whole groups; what they leave out is "unused".
             random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
         fold: 1 to 5, the fifth of the groups that the protocol "group" tests on.
-        split_dir: folder of the official lists.
 
-    Returns:
-        The rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing; DataError,
-        which names classes, where no such split has every class in train, val and test.
+    Returns the rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing;
+    DataError, which names classes, where no such split has every class in train, val and test.
     """
-    videos = sorted(videos, key=lambda v: (v.class_name, v.video))
+    videos = sorted(videos, key=attrgetter("class_name", "video"))
     if protocol == "group":
         parts = _group_split(videos, fold)
     elif protocol == "random":
@@ -64,28 +63,24 @@ def assign_splits(
     else:
         parts = _official_split(videos, int(protocol.removeprefix("official")), split_dir)
     rows = [video._replace(split=split) for split, part in parts.items() for video in part]
-    return sorted(rows, key=lambda v: (v.class_name, v.video))
+    return sorted(rows, key=attrgetter("class_name", "video"))
 
 
 def leaked_groups(videos: Videos, protocol: str) -> int:
     """Count the groups with videos in more than one of train, val and test.
 
-    Official lists keep groups apart within each class only: HMDB51's cut several classes from one film and send them
-    different ways. Under them a group counts per class.
+    Under official lists a group counts per class: HMDB51's send the classes cut from one film different ways.
     """
     within_class = protocol.startswith("official")
-    splits = defaultdict(set)
-    for video in videos:
-        if video.split in SPLITS:
-            splits[video.group, video.class_name if within_class else ""].add(video.split)
-    return sum(len(names) > 1 for names in splits.values())
+    splits = {(v.group, v.class_name if within_class else "", v.split) for v in videos if v.split in SPLITS}
+    return sum(count > 1 for count in Counter(key[:2] for key in splits).values())
 
 
 def validate_split(videos: Videos, protocol: str) -> None:
     """Raise DataError where a split leaks, unless the protocol is "random", or there is a single class."""
     if protocol != "random" and (leaked := leaked_groups(videos, protocol)):
         raise DataError(f"{leaked} groups leak between train, val and test")
-    if len(names := {video.class_name for video in videos}) < 2:
+    if len(names := _classes(videos)) < 2:
         raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
 
 
@@ -96,7 +91,7 @@ def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
         usable = (carved | {"test": test} for carved, test in candidates if carved)
         if parts := next(islice(usable, fold - 1, None), None):
             return parts
-    raise DataError(f"fold {fold}: every class needs groups in each of train, val and test; {_fewest_groups(videos)}")
+    raise DataError(f"fold {fold}: every class needs groups in each of train, val and test; {_fewest('group', videos)}")
 
 
 def _random_split(videos: Videos) -> dict[str, Videos]:
@@ -106,53 +101,52 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
     with contextlib.suppress(ValueError):  # too few videos
         remaining, parts["test"] = split(videos, stratify=[video.class_name for video in videos])
         parts["train"], parts["val"] = split(remaining, stratify=[video.class_name for video in remaining])
-    classes = {video.class_name for video in videos}
-    if len(parts) < 3 or any({video.class_name for video in part} != classes for part in parts.values()):
-        fewest = _fewest("videos", Counter(video.class_name for video in videos))
+    if len(parts) < 3 or any(_classes(part) != _classes(videos) for part in parts.values()):
+        fewest = _fewest("video", videos)
         raise DataError(f"--split random: every class needs videos in each of train, val and test; {fewest}")
     return parts
 
 
 def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[str, Videos]:
-    listed = _read_lists(Path(split_dir), number)
+    listed, name = _read_lists(Path(split_dir), number), f"official split {number}"
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
-        listed = {_list_key(v.class_name, v.video): "test" if int(v.group[1:]) in tested else "train" for v in videos}
+        listed = {_key(v.class_name, v.video): "test" if int(v.group[1:]) in tested else "train" for v in videos}
     if not listed:
-        raise FileNotFoundError(f"{split_dir}: no lists of official split {number}; mypath.py says where they lie")
+        raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 
     parts, found, unlisted = defaultdict(list), set(), []
-    same_name = Counter(video.video.casefold() for video in videos)
+    same_name = Counter(_key("", video.video) for video in videos)
     for video in videos:
         # A list may leave the class out; the name alone serves where it is the only one.
-        key, name = _list_key(video.class_name, video.video), _list_key("", video.video)
-        if key not in listed and name in listed and same_name[name[1]] > 1:
+        key, bare_key = _key(video.class_name, video.video), _key("", video.video)
+        if key not in listed and bare_key in listed and same_name[bare_key] > 1:
             raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")
-        key = key if key in listed else name
+        key = key if key in listed else bare_key
+        if key not in listed:
+            unlisted.append(f"{video.class_name}/{video.video}")
         parts[listed.get(key, UNUSED)].append(video)
         found.add(key)
-        unlisted += [] if key in listed else [f"{video.class_name}/{video.video}"]
-    _print_names("in the lists but not on disk", ["/".join(filter(None, key)) for key in listed if key not in found])
-    _print_names("on disk but not in the lists", unlisted)
+    missing = [key.removeprefix("/") for key in listed if key not in found]
+    for names, place in ((missing, "in the lists but not on disk"), (unlisted, "on disk but not in the lists")):
+        if names:
+            print(f"{len(names)} {place}: {shorten(names)}")
 
-    classes = {video.class_name for video in videos}
     for split in ("train", "test"):
-        if empty := sorted(classes - {video.class_name for video in parts[split]}):
-            raise DataError(f"official split {number} leaves no {split} videos of {shorten(empty)}")
+        if empty := sorted(_classes(videos) - _classes(parts[split])):
+            raise DataError(f"{name} leaves no {split} videos of {shorten(empty)}")
     if not (carved := _carve_val(parts.pop("train"))):
-        raise DataError(
-            f"official split {number} leaves too few groups to carve val from train; {_fewest_groups(videos)}"
-        )
+        raise DataError(f"{name} leaves too few groups to carve val from train; {_fewest('group', videos)}")
     return dict(parts) | carved
 
 
-def _read_lists(split_dir: Path, number: int) -> dict[tuple[str, str], str]:
-    """Return the split of every listed video by its class and name; DataError where one is listed in two splits."""
+def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
+    """Return the split of every listed video by its key; DataError where one is listed in two splits."""
     listed = {}
 
     def add(class_name, file, split):
-        key = _list_key(class_name, os.path.splitext(file)[0])
+        key = _key(class_name, os.path.splitext(file)[0])
         if listed.setdefault(key, split) != split:
             raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
 
@@ -170,9 +164,9 @@ def _read_lists(split_dir: Path, number: int) -> dict[tuple[str, str], str]:
     return listed
 
 
-def _list_key(class_name: str, video: str) -> tuple[str, str]:
+def _key(class_name: str, video: str) -> str:
     """Return the key of a video in the lists, which differ from the files in upper and lower case."""
-    return class_name.casefold(), video.casefold()
+    return f"{class_name}/{video}".casefold()
 
 
 def _lines(file: Path) -> list[str]:
@@ -182,11 +176,6 @@ def _lines(file: Path) -> list[str]:
         return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise DataError(f"{file}: not a text in UTF-8") from None
-
-
-def _print_names(what: str, names: Sequence[str]) -> None:
-    if names:
-        print(f"{len(names)} {what}: {shorten(names)}")
 
 
 def _carve_val(remaining: Videos) -> dict[str, Videos] | None:
@@ -201,8 +190,7 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
     """Yield (train, held out) for each of `n_splits` folds that leaves every class on both sides, best size first."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    labels = [video.class_name for video in videos]
-    groups = [video.group for video in videos]
+    labels, groups = [video.class_name for video in videos], [video.group for video in videos]
     if n_splits > min(len(set(groups)), max(Counter(labels).values())):
         return
     with warnings.catch_warnings():
@@ -212,17 +200,16 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
         folds = list(splitter(n_splits).split(videos, labels, groups))
     for train, held_out in sorted(folds, key=lambda fold: abs(len(fold[1]) * n_splits - len(videos))):
         parts = [videos[i] for i in train], [videos[i] for i in held_out]
-        if all({video.class_name for video in part} == set(labels) for part in parts):
+        if all(_classes(part) == set(labels) for part in parts):
             yield parts
 
 
-def _fewest_groups(videos: Videos) -> str:
-    groups = defaultdict(set)
-    for video in videos:
-        groups[video.class_name].add(video.group)
-    return _fewest("groups", {name: len(groups[name]) for name in groups})
+def _classes(videos: Videos) -> set[str]:
+    return {video.class_name for video in videos}
 
 
-def _fewest(what: str, counts: Mapping[str, int]) -> str:
-    names = sorted(counts, key=lambda name: (counts[name], name))[:5]
-    return f"the classes with the fewest {what}: " + ", ".join(f"{name} ({counts[name]})" for name in names)
+def _fewest(what: str, videos: Videos) -> str:
+    """List the classes that have the fewest values of `what`, "group" or "video"."""
+    counts = Counter(class_name for class_name, _ in {(video.class_name, getattr(video, what)) for video in videos})
+    fewest = sorted(counts.items(), key=lambda item: (item[1], item[0]))[:5]
+    return f"the classes with the fewest {what}s: " + ", ".join(f"{name} ({count})" for name, count in fewest)

@@ -20,9 +20,8 @@ class StderrLog:
             for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
                 os.environ.pop(name, None)  # with them it prints elsewhere, or less
             self.file = tempfile.TemporaryFile(buffering=0)
-        self.start = os.lseek(self.file.fileno(), 0, os.SEEK_CUR)
-        if self.start > 2**20:
-            self.start = self.file.seek(0)
+        if self.file.tell():
+            self.file.seek(0)
             self.file.truncate()
         self.stderr = os.dup(2)
         os.dup2(self.file.fileno(), 2)
@@ -35,11 +34,8 @@ class StderrLog:
 
     def read(self) -> str:
         """Return what was printed since the start of the block."""
-        size = os.lseek(self.file.fileno(), 0, os.SEEK_CUR) - self.start
-        if not size:
-            return ""
-        self.file.seek(self.start)
-        return self.file.read(size).decode(errors="replace")
+        self.file.seek(0)
+        return self.file.read().decode(errors="replace")
 
 
 STDERR_LOG = StderrLog()

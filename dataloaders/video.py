@@ -15,10 +15,7 @@ from dataloaders import mp4
 from dataloaders.errors import DataError, PassingError
 from dataloaders.stderr_log import STDERR_LOG
 
-# fmt: off
-VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-                  ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
-# fmt: on
+VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
 REENCODE = "-c:v libx264 -pix_fmt yuv420p"
@@ -27,7 +24,7 @@ STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given
 
 def has_video_suffix(name: str) -> bool:
     """Whether a file has the ending of a video, in upper or lower case."""
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES.split()
 
 
 def display_name(source: str | Path) -> str:
@@ -35,28 +32,25 @@ def display_name(source: str | Path) -> str:
     name = str(source)
     if not isinstance(source, Path):
         scheme, rest = re.match(r"(?s)(\w{2,}:/+)?(.*)", name).groups("")
-        authority = re.split("[/?#]", rest)[0]
-        if "@" in authority:
-            rest = rest[authority.rindex("@") + 1 :]
-        elif re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
-            rest = rest[rest.rindex("@") + 1 :]
-        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", rest)
+        bare = re.sub(r"^[^/?#]*@", "", rest)
+        if bare == rest and re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
+            bare = rest.rpartition("@")[2]
+        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", bare)
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
 def mending_command(source: str | Path, options: str) -> str:
     """Return the command that makes a video of another that OpenCV can read."""
     name = display_name(source)
-    name = f"file:{name}" if isinstance(source, Path) and ":" in name else name
-    return f"ffmpeg -i {shlex.quote(name)} {options} OUT.mp4 makes one that it can read"
+    prefix = "file:" if isinstance(source, Path) and ":" in name else ""
+    return f"ffmpeg -i {shlex.quote(prefix + name)} {options} OUT.mp4 makes one that it can read"
 
 
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
 
-    Args:
-        source: the path of a file; or a string, the number of a camera or the address of a stream.
-        threads: threads that decode a file; 0 means one a core.
+    The source is the path of a file; or a string, the number of a camera or the address of a stream. `threads` decode a
+    file, 0 means one a core.
 
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
@@ -64,9 +58,8 @@ class VideoReader:
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
 
-    Raises:
-        OSError: the file, camera or stream cannot be opened.
-        DataError: the file is not a video that OpenCV can read; of `grab` and `retrieve`, it cannot read a frame right.
+    OSError where the source cannot be opened; DataError where the file is not a video that OpenCV can read, and of
+    `grab` and `retrieve` where it cannot read a frame right.
     """
 
     def __init__(self, source: Path | str, threads: int = 0):
@@ -191,21 +184,18 @@ def _open_file(path: Path, threads: int) -> cv2.VideoCapture:
     name = display_name(path)
     if not path.is_file():
         raise FileNotFoundError(f"{name}: no such file")
-    if any("\ud800" <= letter <= "\udfff" for letter in str(path.resolve())):
+    if re.search("[\ud800-\udfff]", str(path.resolve())):
         raise DataError(f"{name}: the name is not UTF-8, on which OpenCV crashes; rename the file")
-
-    def open_capture():
-        return cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
-
+    arguments = str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads]
     with STDERR_LOG:
-        capture = open_capture()
+        capture = cv2.VideoCapture(*arguments)
         if not capture.isOpened():
             raise DataError(f"{name}: not a video that OpenCV can read")
         if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
             if not capture.grab():
                 command = mending_command(path, "-map 0:V:0 -c copy")
                 raise DataError(f"{name}: OpenCV reads its cover picture in place of the video; {command}")
-            capture = open_capture()
+            capture = cv2.VideoCapture(*arguments)
     return capture
 
 

@@ -12,8 +12,7 @@ STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 def block_signals() -> Iterator[None]:
     """Block SIGINT and SIGTERM in this thread, and thereby in every process and thread started within the block.
 
-    A terminal sends Ctrl-C to the workers too, and a cluster sends SIGTERM. A worker that starts with both signals
-    blocked cannot be ended by them before `worker_init_fn` ignores them, so the main process can finish its step.
+    A worker started so is not ended by Ctrl-C or a cluster's SIGTERM while the main process finishes its step.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -301,7 +301,7 @@ def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
-        monkeypatch.setattr(extract.Worker, "_request", lambda worker, *job: (extract.answer_job(*job), None))
+        monkeypatch.setattr(extract.Worker, "run", lambda worker, *job: extract.answer_job(*job))
 
 
 @pytest.fixture

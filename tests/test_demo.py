@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dataloaders import clips, demo
+from dataloaders import demo
+from dataloaders.clips import ClipConfig
 from dataloaders.preprocess import list_videos
 
 GROUPS = 3  # fewer than the demo's own, for speed
@@ -44,7 +45,7 @@ def test_each_class_is_its_partner_played_backwards(root, pair, group):
     forwards, backwards = (frames(root / name / f"v_{name}_g{group:02d}_c01.avi") for name in pair)
     assert np.array_equal(forwards, backwards[::-1])
     assert not np.array_equal(forwards, backwards)
-    assert len(forwards) % clips.FRAME_INTERVAL == 1  # the frames kept are the same set
+    assert len(forwards) % ClipConfig.frame_interval == 1  # the frames kept are the same set
 
 
 @pytest.mark.parametrize("pair", demo.PAIRS)
