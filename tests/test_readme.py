@@ -10,7 +10,9 @@ from conftest import ROOT, write_dataset, write_video
 
 import inference
 import train
+from engine.args import validate_args
 from network import MODELS
+from network.pretrained import WEIGHTS
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -93,6 +95,16 @@ def test_the_table_of_flags_is_that_of_the_parser(script, page):
             assert str(action.default).removeprefix("./") in rows[flag].removeprefix("./").split(",")[0], flag
 
 
+def test_each_recipe_is_taken_by_the_parser():
+    recipes = re.findall(
+        r"^python train.py (.*)$", "".join(re.findall(r"```sh\n(.*?)```", PAGES["docs/weights.md"], re.DOTALL)), re.M
+    )
+    assert len(recipes) == 3
+    for recipe in recipes:
+        args = validate_args(train.get_args_parser().parse_args(recipe.split()))
+        assert WEIGHTS[args.weights][1] == args.model + (f" --depth {args.depth}" if args.depth != 18 else "")
+
+
 def test_each_link_leads_to_a_file_that_is_there():
     for page, text in PAGES.items():
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
@@ -115,7 +127,7 @@ def test_each_command_on_the_page_runs(project, tmp_path):
     for name in ("UCF-101", "kitchen", "fight2"):
         write_dataset(project.folder / "data" / name, ("Archery", "Biking"))
     write_video(project.folder / "v.avi", 20)
-    torch.save(MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18-91a641e6.pth")
+    torch.save(MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18")  # goes before the name
     for name in ("kitchen", "fight2"):
         project.set_path(name, f"data/{name}")
     project.copy()
