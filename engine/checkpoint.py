@@ -126,7 +126,7 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
     try:
         name = checkpoint["model"]
-        options = saved_options(name, checkpoint["options"], checkpoint["state_dict"])
+        options = saved_options(checkpoint["options"], checkpoint["state_dict"])
         count_flops(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
         model = build_model(name, len(checkpoint["classes"]), **options)
         model.normalize.set(**checkpoint["normalization"])
