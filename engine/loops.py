@@ -53,8 +53,8 @@ def train_one_epoch(
     """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
 
     Each rank has a loader of its own, of batches (clips, labels), clips `uint8` (N, T, H, W, 3). A step averages the
-    gradients of `accumulate` batches, and cuts their norm to `clip_grad`. The seed is that of dropout. The sums in
-    `state` are updated in place, and continued where it has some.
+    gradients of `accumulate` batches, of which the loader has a multiple, and cuts their norm to `clip_grad`. The seed
+    is that of dropout. The sums in `state` are updated in place, and continued where it has some.
 
     Raises:
         Stopped: after the step in which any rank received a signal.
