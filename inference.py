@@ -65,9 +65,8 @@ def get_args_parser() -> ArgumentParser:
 def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path | str, Path]]]:
     """Parse and validate the flags.
 
-    Returns:
-        (args, videos): of each video its source, a path or the name of a camera or stream, and the path of what is
-        written for it, without ending.
+    Returns (args, videos): of each video its source, a path or the name of a camera or stream, and the path of what is
+    written for it, without ending.
     """
     args = get_args_parser().parse_args(argv)
     validate_range(args, {"top_k": 1, "stride": 1}, {})

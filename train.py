@@ -27,14 +27,7 @@ from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import ArgumentParser, inherited_args, parse_training_args
 from engine.build import amp_dtype, create_model, create_optimizer, freeze, load_pretrained, lr_factor
-from engine.checkpoint import (
-    TrainState,
-    load_checkpoint,
-    restore_model,
-    restore_training,
-    save_checkpoint,
-    training_state,
-)
+from engine.checkpoint import TrainState, load_checkpoint, restore_model, restore_training, save_checkpoint, state_dicts
 from engine.data import BATCH_SIZE, prepare_data
 from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, exit_on_user_error
@@ -74,10 +67,8 @@ def get_args_parser() -> ArgumentParser:
     optimization.add_argument("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
     head_lr_help = "learning rate of a new last layer on pretrained ones, in units of --lr (%(default)s)"
     optimization.add_argument("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
-    schedules = ("cosine", "step")
-    optimization.add_argument(
-        "--lr-scheduler", choices=schedules, default="cosine", help="cosine with warmup, or /10 every 10 epochs"
-    )
+    schedules = {"choices": ("cosine", "step"), "default": "cosine"}
+    optimization.add_argument("--lr-scheduler", **schedules, help="cosine with warmup, or /10 every 10 epochs")
     optimization.add_argument("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     optimization.add_argument("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
     optimization.add_argument("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
@@ -158,15 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             run_dir = runs.create_run(args.run_dir)
         run_dir = distributed.broadcast_object(run_dir)
 
-    static = {
-        "model": args.model,
-        "options": model.options,
-        "classes": data.classes,
-        "clip": asdict(config),
-        "head": head,
-        "videos": data.fingerprint,
-        "args": inherited_args(args),
-    }
+    constant = {"model": args.model, "options": model.options, "classes": data.classes, "clip": asdict(config)}
+    constant |= {"head": head, "videos": data.fingerprint, "args": inherited_args(args)}
     path_of = partial(runs.checkpoint_path, run_dir, args.model, args.dataset)
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
@@ -202,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if args.snapshot and epoch % args.snapshot == 0:
                     files.append(path_of(f"epoch-{epoch}"))
                 if distributed.is_main:
-                    save_checkpoint(static | training_state(model, *optimization, state), *files, path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, path_of("last"))
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
@@ -212,24 +196,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             distributed.broadcast_model(model)
             evaluation = evaluate(model, data.loaders["test"], autocast, stop_signal, distributed)
             if distributed.is_main:
-                results = {
-                    "model": args.model,
-                    **model.options,
-                    "input": model.normalize.statistics["input"],
-                    "dataset": args.dataset,
-                    "split": args.split,
-                    "fold": args.fold,
-                    "leaked_groups": data.leaked_groups,
-                    "seed": args.seed,
-                    "epoch": tested["train_state"]["epoch"],
-                    "clips_per_video": args.clips_per_video,
-                }
+                results = {"model": args.model, **model.options, "input": model.normalize.statistics["input"]}
+                results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}
+                results |= {"leaked_groups": data.leaked_groups, "seed": args.seed}
+                results |= {"epoch": tested["train_state"]["epoch"], "clips_per_video": args.clips_per_video}
                 report.write_test_report(run_dir, writer, results, evaluation, data.datasets["test"])
         except Stopped as stopped:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
                 if state.epoch < args.epochs:
-                    save_checkpoint(static | training_state(model, *optimization, state), path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), path_of("last"))
                 name = signal.Signals(stopped.signum).name
                 print(f"{name}: {distributed.launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
             distributed.barrier()

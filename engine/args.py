@@ -16,7 +16,6 @@ from engine.errors import CheckpointError, UsageError
 NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 
-
 FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
 MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay"), 0)
 MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate"), 1)
@@ -65,13 +64,10 @@ def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], sourc
     parser.set_defaults(**values)
 
 
-def parse_training_args(
-    parser: ArgumentParser, argv: Sequence[str] | None
-) -> tuple[Namespace, Path | None, dict | None]:
+def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> tuple[Namespace, Path | None, Any]:
     """Parse the flags of train.py; where a checkpoint is resumed or tested, its flags are the defaults.
 
-    Returns:
-        (args, run_dir, checkpoint): the last two are None for a new run.
+    Returns (args, run_dir, checkpoint), of which the last two are None for a new run.
     """
     args = validate_args(parser.parse_args(argv))
     if args.dataset == "demo":
@@ -86,7 +82,6 @@ def parse_training_args(
         file = runs.last_checkpoint(run_dir)
     else:
         return parser.parse_args(argv), None, None
-
     checkpoint = load_checkpoint(file)
     validate_training_content(checkpoint, file)
     inherited = checkpoint["args"]

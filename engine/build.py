@@ -19,10 +19,7 @@ from network.pretrained import WEIGHTS, describe_clip, download_weights, list_we
 
 
 def load_weights(name: str) -> nn.Module:
-    """Load the model of a file of weights, or of public ones by name, which are downloaded; "help" lists these.
-
-    OSError or ModelError where it cannot be read.
-    """
+    """Load a file of weights, or public ones by name ("help" lists them); OSError or ModelError where that fails."""
     if name == "help":
         print(list_weights())
         sys.exit()
@@ -37,8 +34,7 @@ def load_weights(name: str) -> nn.Module:
 def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
     """Load the model that a run starts from, if there is one, and freeze its stages.
 
-    Sets `args.input` and, where the flags do not name them, the clips. OSError or ModelError where it cannot be read,
-    UsageError where the flags name another model.
+    Sets `args.input` and, where no flag does, the clips. UsageError where the flags name another model.
     """
     if not weights:
         return None
@@ -59,12 +55,10 @@ def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
 
 
 def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]:
-    """Load what inference.py is told to, a checkpoint or weights; the `classes` of the model are names.
+    """Load what inference.py is told to, a checkpoint or weights: (name of the file, model, how its clips are cut).
 
-    OSError or one of our errors where a file cannot be read, UsageError where the names of classes are missing.
-
-    Returns:
-        (name of the file, model in evaluation mode, how its clips are cut)
+    The model is in evaluation mode, and its `classes` are names; UsageError where these are missing.
+    OSError or one of our errors where a file cannot be read.
     """
     if not args.weights:
         file = args.checkpoint or newest_best_checkpoint(Path("run"))
@@ -86,12 +80,9 @@ def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]
 
 
 def freeze(model: nn.Module, last: str) -> None:
-    """Freeze the stages of a model up to `last`, or all but the last layer ("backbone"), or "none".
-
-    UsageError where there is no such stage.
-    """
-    stages = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())  # in order
-    stages = [name for name in stages if name != model.head]
+    """Freeze the stages up to `last`, or "none", or all but the last layer ("backbone"); UsageError for another."""
+    names = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())  # in order
+    stages = [name for name in names if name != model.head]
     numbers = {"none": 0} | {name: number for number, name in enumerate(stages, start=1)} | {"backbone": len(stages)}
     if last not in numbers:
         raise UsageError(f"--freeze {last}: {model.name} has {', '.join(numbers)}")
@@ -99,12 +90,10 @@ def freeze(model: nn.Module, last: str) -> None:
         model.get_submodule(name).requires_grad_(False)
 
 
-def create_model(
-    args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None
-) -> tuple[nn.Module, str | None]:
+def create_model(args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None) -> tuple:
     """Build the model of a new run, or give a pretrained one a new last layer where the classes differ.
 
-    Returns (model, head): head names the last layer where it is new on top of pretrained ones.
+    Returns (model, head): head names the last layer where it is new on top of pretrained ones, else it is None.
     """
     torch.manual_seed(args.seed)
     model, head = pretrained, None
@@ -136,8 +125,8 @@ def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused:
 def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step, from 0, as a fraction of --lr.
 
-    By the name "cosine" it is a linear warmup over the first tenth of the steps followed by half a cosine down to 0; by
-    "step", a tenth after every tenth epoch.
+    "cosine" is a linear warmup over the first tenth of the steps, then half a cosine down to 0; "step" divides by ten
+    after every tenth epoch.
     """
     if name == "step":
         return 0.1 ** (step // (10 * steps_per_epoch))
@@ -151,8 +140,7 @@ def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
 def amp_dtype(device: torch.device) -> torch.dtype | None:
     """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
 
-    It is on the CPU, where bfloat16 gradients of Conv3d can be wrong in PyTorch. It also is on CUDA with the releases
-    that are known for the same, which is printed.
+    It is where PyTorch can have wrong gradients of Conv3d: on the CPU, and, which is printed, in some releases on CUDA.
     """
     if device.type != "cuda":
         return None

@@ -76,7 +76,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of train.py onto the CPU; OSError where the file cannot be opened.
 
-    CheckpointError where it is no such checkpoint, or damaged; the message names the one before it, if there is one.
+    CheckpointError, which names the one before it, where it is damaged or no such checkpoint.
     """
     try:
         return _load_checkpoint(path)
@@ -126,7 +126,7 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
     try:
         name = checkpoint["model"]
-        options = saved_options(name, checkpoint["options"], checkpoint["state_dict"])
+        options = saved_options(checkpoint["options"], checkpoint["state_dict"])
         count_flops(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
         model = build_model(name, len(checkpoint["classes"]), **options)
         model.normalize.set(**checkpoint["normalization"])
@@ -144,23 +144,15 @@ def validate_training_content(checkpoint: dict[str, Any], path: Path) -> None:
     _validate_types(checkpoint, TRAINING_CONTENT, f"{path}: cannot be resumed")
 
 
-def training_state(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
+def state_dicts(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
     """Return the part of a checkpoint that changes with every step."""
-    return {
-        "state_dict": model.state_dict(),
-        "normalization": model.normalize.statistics,
-        "optimizer": optimizer.state_dict(),
-        "scheduler": {"last_epoch": scheduler.last_epoch},
-        "scaler": scaler.state_dict(),
-        "train_state": asdict(state),
-    }
+    content = {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
+    content |= {"optimizer": optimizer.state_dict(), "scheduler": {"last_epoch": scheduler.last_epoch}}
+    return content | {"scaler": scaler.state_dict(), "train_state": asdict(state)}
 
 
 def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: int) -> TrainState:
-    """Put an optimizer and a GradScaler back to where a checkpoint has them, and return its TrainState.
-
-    CheckpointError where it is damaged; an epoch has `num_videos` clips at most.
-    """
+    """Restore an optimizer and a GradScaler, and return the TrainState; CheckpointError where one is damaged."""
     try:
         optimizer.load_state_dict(checkpoint["optimizer"])
         for group in optimizer.param_groups:

@@ -3,9 +3,7 @@
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, shard_indices
@@ -31,14 +29,7 @@ class RunData(NamedTuple):
 
 
 def prepare_data(
-    args: Namespace,
-    root_dir: str,
-    output_dir: str,
-    split_dir: str | None,
-    config: ClipConfig,
-    distributed: Distributed,
-    checkpoint: dict[str, Any] | None,
-    device: torch.device,
+    args, root_dir, output_dir, split_dir, config: ClipConfig, distributed: Distributed, checkpoint: dict | None, device
 ) -> RunData:
     """Preprocess the videos where that is due, and build the datasets and loaders.
 
@@ -77,19 +68,10 @@ def prepare_data(
     sampler = DistributedBatchSampler(num_videos, args.batch_size, args.seed, rank, world_size, accumulate)
     sampling = {"train": {"batch_sampler": sampler}}
     for split in ("val", "test"):
-        shard = shard_indices(datasets[split], rank, world_size)
-        sampling[split] = {"batch_size": args.batch_size, "sampler": shard}
-    loaders = {
-        split: ClipLoader(
-            datasets[split],
-            **sampling[split],
-            num_workers=args.workers,
-            persistent_workers=args.workers > 0,
-            worker_init_fn=worker_init_fn,
-            pin_memory=device.type == "cuda",
-        )
-        for split in SPLITS
-    }
+        sampling[split] = {"batch_size": args.batch_size, "sampler": shard_indices(datasets[split], rank, world_size)}
+    workers = {"num_workers": args.workers, "persistent_workers": args.workers > 0, "worker_init_fn": worker_init_fn}
+    workers["pin_memory"] = device.type == "cuda"
+    loaders = {split: ClipLoader(datasets[split], **sampling[split], **workers) for split in SPLITS}
     return RunData(classes, videos_of_splits, leaked, datasets, loaders, sampler)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
@@ -20,6 +21,7 @@ from engine.stop_signal import Stopped, StopSignal
 
 SYNC_INTERVAL = 20  # steps on CUDA after which losses are read, for which the card has to finish its queue
 NEVER = 2**62
+SINGLE = Distributed()  # without other processes
 
 
 def clips_to_device(clips: Tensor, device: torch.device) -> Tensor:
@@ -43,23 +45,19 @@ def train_one_epoch(
     state: TrainState,
     seed: int = 0,
     stop_signal: StopSignal | None = None,
-    distributed: Distributed = Distributed(),  # noqa: B008
+    distributed: Distributed = SINGLE,
     label_smoothing: float = 0,
     accumulate: int = 1,
     clip_grad: float | None = None,
 ) -> None:
     """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
 
-    Args:
-        loader: batches of (clips, labels), clips `uint8` (N, T, H, W, 3).
-        state: its sums and `num_samples` are updated in place, and continued where it has some.
-        seed: seeds dropout, together with the number of the batch.
-        distributed: each rank has its own loader; a signal on any of them stops all after the step.
-        accumulate: batches of a step, whose gradients are averaged; the loader has a multiple of them.
-        clip_grad: largest norm of the gradient of a step.
+    Each rank has a loader of its own, of batches (clips, labels), clips `uint8` (N, T, H, W, 3). A step averages the
+    gradients of `accumulate` batches, of which the loader has a multiple, and cuts their norm to `clip_grad`. The seed
+    is that of dropout. The sums in `state` are updated in place, and continued where it has some.
 
     Raises:
-        Stopped: a signal was received; `state` is up to date.
+        Stopped: after the step in which any rank received a signal.
         NonFiniteLossError: on all ranks; a loss is not finite on any of them, or the weights are not in the end.
         UsageError: the batch is too large for the memory of the GPU; the message says which would fit.
     """
@@ -129,12 +127,9 @@ def _backward(model, clips, labels, scaler, autocast, label_smoothing, accumulat
 
 
 def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast) -> int:
-    """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would.
-
-    Weights and batch norm statistics stay as they are, and nothing is sent to other processes.
-    """
+    """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would."""
     model.zero_grad()
-    model.eval()
+    model.eval()  # statistics of batch norm stay as they are, and are not sent to other processes
     params = [param for param in model.parameters() if param.requires_grad]
     momentum = [torch.empty_like(param) for param in params]  # noqa: F841, which a first step has not allocated yet
     low, high = 0, len(clips)
@@ -151,7 +146,7 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
     return low
 
 
-def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = Distributed()) -> float:  # noqa: B008
+def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SINGLE) -> float:
     """Empty a list of (position, loss) and return the sum; NonFiniteLossError where one is not finite on any rank."""
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
     positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
@@ -172,11 +167,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module,
-    loader: torch.utils.data.DataLoader,
-    autocast: torch.autocast,
-    stop_signal: StopSignal | None = None,
-    distributed: Distributed = Distributed(),  # noqa: B008
+    model: nn.Module, loader: DataLoader, autocast: torch.autocast, stop_signal=None, distributed: Distributed = SINGLE
 ) -> Evaluation:
     """Evaluate a model on the windows of every video; Stopped after the batch in which a signal was received.
 

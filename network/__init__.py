@@ -32,10 +32,7 @@ def build_model(name: str, num_classes: int, **options) -> nn.Module:
 
 
 def count_flops(name: str, clip_shape: tuple[int, int, int], **options) -> int:
-    """Return the multiply-adds of a model on one clip of (T, H, W); ModelError where it cannot take it.
-
-    Shapes alone are computed. Papers call these FLOPs.
-    """
+    """Return the multiply-adds, FLOPs in papers, of a clip (T, H, W), by shapes alone; ModelError if it cannot be."""
     try:
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
             build_model(name, 1, **options)(torch.empty(1, 3, *clip_shape))

@@ -17,9 +17,8 @@ INPUT_SIZE = (16, 112, 112)
 class C3D(nn.Module):
     """C3D with 78,409,573 parameters at 101 classes.
 
-    Args:
-        dropout: probability of dropping a unit after fc6 and fc7 (section 3.3).
-        ceil_mode: pad pool5 on the right alone, as Caffe does; on both sides by default.
+    Dropout follows fc6 and fc7 (section 3.3). `ceil_mode` pads pool5 on the right alone, as Caffe does; by default both
+    sides are padded.
 
     Input: RGB clips (N, 3, 16, 112, 112), 0..255, `uint8` or float; fc6 fixes the size, ModelError for another.
     Output: logits (N, num_classes).
@@ -46,7 +45,6 @@ class C3D(nn.Module):
         self.fc8 = nn.Linear(4096, num_classes)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(dropout)
-
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight)
@@ -58,9 +56,8 @@ class C3D(nn.Module):
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != INPUT_SIZE:
-            raise ModelError(
-                "C3D takes clips of 16x112x112 (frames x height x width), got " + "x".join(map(str, x.shape[2:]))
-            )
+            size = "x".join(map(str, x.shape[2:]))
+            raise ModelError(f"C3D takes clips of 16x112x112 (frames x height x width), got {size}")
         x = self.normalize(x)                            # (N,   3, 16, 112, 112)
         x = self.pool1(self.relu(self.conv1(x)))         # (N,  64, 16,  56,  56)
         x = self.pool(self.relu(self.conv2(x)))          # (N, 128,  8,  28,  28)

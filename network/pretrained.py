@@ -21,36 +21,27 @@ C3D_CLIP, GLUON_CLIP, CLASSIC_CLIP = ({"clip_len": 16, "frame_interval": interva
 TORCHVISION_CLIP, GDT_CLIP = {"clip_len": 16, "frame_rate": 15.0}, {"clip_len": 30, "frame_rate": 30.0}
 
 TORCHVISION = "https://download.pytorch.org/models"
-IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/r2plus1d_34"
+IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/r2plus1d_34_clip"
 XDC = "https://github.com/HumamAlwassel/XDC/releases/download/model_weights/r2plus1d_18"
 MMACTION2 = "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m"
+UCF101 = "16x1x1_45e_ucf101_rgb"  # as mmaction2 calls the training on it
 R34 = "R2Plus1D --depth 34"
 # name: (address, whose file name ends in the first digits of its SHA-256; --model of train.py; clips; top-1 in per cent
 # as the publisher reports it, on UCF101 and HMDB51 after fine-tuning)
 WEIGHTS = {
     "r3d_18": (f"{TORCHVISION}/r3d_18-b3b3357e.pth", "R3D", TORCHVISION_CLIP, "Kinetics-400 63.2"),
     "r2plus1d_18": (f"{TORCHVISION}/r2plus1d_18-91a641e6.pth", "R2Plus1D", TORCHVISION_CLIP, "Kinetics-400 67.5"),
-    "r2plus1d_34_8_kinetics": (f"{IG65M}_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", R34, CLIP8, "Kinetics-400 74.9"),
-    "r2plus1d_34_32_kinetics": (
-        f"{IG65M}_clip32_ft_kinetics_from_ig65m-ade133f1.pth",
-        R34,
-        CLIP32,
-        "Kinetics-400 80.0",
-    ),
-    "r2plus1d_34_8_ig65m": (f"{IG65M}_clip8_ig65m_from_scratch-9bae36ae.pth", R34, CLIP8, ""),
-    "r2plus1d_34_32_ig65m": (f"{IG65M}_clip32_ig65m_from_scratch-449a7af9.pth", R34, CLIP32, "HMDB51 79.8"),
+    "r2plus1d_34_8_kinetics": (f"{IG65M}8_ft_kinetics_from_ig65m-0aa0550b.pth", R34, CLIP8, "Kinetics-400 74.9"),
+    "r2plus1d_34_32_kinetics": (f"{IG65M}32_ft_kinetics_from_ig65m-ade133f1.pth", R34, CLIP32, "Kinetics-400 80.0"),
+    "r2plus1d_34_8_ig65m": (f"{IG65M}8_ig65m_from_scratch-9bae36ae.pth", R34, CLIP8, ""),
+    "r2plus1d_34_32_ig65m": (f"{IG65M}32_ig65m_from_scratch-449a7af9.pth", R34, CLIP32, "HMDB51 79.8"),
     "xdc_ig65m_kinetics": (f"{XDC}_xdc_ig65m_kinetics-f24f6ffb.pth", "R2Plus1D", CLIP32, "UCF101 95.5, HMDB51 68.9"),
     "xdc_ig65m_random": (f"{XDC}_xdc_ig65m_random-189d23f4.pth", "R2Plus1D", CLIP32, "UCF101 94.6, HMDB51 66.5"),
     "xdc_audioset": (f"{XDC}_xdc_audioset-f29ffe8f.pth", "R2Plus1D", CLIP32, "UCF101 93.0, HMDB51 63.7"),
     "fs_kinetics": (f"{XDC}_fs_kinetics-622bdad9.pth", "R2Plus1D", CLIP32, "UCF101 94.2, HMDB51 65.1"),
     "fs_imagenet": (f"{XDC}_fs_imagenet-ff446670.pth", "R2Plus1D", CLIP32, "UCF101 84.0, HMDB51 48.1"),
     "c3d_sports1m": (f"{MMACTION2}_pretrain_20201016-dcc47ddc.pth", "C3D", C3D_CLIP, ""),
-    "c3d_ucf101": (
-        f"{MMACTION2}_16x1x1_45e_ucf101_rgb/c3d_sports1m_16x1x1_45e_ucf101_rgb_20201021-26655025.pth",
-        "C3D",
-        C3D_CLIP,
-        "UCF101 83.3",
-    ),
+    "c3d_ucf101": (f"{MMACTION2}_{UCF101}/c3d_sports1m_{UCF101}_20201021-26655025.pth", "C3D", C3D_CLIP, "UCF101 83.3"),
 }
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
@@ -68,16 +59,10 @@ C3D_LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a"
 NUMBERED = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
 MMACTION = ["conv1a", "conv2a", *C3D_LAYERS[2:10], "fc_cls"]
 C3D_NAMES = dict(zip(NUMBERED + MMACTION, 2 * C3D_LAYERS, strict=True))
-GLUON_NAMES = (
-    (r"\.conv([12])\.conv1\.", r".conv\1.0.0."),
-    (r"\.conv([12])\.bn1\.", r".conv\1.0.1."),
-    (r"\.conv([12])\.conv2\.", r".conv\1.0.3."),
-    (r"\.bn([12])\.", r".conv\1.1."),
-    (r"^conv1\.", "stem.0."),
-    (r"^bn1\.", "stem.1."),
-    (r"^conv2\.", "stem.3."),
-    (r"^bn2\.", "stem.4."),
-)
+# The layers of gluon-cv as patterns, tried in this order: a pair of convolutions, the batch norm behind it, the stem.
+GLUON_PAIR = {r"(\.conv.)\.conv1\.": r"\1.0.0.", r"(\.conv.)\.bn1\.": r"\1.0.1.", r"(\.conv.)\.conv2\.": r"\1.0.3."}
+GLUON_STEM = {r"^conv1\.": "stem.0.", r"^bn1\.": "stem.1.", r"^conv2\.": "stem.3.", r"^bn2\.": "stem.4."}
+GLUON_NAMES = GLUON_PAIR | {r"\.bn([12])\.": r".conv\1.1."} | GLUON_STEM
 REFUSED = {  # other networks, by the name and shape of a weight
     r"(res3d|res2plus1d)\.": "R3D or R2Plus1D of the classic scripts, with two BatchNorm-ReLUs after every convolution",
     r"blocks\.\d": "a network of pytorchvideo, such as its R(2+1)D-50, with bottleneck blocks",
@@ -104,10 +89,7 @@ def list_weights() -> str:
 
 
 def download_weights(name: str) -> Path:
-    """Return the file of the public weights `name`, downloaded once into the folder of torch.hub.
-
-    ModelError, which gives the address and where to put the file, where it cannot be downloaded or is damaged.
-    """
+    """Return the file of public weights, downloaded once into the folder of torch.hub; ModelError where that fails."""
     url = WEIGHTS[name][0]
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     digits, timeout = path.stem.rpartition("-")[2], socket.getdefaulttimeout()
@@ -130,10 +112,7 @@ def download_weights(name: str) -> Path:
 
 
 def read_weights(path: str | Path) -> Any:
-    """Read a file of weights onto the CPU; only tensors and plain values are unpickled.
-
-    OSError where the file cannot be opened, ModelError where it holds something else.
-    """
+    """Read tensors and plain values onto the CPU; OSError where a file cannot be opened, ModelError for all else."""
     with open(path, "rb") as file:  # a missing or unreadable file raises the error of the system
         start = file.read(4096)
     try:
@@ -149,13 +128,10 @@ def read_weights(path: str | Path) -> Any:
 def load_public(path: str | Path) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
 
+    The model is in evaluation mode, takes RGB clips (N, 3, T, H, W), 0..255, and gives its publisher's logits, or
+    features (N, 512 or 4096) where the file has no last layer. Its `classes` are names, None where the file has none;
+    its `clip` has the `clip_len`, and `frame_interval` or `frame_rate`, of the clips that it was trained on.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
-
-    Returns:
-        The model in evaluation mode, which takes RGB clips (N, 3, T, H, W), 0..255, and gives the logits that its
-        publisher's gives, or features (N, 512 or 4096) where the file has no last layer. Its `classes` are the names of
-        the classes, None where the file has none; its `head` is the name of the last layer; its `clip` has the
-        `clip_len`, and `frame_interval` or `frame_rate`, of the clips that it was trained on.
     """
     content = read_weights(path)
     content = content if isinstance(content, dict) else {}
@@ -165,9 +141,9 @@ def load_public(path: str | Path) -> nn.Module:
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if {"normalization", "options", "classes"} <= content.keys():
-        name, classes, normalization = content["model"], content["classes"], content["normalization"]
-        options, num_classes = saved_options(name, content["options"], state), len(classes)
-        clip = content["clip"]
+        name, options = content["model"], saved_options(content["options"], state)
+        classes, normalization, clip = content["classes"], content["normalization"], content["clip"]
+        num_classes = len(classes)
     else:
         name, options, normalization, clip, state = _recognize(path, state, nested is not None)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
@@ -175,7 +151,6 @@ def load_public(path: str | Path) -> nn.Module:
     model.classes, model.clip = classes, clip
     if not num_classes:
         setattr(model, model.head, nn.Identity())
-
     expected = model.state_dict()
     for key, value in expected.items():
         if key not in state and not key.endswith("num_batches_tracked"):
@@ -192,10 +167,9 @@ def load_public(path: str | Path) -> nn.Module:
 
 def _recognize(path, state, is_nested):
     """Return (model, options, normalization, clip, state), layers named and colours ordered as ours."""
-    if any(name.startswith("video_network.base.") for name in state):  # beside a network for the sound
-        prefix = "video_network.base."
-        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        return "R2Plus1D", residual_options(state), GDT, GDT_CLIP, state
+    base = "video_network.base."  # of GDT, beside a network for the sound
+    if video := {name.removeprefix(base): value for name, value in state.items() if name.startswith(base)}:
+        return "R2Plus1D", residual_options(video), GDT, GDT_CLIP, video
     state = {re.sub(r"^(backbone|cls_head)\.", "", name): value for name, value in state.items()}
     for pattern, reason in REFUSED.items():
         if any(re.match(pattern, f"{name} {tuple(value.shape)}") for name, value in state.items()):
@@ -209,7 +183,7 @@ def _recognize(path, state, is_nested):
             clip = CLIP8 if "clip8" in Path(path).name else CLIP32  # the weights do not tell
         return "R2Plus1D" if is_factored else "R3D", options, KINETICS, clip, state
     if "bn1.weight" in state:
-        for pattern, name in GLUON_NAMES:
+        for pattern, name in GLUON_NAMES.items():
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
         return "R2Plus1D", residual_options(state), GLUON, GLUON_CLIP, state
 
@@ -218,12 +192,13 @@ def _recognize(path, state, is_nested):
     for name, value in state.items():
         layer, _, kind = name.replace(".conv.", ".").rpartition(".")
         renamed[f"{C3D_NAMES.get(layer, layer)}.{kind}"] = value
-    is_classic = is_nested and "conv1.weight" in state
-    if not is_mmaction2 and "conv1.weight" in renamed:  # they read BGR
+    if is_mmaction2:
+        return "C3D", {}, MMACTION2_MEAN, C3D_CLIP, renamed
+    if "conv1.weight" in renamed:  # all others read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)
-    if is_classic:
+    if is_nested and "conv1.weight" in state:
         return "C3D", {}, CLASSIC, CLASSIC_CLIP, renamed
-    return "C3D", *(({}, MMACTION2_MEAN) if is_mmaction2 else ({"ceil_mode": True}, CAFFE)), C3D_CLIP, renamed
+    return "C3D", {"ceil_mode": True}, CAFFE, C3D_CLIP, renamed
 
 
 def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -233,7 +208,6 @@ def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:
     return options if second is None else options | {"shared_midplanes": len(second) == 230}
 
 
-def saved_options(name: str, options: dict, state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the options of a checkpoint; those written before R(2+1)D of 34 layers followed the paper lack one."""
-    is_old = name == "R2Plus1D" and options.get("depth") == 34 and "shared_midplanes" not in options
-    return options | (residual_options(state) if is_old else {})
+def saved_options(options: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the options of a checkpoint; of 34 layers, not all checkpoints say how their planes are counted."""
+    return residual_options(state) | options if options.get("depth") == 34 else options

@@ -4,8 +4,6 @@ One skeleton serves both; only the convolution differs. Layout and parameter nam
 `VideoResNet`, so its public weights fit.
 """
 
-from collections.abc import Callable, Sequence
-
 from torch import Tensor, nn
 
 from network.normalize import Normalize
@@ -96,12 +94,11 @@ class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
 
     Args:
-        conv, stem: the convolution of every block, and the builder of the first convolution.
+        conv, stem: the class of the convolutions in the blocks, and the builder of the first convolution.
         layers: blocks per stage.
         shared_midplanes: a block's second convolution has as many planes between space and time as its first, as in
             torchvision; by the paper each has its own number.
-        eps: added to the variance by batch norm.
-        dropout: probability of dropping a feature before the linear layer.
+        eps: of batch norm.
 
     Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
     Output: logits (N, num_classes).
@@ -110,14 +107,7 @@ class VideoResNet(nn.Module):
     last_pool = "avgpool"
 
     def __init__(
-        self,
-        conv: type[nn.Module],
-        stem: Callable[[], nn.Module],
-        layers: Sequence[int],
-        num_classes: int,
-        shared_midplanes: bool = True,
-        eps: float = 1e-5,
-        dropout: float = 0,
+        self, conv, stem, layers, num_classes: int, shared_midplanes: bool = True, eps: float = 1e-5, dropout: float = 0
     ):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
@@ -129,7 +119,6 @@ class VideoResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(512, num_classes)
-
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
