@@ -19,8 +19,7 @@ class Path:
         """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
-        root_dir, output_dir = cls.DATASETS[dataset]
-        return expanduser(root_dir), expanduser(output_dir)
+        return tuple(map(expanduser, cls.DATASETS[dataset]))
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:

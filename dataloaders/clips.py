@@ -4,10 +4,10 @@ A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from the JPEG frames on d
 both by the functions below. Frame numbers are chosen first, and only those frames are read.
 """
 
+import contextlib
 import math
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -17,19 +17,13 @@ from dataloaders.errors import DataError
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
 CROP_SIZE = 112  # side of the square that the network sees
-LIMITS = {
-    "clip_len": (2, 4096),
-    "frame_interval": (1, 4096),
-    "frame_rate": (0.01, 1000),
-    "crop_size": (1, 1024),
-    "height": (1, 4096),
-    "width": (1, 4096),
-}
+LIMITS = {"clip_len": (2, 4096), "frame_interval": (1, 4096), "frame_rate": (0.01, 1000), "crop_size": (1, 1024)}
+LIMITS |= {"height": (1, 4096), "width": (1, 4096)}
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How clips are cut from a video. The checkpoint stores it as a dict of plain values."""
+    """How clips are cut from a video; a checkpoint stores it as a dict. DataError for a value that is out of range."""
 
     clip_len: int = 16  # frames in a clip
     frame_interval: int | None = 4  # keep every Nth frame of a video
@@ -47,34 +41,23 @@ class ClipConfig:
             raise DataError("--frame-interval or --frame-rate, one of them")
 
     @classmethod
-    def from_flags(
-        cls,
-        crop_size: int = CROP_SIZE,
-        clip_len: int | None = None,
-        frame_interval: int | None = None,
-        frame_rate: float | None = None,
-    ) -> "ClipConfig":
-        """Scale the frames along with the crop (128x171 at 112), so each crop has the same view in its own detail.
-
-        None stands for the default. DataError, which names the flag, for a value that is out of range.
-        """
+    def from_flags(cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None) -> "ClipConfig":
+        """Scale the frames along with the crop (128x171 at 112), so each has the same view; None is the default."""
         scale = crop_size / CROP_SIZE
-        frame_interval = cls.frame_interval if frame_interval is frame_rate is None else frame_interval
         clip_len = cls.clip_len if clip_len is None else clip_len
-        size = max(1, round(FRAME_HEIGHT * scale)), max(1, round(FRAME_WIDTH * scale))
-        return cls(clip_len, frame_interval, frame_rate, *size, crop_size)
+        frame_interval = cls.frame_interval if frame_interval is frame_rate is None else frame_interval
+        height, width = round(FRAME_HEIGHT * scale), round(FRAME_WIDTH * scale)
+        return cls(clip_len, frame_interval, frame_rate, height, width, crop_size)
 
     @classmethod
     def from_dict(cls, values: dict) -> "ClipConfig":
         """Read the values of a checkpoint; DataError where no clip can be cut by them."""
-        try:
+        with contextlib.suppress(TypeError, DataError):
             config = cls(**{"frame_rate": None} | values)
             is_whole = all(type(value) is int for name, value in values.items() if name != "frame_rate" and value)
-        except (TypeError, DataError):
-            is_whole = False
-        if len(values) < 5 or not is_whole or config.crop_size > min(config.height, config.width):
-            raise DataError(f"no clip can be cut with the settings {values}")
-        return config
+            if len(values) >= 5 and is_whole and config.crop_size <= min(config.height, config.width):
+                return config
+        raise DataError(f"no clip can be cut with the settings {values}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -93,10 +76,7 @@ class ClipConfig:
         return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}"
 
     def step(self, fps: float, num_frames: int = sys.maxsize) -> float:
-        """Return the distance between two frames kept of a video of `fps` frames a second, in frames.
-
-        It is less where only that leaves `clip_len` distinct frames of a short video, but then at least 1.
-        """
+        """Return the distance between kept frames, in frames; smaller, but at least 1, where a video is too short."""
         step = fps / self.frame_rate if self.frame_rate else self.frame_interval
         if step > 1 and frame_number(self.clip_len - 1, step) >= num_frames:
             step = max(1, (num_frames - 1) / (self.clip_len - 1))
@@ -107,10 +87,7 @@ class ClipConfig:
 
 
 def frame_number(index: int, step: float) -> int:
-    """Return the number of the frame, from 0, that is the `index`th of those kept at a distance of `step`.
-
-    It is the nearest one; with a step below 1 frames are held, that is, kept several times.
-    """
+    """Return the frame, from 0, nearest to `index` steps; a step below 1 holds frames, keeps them several times."""
     return int(index * step + 0.5)
 
 
@@ -125,39 +102,9 @@ def num_windows(num_frames: int, clip_len: int) -> int:
 
 
 def uniform_starts(num_frames: int, count: int, clip_len: int) -> list[int]:
-    """Return where `count` windows start that lie uniformly over a video; a single window lies in the middle.
-
-    A video with fewer places than `count` has some starts several times, in a row.
-    """
+    """Return the starts of `count` windows that lie uniformly over a video; where it is short, some repeat in a row."""
     last = num_windows(num_frames, clip_len) - 1
     return [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
-
-
-def sliding_windows(
-    frames: Iterable[np.ndarray], offsets: Sequence[int], stride: int
-) -> Iterator[tuple[int, int, list[np.ndarray]]]:
-    """Cut a stream of frames, of which it keeps one window in memory, into overlapping windows.
-
-    Args:
-        offsets: the frames of a window, counted from its first; a shorter stream repeats its last frame.
-        stride: distance between the starts of two windows, in frames. The last window ends on the last frame.
-
-    Yields:
-        (start, end, images): the window covers the frames start..end-1, and has an image for each offset.
-    """
-    span = offsets[-1] + 1
-    recent, end = deque(maxlen=span), 0
-
-    def window():
-        images = list(recent)
-        return end - len(images), end, [images[min(offset, len(images) - 1)] for offset in offsets]
-
-    for end, frame in enumerate(frames, start=1):
-        recent.append(frame)
-        if end >= span and (end - span) % stride == 0:
-            yield window()
-    if 0 < end < span or end > span and (end - span) % stride:
-        yield window()
 
 
 # Then pixels
@@ -182,10 +129,8 @@ def make_clip(
 ) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
 
-    Args:
-        crop: (top, left, height, width) in the scaled frame, in pixels, the centre crop by default; resized where it
-            has not the crop size.
-        flip: mirror left and right.
+    `crop` is (top, left, height, width) in the scaled frame, in pixels, by default its centre; it is resized where it
+    has not the crop size. `flip` mirrors left and right.
     """
     size = config.crop_size
     top, left, height, width = crop or ((config.height - size) // 2, (config.width - size) // 2, size, size)

@@ -30,18 +30,14 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     folders = sorted({video.class_name for video in videos})
     if dataset in LABELS:
         official = read_labels(LABELS[dataset])
-        if foreign := [name for name in folders if name not in official]:
-            print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
-        else:
+        if not (foreign := [name for name in folders if name not in official]):
             return official
+        print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
     return folders
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """Read the names of classes, one a line, in the order of their labels; a number before each is left out.
-
-    OSError where there is no such file, DataError where it is not such a text.
-    """
+    """Read class names, one a line, without a number before each; OSError where there is no file, DataError no text."""
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
@@ -57,18 +53,12 @@ class VideoDataset(Dataset):
     `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
     crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
     it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
-    clip, from `key` alone.
+    clip, from `key` alone. Either is (clip, label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError
+    where a frame is missing.
 
-    Args:
-        output_dir: folder of the frame folders.
-        videos: rows of the index.
-        classes: class names in the order of their labels.
-        windows: evaluation windows of a video; a single one is the middle window.
-        flip: mirror half of the training clips.
-        min_scale: below 1, a training crop has a random share of the frame's area, at least this one.
-
-    Items:
-        (clip, label): `uint8` tensor (T, H, W, 3), RGB, and an int. FileNotFoundError where a frame is missing.
+    `videos` are rows of the index, `classes` the names in the order of their labels. Evaluation has so many `windows` a
+    video, training mirrors half of the clips where `flip` is set. With a `min_scale` below 1 a training crop has a
+    random share of the frame's area, at least this one.
     """
 
     def __init__(
@@ -89,9 +79,7 @@ class VideoDataset(Dataset):
         self.num_frames = np.array([video.frames for video in videos], np.int32)
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
         self.sources = [video.source for video in videos]
-        self.classes = classes
-        self.config = config
-        self.windows = windows
+        self.classes, self.config, self.windows = classes, config, windows
         self.flip, self.min_scale = flip, min_scale
 
         starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
@@ -109,16 +97,14 @@ class VideoDataset(Dataset):
         return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
 
     def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
-        clip_len = self.config.clip_len
-        if isinstance(item, tuple):
-            index, key = item
-            num_frames = int(self.num_frames[index])
+        index, key = item if isinstance(item, tuple) else (self.video_indices[item], None)
+        num_frames, clip_len = int(self.num_frames[index]), self.config.clip_len
+        if key is None:
+            start, augmentation = int(self.starts[item]), {}
+        else:
             rng = np.random.default_rng(key)
             start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
             augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
-        else:
-            index, start, augmentation = self.video_indices[item], int(self.starts[item]), {}
-            num_frames = int(self.num_frames[index])
         folder = os.fsdecode(self.folders[index])
         files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.frame_indices(start, num_frames, clip_len))
         clip = clips.make_clip(map(read_frame, files), self.config, **augmentation)
@@ -126,8 +112,8 @@ class VideoDataset(Dataset):
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
-        frame_height, frame_width, height = self.config.height, self.config.width, self.config.crop_size
-        width = height
+        frame_height, frame_width = self.config.height, self.config.width
+        height = width = self.config.crop_size
         if self.min_scale < 1:
             area = rng.uniform(self.min_scale, 1) * frame_height * frame_width
             aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -140,10 +126,9 @@ def read_frame(file: str) -> np.ndarray:
     """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
     frame = cv2.imread(file)
     if frame is None:
-        folder = os.path.dirname(file)
         raise FileNotFoundError(
-            f"{file}: missing or damaged, or moved by a run with another split; delete {folder} and start again, "
-            "which extracts the frames of that video"
+            f"{file}: missing or damaged, or moved by a run with another split; delete {os.path.dirname(file)} and "
+            "start again, which extracts the frames of that video"
         )
     return frame
 

@@ -4,10 +4,10 @@ import contextlib
 import csv
 import hashlib
 import os
-import sys
-from collections import defaultdict
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 from dataloaders.clips import ClipConfig
@@ -31,16 +31,13 @@ class VideoRecord(NamedTuple):
     sampling: str = ClipConfig().sampling  # of its frames
 
     def folder(self, output_dir: Path) -> Path:
-        """The frame folder."""
         return output_dir / f"{self.split}/{self.class_name}/{self.video}"
 
 
 def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
     """Read an index file; where it is growing, an incomplete last row is left out.
 
-    Raises:
-        FileNotFoundError: there is none.
-        DataError: it is not an index, or a row would lie outside the frame folder.
+    FileNotFoundError where there is none; DataError where it is damaged, or a row would lie outside the frame folder.
     """
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
@@ -48,19 +45,13 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
             if tuple(next(rows, ())) not in (COLUMNS, COLUMNS[:-1]):
                 raise ValueError("its first line is not " + ",".join(COLUMNS))
             # A hundred thousand rows share few splits, classes and groups.
-            intern = sys.intern
             videos = [VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end) for s, c, v, g, n, *end in rows]
+            for split, *names in (video[:3] for video in videos):
+                if split not in (*SPLITS, UNUSED) or {"", ".", ".."} & {*names} or re.search(r"[/\\]", "".join(names)):
+                    raise ValueError(f"{'/'.join((split, *names))} is not a frame folder")
         except (ValueError, TypeError, IndexError, csv.Error) as error:
             raise DataError(f"{path} is damaged ({error}): delete it and preprocess again") from None
-    for video in videos:
-        if not (video.split in (*SPLITS, UNUSED) and _is_name(video.class_name) and _is_name(video.video)):
-            folder = "/".join(video[:3])
-            raise DataError(f"{path} is damaged ({folder} is not a frame folder): delete it and preprocess again")
     return videos
-
-
-def _is_name(text: str) -> bool:
-    return text not in ("", ".", "..") and "/" not in text and "\\" not in text
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -75,11 +66,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Yields a path beside `path`, of the same ending, to write to. It is renamed to `path` where the block ends without
-    an error, and removed otherwise.
-    """
+    """Yield a path beside `path`, of the same ending, which replaces it, or is removed where the block fails."""
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
     try:
@@ -91,11 +78,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
     """Return {split: [number of videos, hash of their names]}, by which a resumed run notices other data."""
-    names = defaultdict(list)
-    for video in videos:
-        names[video.split].append(f"{video.class_name}/{video.video}")
-    hashes = {split: hashlib.sha256("\n".join(sorted(names[split])).encode()).hexdigest()[:16] for split in names}
-    return {split: [len(names[split]), hashes[split]] for split in sorted(names)}
+    pairs = {}
+    for split in sorted({video.split for video in videos}):
+        names = sorted(f"{video.class_name}/{video.video}" for video in videos if video.split == split)
+        pairs[split] = [len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]]
+    return pairs
 
 
 def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, list]) -> None:
@@ -103,10 +90,9 @@ def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, l
     previous, changes = checkpoint["classes"], []
     known = checkpoint["videos"] if isinstance(checkpoint.get("videos"), dict) else {}
     known = {split: pair for split, pair in known.items() if isinstance(pair, list) and len(pair) == 2}
-    if added := [name for name in classes if name not in previous]:
-        changes.append(f"new classes {shorten(added)}")
-    if removed := [name for name in previous if name not in classes]:
-        changes.append(f"missing classes {shorten(removed)}")
+    for change, names, others in (("new", classes, previous), ("missing", previous, classes)):
+        if different := [name for name in names if name not in others]:
+            changes.append(f"{change} classes {shorten(different)}")
     if classes != previous and not changes:
         changes.append("other labels for the same classes")
     for split in (*SPLITS, UNUSED):

@@ -4,18 +4,16 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
-
-if TYPE_CHECKING:
-    import torch
 
 
 @cache
@@ -31,7 +29,7 @@ class Window(NamedTuple):
     end: int
     frames: list  # BGR images (H, W, 3), the frames of the video to which this window is the nearest
     clip: np.ndarray | None = None  # (T, H, W, 3) RGB, until the model has seen it
-    probabilities: "torch.Tensor | None" = None  # (num_classes,)
+    probabilities: Tensor | None = None  # (num_classes,)
     heatmap: np.ndarray | None = None  # (T, H, W), see `network.grad_cam.grad_cam`
     step: float = 1  # distance between two images of the clip, in frames
 
@@ -40,51 +38,59 @@ class Window(NamedTuple):
         return self.heatmap[min(max(round((frame - self.start) / self.step), 0), len(self.heatmap) - 1)]
 
 
+def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[int, list]]:
+    """Yield (start, frames) of windows of `span` frames, `stride` apart, over a stream; one is kept in memory.
+
+    The last window ends on the last frame. A stream that is shorter than a window is a single window.
+    """
+    recent, is_due = deque(maxlen=span), True
+    for end, frame in enumerate(frames, start=1):
+        recent.append(frame)
+        if is_due := end >= span and (end - span) % stride == 0:
+            yield end - span, list(recent)
+    if not is_due:
+        yield end - len(recent), list(recent)
+
+
 def cut_windows(
-    frames: Iterable[np.ndarray],
-    config: ClipConfig,
-    stride: int | None = None,
-    keep_frames: bool = True,
-    video: VideoReader | None = None,
+    frames: Iterable, config: ClipConfig, stride: int | None = None, keep_frames=True, video: VideoReader | None = None
 ) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
 
-    Args:
-        frames: BGR images (H, W, 3), read once; as many are kept in memory as a window spans and a stride.
-        stride: frames from the start of one window to that of the next; half a window by default.
-        keep_frames: pass the images on in `Window.frames`.
-        video: what the frames are read from; a clip of so many frames a second needs its rate.
-
-    Yields:
-        Windows with their clips; the last one ends on the last frame. DataError where there is no frame.
+    The frames, BGR images (H, W, 3), are read once; as many are kept in memory as a window spans and a `stride`, which
+    is half a window by default. With `keep_frames` they are passed on in `Window.frames`. A clip of so many frames a
+    second needs the `video` that they are read from, for its rate. DataError where there is no frame.
     """
-    scaled = ((frame if keep_frames else None, clips.resize_frame(frame, *config.stored_size)) for frame in frames)
-    head = deque(islice(scaled, config.clip_len))
+    pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
+
+    def scale_frames():
+        for frame in frames:
+            image = clips.resize_frame(frame, *config.stored_size)
+            if keep_frames:
+                pending.append(frame)
+            yield image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
+
+    scaled = scale_frames()
+    head = list(islice(scaled, config.clip_len))
     if not head:
         raise DataError("no frame can be decoded")
-    # A live source has been measured by now. The interval of a video that is shorter than one window is smaller.
-    fps = video.fps if video else 0
+    fps = video.fps if video else 0  # which a live source has measured by now
     span = clips.frame_number(config.clip_len - 1, config.step(fps)) + 1
     head += islice(scaled, max(0, span - len(head)))
-    step = config.step(fps, len(head)) if len(head) < span else config.step(fps)
+    step = config.step(fps, len(head))  # smaller in a video that is shorter than one window
     if step < 1:
         note_held_frames(config.frame_rate)
     offsets = [clips.frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
-    pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
-
-    def small_frames():
-        while pair := head.popleft() if head else next(scaled, None):
-            frame, small = pair
-            if keep_frames:
-                pending.append(frame)
-            yield small.copy() if small is frame else small  # the frame itself is going to be drawn on
-
-    for start, end, images in clips.sliding_windows(small_frames(), offsets, stride):
+    images_in_order = chain(iter(head), scaled)
+    del head  # the iterator alone holds these images, and lets them go when they are read
+    for start, images in sliding_windows(images_in_order, offsets[-1] + 1, stride):
+        end = start + len(images)
         if previous:
             border = math.ceil((previous.start + previous.end + start + end) / 4 - 0.5)  # between the two middles
             nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
             num_passed = border
             yield previous._replace(frames=nearest)
-        previous = Window(start, end, [], clips.make_clip(images, config), step=step)
+        clip = clips.make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
+        previous = Window(start, end, [], clip, step=step)
     yield previous._replace(frames=list(pending))

@@ -64,23 +64,6 @@ def test_even_starts_reach_from_the_first_window_to_the_last():
     assert clips.uniform_starts(5, 3, 16) == [0, 0, 0]
 
 
-@pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
-@pytest.mark.parametrize("stride", [1, 7, 30, 1000])
-def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
-    interval = ClipConfig().step(25, num_frames)
-    span = 15 * interval + 1
-    found = list(clips.sliding_windows(range(num_frames), range(0, span, interval), stride))
-    assert [start for start, *_ in found] == sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
-    for start, end, frames in found:
-        assert frames == list(range(start, end, interval))
-        assert len(frames) == 16
-
-
-def test_sliding_windows_of_short_and_empty_videos():
-    assert list(clips.sliding_windows(range(5), range(16), 8)) == [(0, 5, clips.frame_indices(0, 5, 16))]
-    assert list(clips.sliding_windows([], range(16), 8)) == []
-
-
 def test_cut_gives_rgb_in_order_cropped_and_mirrored():
     frames = [clips.resize_frame(numbered_frame(number)) for number in range(16)]
     clip = clips.make_clip(frames, ClipConfig())

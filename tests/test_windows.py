@@ -11,7 +11,7 @@ from torch import nn
 from dataloaders.clips import ClipConfig, frame_indices, frame_number
 from dataloaders.extract import extract_frames
 from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows, note_held_frames
+from dataloaders.windows import cut_windows, note_held_frames, sliding_windows
 from engine.predict import predict
 
 
@@ -26,6 +26,20 @@ class FrameRecorder(nn.Module):
     def forward(self, x):
         self.frame_numbers += [[read_number(frame) for frame in clip] for clip in x.permute(0, 2, 3, 4, 1).numpy()]
         return torch.tensor([[2.0, 0.0, 0.0]]).expand(len(x), 3)
+
+
+@pytest.mark.parametrize("num_frames", [16, 17, 31, 61, 100])
+@pytest.mark.parametrize("stride", [1, 7, 30, 1000])
+def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
+    span = 15 * ClipConfig().step(25, num_frames) + 1
+    found = list(sliding_windows(range(num_frames), span, stride))
+    assert [start for start, _ in found] == sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
+    assert all(frames == list(range(start, start + span)) for start, frames in found)
+
+
+def test_sliding_windows_of_short_and_empty_videos():
+    assert list(sliding_windows(range(5), 16, 8)) == [(0, [0, 1, 2, 3, 4])]
+    assert list(sliding_windows([], 16, 8)) == []
 
 
 @pytest.mark.parametrize(("num_frames", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (200, 4)])
