@@ -64,6 +64,8 @@ def get_args_parser() -> ArgumentParser:
     optimization.add_argument("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
     accumulate_help = "batches of a step of the optimizer (%(default)s)"
     optimization.add_argument("--accumulate", type=int, default=1, metavar="STEPS", help=accumulate_help)
+    balance = {"choices": ("none", "loss", "sampler"), "default": "none"}
+    optimization.add_argument("--balance", **balance, help="weigh rare classes in the loss, or draw them as often")
     optimization.add_argument("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
     head_lr_help = "learning rate of a new last layer on pretrained ones, in units of --lr (%(default)s)"
     optimization.add_argument("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
@@ -81,6 +83,8 @@ def get_args_parser() -> ArgumentParser:
 
     run = parser.add_argument_group("run")
     run.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
+    best_by = {"choices": ("top1", "mean_class", "loss"), "default": "top1"}
+    run.add_argument("--best-by", **best_by, help="what decides in validation which epoch is best (%(default)s)")
     run.add_argument("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs")
     run.add_argument("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
     run.add_argument("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
@@ -133,6 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         optimizer = create_optimizer(args, model, head, fused=not scaler.is_enabled())
 
+        weights = torch.from_numpy(data.datasets["train"].class_weights()).to(device)
+        class_weights = weights if args.balance == "loss" else None
+
         # Resume: the epoch at hand continues after the clips that are done
         sampler, state = data.sampler, TrainState()
         batches_per_epoch = len(sampler)
@@ -168,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 bar |= {"desc": f"epoch {epoch}/{args.epochs}", "total": batches_per_epoch}
                 progress = tqdm(data.loaders["train"], **bar, disable=not distributed.is_main)
                 control = args.seed, stop_signal, distributed
-                regularization = args.label_smoothing, args.accumulate, args.clip_grad
+                regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
                 train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
                 clips_per_second = (state.num_samples - sampler.start) / (time.perf_counter() - started_at)
                 distributed.broadcast_model(model)
@@ -180,9 +187,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                     f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s"
                 )
 
-                # Save: `best` is the epoch with the highest clip top-1 in validation, then the lowest loss
+                # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
                 state.finish_epoch()
-                files = [path_of("best")] if state.update_best(val["clip_top1"], val["loss"]) else []
+                score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
+                files = [path_of("best")] if state.update_best(score, val["loss"]) else []
                 if args.snapshot and epoch % args.snapshot == 0:
                     files.append(path_of(f"epoch-{epoch}"))
                 if distributed.is_main:

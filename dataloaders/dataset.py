@@ -92,6 +92,11 @@ class VideoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.starts)
 
+    def class_weights(self) -> np.ndarray:
+        """Return float32 (classes,), inverse to the videos of each class; their mean over the videos is 1."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return (len(self.labels) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))).astype(np.float32)
+
     def item_index(self, video: int, window: int) -> int:
         """Return the item that is such a window of a video, counting repeated windows."""
         return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
@@ -144,6 +149,8 @@ class ClipLoader(DataLoader):
 class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
 
+    Where videos have `weights`, as many are drawn in proportion to these, with replacement.
+
     Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
     The ranks take turns, a batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped;
     another order drops others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts
@@ -151,9 +158,9 @@ class DistributedBatchSampler(Sampler):
     """
 
     def __init__(
-        self, num_videos: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+        self, num_videos: int, batch_size: int, seed: int, rank=0, world_size=1, accumulate=1, weights: Sequence = ()
     ):
-        self.num_videos, self.batch_size, self.seed = num_videos, batch_size, seed
+        self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)
         self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
         self.clips_per_step = batch_size * world_size * accumulate
         self.epoch, self.start = 0, 0
@@ -174,7 +181,10 @@ class DistributedBatchSampler(Sampler):
 
     def order(self) -> np.ndarray:
         """Return the videos of the epoch, position by position."""
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_videos)
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if not len(self.weights):
+            return rng.permutation(self.num_videos)
+        return rng.choice(self.num_videos, self.num_videos, p=self.weights / self.weights.sum())
 
 
 def shard_indices(dataset: VideoDataset, rank: int, world_size: int) -> list[int]:

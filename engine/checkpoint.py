@@ -38,7 +38,7 @@ class TrainState:
     loss_sum: float = 0.0  # over these clips
     num_correct: int = 0
     best_epoch: int = 0  # the epoch of the best checkpoint, 0 before there is one
-    best_top1: float = 0.0  # its clip top-1 and loss in validation
+    best_score: float = 0.0  # its score, as --best-by says, and loss in validation
     best_loss: float = 0.0
 
     def finish_epoch(self) -> None:
@@ -46,11 +46,11 @@ class TrainState:
         self.epoch += 1
         self.num_samples, self.loss_sum, self.num_correct = 0, 0.0, 0
 
-    def update_best(self, top1: float, loss: float) -> bool:
-        """Record the validation of the completed epoch if it is the best; the loss decides between equal accuracies."""
-        is_best = not self.best_epoch or (top1, -loss) > (self.best_top1, -self.best_loss)
+    def update_best(self, score: float, loss: float) -> bool:
+        """Record the validation of the completed epoch if it is the best; the loss decides between equal scores."""
+        is_best = not self.best_epoch or (score, -loss) > (self.best_score, -self.best_loss)
         if is_best:
-            self.best_epoch, self.best_top1, self.best_loss = self.epoch, top1, loss
+            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
         return is_best
 
 

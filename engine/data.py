@@ -64,8 +64,10 @@ def prepare_data(
         for split, windows in zip(SPLITS, (1, 1, args.clips_per_video), strict=True)
     }
     rank, world_size = distributed.rank, distributed.world_size
-    num_videos, accumulate = len(datasets["train"]), args.accumulate
-    sampler = DistributedBatchSampler(num_videos, args.batch_size, args.seed, rank, world_size, accumulate)
+    train = datasets["train"]
+    weights = train.class_weights()[train.labels] if args.balance == "sampler" else ()
+    ranks = rank, world_size, args.accumulate
+    sampler = DistributedBatchSampler(len(train.labels), args.batch_size, args.seed, *ranks, weights)
     sampling = {"train": {"batch_sampler": sampler}}
     for split in ("val", "test"):
         sampling[split] = {"batch_size": args.batch_size, "sampler": shard_indices(datasets[split], rank, world_size)}

@@ -49,6 +49,7 @@ def train_one_epoch(
     label_smoothing: float = 0,
     accumulate: int = 1,
     clip_grad: float | None = None,
+    class_weights: Tensor | None = None,
 ) -> None:
     """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
 
@@ -69,6 +70,7 @@ def train_one_epoch(
     loss_sum, num_correct = (state.loss_sum, state.num_correct) if distributed.is_main else (0.0, 0)
     num_correct = torch.tensor(num_correct, dtype=torch.long, device=device)
     losses, position, signum = [], state.num_samples, 0
+    loss_options = {"weight": class_weights, "label_smoothing": label_smoothing}
     optimizer.zero_grad()
     for number, batch in enumerate(loader):
         place = number % accumulate  # in the step
@@ -79,7 +81,7 @@ def train_one_epoch(
         sync = model.no_sync() if distributed.world_size > 1 and not is_last else contextlib.nullcontext()
         try:
             with sync:
-                loss, logits = _backward(model, clips, labels, scaler, autocast, label_smoothing, accumulate)
+                loss, logits = _backward(model, clips, labels, scaler, autocast, loss_options, accumulate)
             if is_last:
                 if clip_grad:
                     scaler.unscale_(optimizer)
@@ -117,11 +119,11 @@ def train_one_epoch(
         raise Stopped(signum)
 
 
-def _backward(model, clips, labels, scaler, autocast, label_smoothing, accumulate) -> tuple[Tensor, Tensor]:
+def _backward(model, clips, labels, scaler, autocast, loss_options, accumulate) -> tuple[Tensor, Tensor]:
     """Add the gradients of a batch to those of the step, and return its loss and logits."""
     with autocast:
         logits = model(clips).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits, labels, reduction="sum", **loss_options) / len(labels)
     scaler.scale(loss / accumulate).backward()
     return loss.detach(), logits.detach()
 

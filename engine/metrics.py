@@ -20,17 +20,27 @@ def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str
     """Compute the accuracies of a test from the softmax of each window (videos, windows, classes) and labels (videos,).
 
     Returns "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share
-    of videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "per_class",
-    the video top-1 of each class that occurs.
+    of videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "mean_class",
+    the mean of the classes' recall, which is their top-1; "macro_f1"; "per_class", {class: its "precision", "recall"
+    and "support", the number of its videos}. Classes without a video count for nothing.
     """
-    video_probabilities = probabilities.mean(1)
-    is_correct = video_probabilities.argmax(1) == labels
+    from sklearn.metrics import precision_recall_fscore_support
+
+    video_probabilities, present = probabilities.mean(1), labels.unique().tolist()
+    predictions = video_probabilities.argmax(1)
     top5 = video_probabilities.topk(min(5, len(classes)), 1).indices
+    scores = precision_recall_fscore_support(labels.numpy(), predictions.numpy(), labels=present, zero_division=0)
+    precision, recall, f1, support = (values.tolist() for values in scores)
     return {
         "clip_top1": (probabilities.argmax(2) == labels[:, None]).double().mean().item(),
-        "video_top1": is_correct.double().mean().item(),
+        "video_top1": (predictions == labels).double().mean().item(),
         "video_top5": (top5 == labels[:, None]).any(1).double().mean().item(),
-        "per_class": {classes[label]: is_correct[labels == label].double().mean().item() for label in labels.unique()},
+        "mean_class": statistics.fmean(recall),
+        "macro_f1": statistics.fmean(f1),
+        "per_class": {
+            classes[label]: {"precision": precision[i], "recall": recall[i], "support": support[i]}
+            for i, label in enumerate(present)
+        },
     }
 
 

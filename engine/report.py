@@ -72,6 +72,7 @@ def log_epoch(
         "curves/top1_train": train["top1"],
         "curves/top1_val": val["clip_top1"],
         "curves/top5_val": val["video_top5"],
+        "curves/mean_class_val": val["mean_class"],
         "data/train_loss_epoch": train["loss"],
         "data/train_acc_epoch": train["top1"],
         "data/val_loss_epoch": val["loss"],
@@ -101,7 +102,7 @@ def write_test_report(
     writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
-    for name in ("video_top1", "video_top5"):
+    for name in ("video_top1", "video_top5", "mean_class", "macro_f1"):
         writer.add_scalar(f"test/{name}", test[name], epoch)
     log_predictions(writer, epoch, evaluation, dataset)
 
@@ -111,15 +112,18 @@ def write_test_report(
         print(results["warning"], file=sys.stderr)
     with atomic_write(run_dir / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    videos = zip(dataset.sources, evaluation.labels, *evaluation.probabilities.mean(1).max(1), strict=True)
-    rows = [
-        (source, dataset.classes[label], dataset.classes[prediction], f"{probability:.4f}", int(label == prediction))
-        for source, label, probability, prediction in videos
-    ]
-    write_table(run_dir / "predictions.csv", ("source", "class", "prediction", "probability", "correct"), rows)
+    rows, probabilities = [], evaluation.probabilities.mean(1)
+    predictions = probabilities.argmax(1).tolist()
+    videos = zip(dataset.sources, evaluation.labels.tolist(), predictions, probabilities.tolist(), strict=True)
+    for source, label, prediction, shares in videos:
+        names, shares = (dataset.classes[label], dataset.classes[prediction]), [f"{share:.4f}" for share in shares]
+        rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
+    columns = ("source", "class", "prediction", "probability", "correct", *dataset.classes)
+    write_table(run_dir / "predictions.csv", columns, rows)
     print(
         f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
-        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}; see {run_dir / 'results.json'}"
+        f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}, mean class {test['mean_class']:.3f}, "
+        f"macro F1 {test['macro_f1']:.3f}; see {run_dir / 'results.json'}"
     )
 
 

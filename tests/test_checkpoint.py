@@ -55,7 +55,7 @@ def test_a_train_state_counts_epochs_and_keeps_the_best():
         assert state.update_best(*validation) == is_best
         if is_best:
             best = (epoch, *validation)
-        assert (state.best_epoch, state.best_top1, state.best_loss) == best
+        assert (state.best_epoch, state.best_score, state.best_loss) == best
         state.finish_epoch()
     worst = TrainState(epoch=1)
     assert worst.update_best(0.0, 99.0)  # there is no other yet
@@ -149,7 +149,7 @@ HOSTILE_VALUES = [
     train_state(other=1),
     train_state(epoch="1"),
     train_state(best_epoch=[1]),
-    train_state(best_top1="a"),
+    train_state(best_score="a"),
     train_state(loss_sum=None),
     train_state(num_samples=float("inf")),
     train_state(num_samples=7),

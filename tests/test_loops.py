@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import DistributedBatchSampler, VideoDataset
 from dataloaders.index import VideoRecord
 from engine.build import amp_dtype, lr_factor
 from engine.checkpoint import TrainState
@@ -482,3 +482,37 @@ def test_label_smoothing_and_the_norm_of_the_gradient():
     after = [p.detach() for p in model.parameters() if p.requires_grad]
     for one, other, g in zip(before, after, gradient, strict=True):
         torch.testing.assert_close(one - other, 0.1 * g / 4, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("balance", ["loss", "sampler"])
+def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(balance):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [400, 20])
+    brightness = np.where(labels, 150, 100) + 40 * rng.standard_normal(420)
+    pixels = brightness[:, None, None, None, None] + 10 * rng.standard_normal((420, 2, 4, 4, 3))
+    clips = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
+    dataset = VideoDataset(".", [], "train", ["common", "rare"], ClipConfig())
+    dataset.labels = labels
+    weights = dataset.class_weights()
+    assert weights[labels].mean() == pytest.approx(1) and weights[1] == pytest.approx(20 * weights[0])
+
+    def recall(class_weights=None, video_weights=()):
+        torch.manual_seed(0)
+        model = Tiny(2)
+        sampler = DistributedBatchSampler(420, 20, 0, weights=video_weights)
+        for sampler.epoch in range(1, 6):
+            batches = [[index for index, _ in batch] for batch in sampler]
+            batches = [(clips[batch], torch.from_numpy(labels)[batch]) for batch in batches]
+            train_once(model, batches, class_weights=class_weights)
+        predictions = model.eval()(to_device((clips, torch.zeros(1)), CPU)[0]).argmax(1).numpy()
+        return (predictions[labels == 1] == 1).mean()
+
+    plain = recall()
+    if balance == "loss":
+        balanced = recall(class_weights=torch.from_numpy(weights))
+    else:
+        balanced = recall(video_weights=weights[labels])
+        sampler = DistributedBatchSampler(420, 20, 0, weights=weights[labels])
+        assert 0.4 < labels[sampler.order()].mean() < 0.6
+        assert len({tuple(key) for batch in sampler for _, key in batch}) == 420  # a clip of its own each time
+    assert plain < 0.3 and balanced > 0.6

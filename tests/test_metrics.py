@@ -2,7 +2,14 @@ import json
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from engine.metrics import compute_metrics, summarize_runs
 
@@ -26,7 +33,16 @@ def test_metrics_are_those_of_sklearn(predictions):
     assert metrics["video_top1"] == pytest.approx(accuracy_score(labels, of_videos.argmax(1)))
     assert metrics["video_top5"] == pytest.approx(top_k_accuracy_score(labels, of_videos, k=5, labels=all_labels))
     recall = recall_score(labels, of_videos.argmax(1), labels=all_labels, average=None, zero_division=0)
-    assert metrics["per_class"] == pytest.approx(dict(zip(CLASSES[:7], recall, strict=False)))
+    predicted = of_videos.argmax(1)
+    precision = precision_score(labels, predicted, labels=all_labels, average=None, zero_division=0)
+    assert list(metrics["per_class"]) == CLASSES[:7]
+    for label, scores in enumerate(metrics["per_class"].values()):
+        expected = {"precision": precision[label], "recall": recall[label], "support": (labels == label).sum().item()}
+        assert scores == pytest.approx(expected)
+    assert metrics["mean_class"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert metrics["macro_f1"] == pytest.approx(
+        f1_score(labels, predicted, labels=range(7), average="macro", zero_division=0)
+    )
 
 
 def test_few_classes_have_a_top5_too():

@@ -25,7 +25,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
     videos = preprocess("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
     dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], ClipConfig(), windows=2)
     probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
-    metrics = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0}
+    metrics = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0, "mean_class": 0.5, "macro_f1": 0.33}
     writer = SummaryWriter(str(tmp_path / "events"))
     tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
     evaluation = Evaluation(metrics, torch.tensor([0, 1]), probabilities)
@@ -34,11 +34,14 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
     results = json.loads((tmp_path / "results.json").read_text())
     assert "2 groups in more than one" in results.pop("warning")
     assert results == tested | {"test": metrics}
-    assert "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500" in capsys.readouterr().out
+    assert (
+        "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500, top-5 1.000, mean class 0.500, macro F1 0.330; see"
+        in capsys.readouterr().out
+    )
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
-    assert [(row["class"], row["prediction"], row["probability"], row["correct"]) for row in rows] == [
-        ("Jump", "Jump", "0.7500", "1"),
-        ("Run", "Jump", "0.6875", "0"),
+    assert [tuple(row.values())[1:] for row in rows] == [
+        ("Jump", "Jump", "0.7500", "1", "0.7500", "0.2500"),
+        ("Run", "Jump", "0.6875", "0", "0.6875", "0.3125"),
     ]
     assert [row["source"] for row in rows] == [video.source for video in videos if video.split == "test"]
 
@@ -49,6 +52,8 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
         "data/test_acc_epoch",
         "test/video_top1",
         "test/video_top5",
+        "test/mean_class",
+        "test/macro_f1",
     }
     assert set(events.Tags()["images"]) == {"test/confusion", "test/per_class", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
@@ -57,7 +62,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
 
 def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
     """A run that is killed later does not log it again."""
-    train, val = {"loss": 0.5, "top1": 0.25}, {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0}
+    train, val = {"loss": 0.5, "top1": 0.25}, {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0, "mean_class": 0.7}
     with report.open_writer(tmp_path, 1, True) as writer:
         for epoch in range(1, 21):
             report.log_epoch(writer, epoch, train, val, 0.01 * epoch, 100.0, torch.device("cpu"))

@@ -30,6 +30,9 @@ SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") fo
     "curves/top1_train",
     "curves/top1_val",
     "curves/top5_val",
+    "curves/mean_class_val",
+    "test/mean_class",
+    "test/macro_f1",
     "test/video_top1",
     "test/video_top5",
 }
@@ -99,8 +102,12 @@ def test_a_run_and_what_it_leaves(project):
     assert results["leaked_groups"] == 0
     assert "split group: 0 groups in more than one of train, val and test" in output
     predictions = (run / "predictions.csv").read_text().splitlines()
-    assert predictions[0] == "source,class,prediction,probability,correct"
+    assert predictions[0] == "source,class,prediction,probability,correct,Jump,Run"
     assert len(predictions) == 1 + 2
+    for source, true, predicted, probability, correct, *shares in (line.split(",") for line in predictions[1:]):
+        assert source.startswith(f"{true}/") and int(correct) == (true == predicted)
+        assert dict(zip(("Jump", "Run"), shares, strict=True))[predicted] == max(shares) == probability
+        assert sum(map(float, shares)) == pytest.approx(1, abs=2e-4)
 
     summary = project.run("-m", "engine.metrics", "run/run_0").stdout
     assert summary.startswith(f"1 runs, clip_top1 {results['test']['clip_top1']:.3f} ")
@@ -156,7 +163,7 @@ def at_step(monkeypatch, number, action):
     original, steps = loops.F.cross_entropy, []
 
     def counted(*args, reduction="mean", **options):
-        if reduction == "mean":
+        if reduction == "sum":
             steps.append(1)
             if len(steps) == number:
                 action()
@@ -280,7 +287,7 @@ from engine import loops
 original, steps = loops.F.cross_entropy, []
 def cross_entropy(*args, reduction="mean", **options):
     steps.append(reduction)
-    if steps.count("mean") == 5:
+    if steps.count("sum") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args, reduction=reduction, **options)
 loops.F.cross_entropy = cross_entropy
@@ -328,7 +335,7 @@ def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(
 
     def nan_in_step_5(*args, reduction="mean", **options):
         steps.append(reduction)
-        return original(*args, reduction=reduction, **options) * (float("nan") if steps.count("mean") == 5 else 1)
+        return original(*args, reduction=reduction, **options) * (float("nan") if steps.count("sum") == 5 else 1)
 
     monkeypatch.setattr(loops.F, "cross_entropy", nan_in_step_5)
     stopped = project.run(*QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
@@ -654,3 +661,20 @@ def test_a_mistake_is_one_line_that_says_how_to_mend_it(mistake, tmp_path, flags
 def test_a_wrong_clip_or_rate_of_fine_tuning_is_one_line(mistake, tmp_path, flags, message):
     assert message in mistake(train, *flags)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("best_by", "best"), [("top1", 1), ("mean_class", 2), ("loss", 3)])
+def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_by, best):
+    validations = iter([(0.9, 0.5, 3.0), (0.8, 0.7, 2.0), (0.7, 0.6, 1.0)])
+    evaluate = train.evaluate
+
+    def rated(model, loader, *args):
+        evaluation = evaluate(model, loader, *args)
+        if len(loader.dataset.sources) and (values := next(validations, None)):
+            evaluation.metrics.update(zip(("clip_top1", "mean_class", "loss"), values, strict=True))
+        return evaluation
+
+    monkeypatch.setattr(train, "evaluate", rated)
+    project.run(*QUICK, "--epochs", "3", "--best-by", best_by, "--balance", "sampler")
+    results = json.loads((project.folder / "run" / "run_0" / "results.json").read_text())
+    assert results["epoch"] == best
