@@ -4,12 +4,18 @@ from os.path import expanduser
 
 
 class Path:
-    # name: (folder of class folders of videos, folder for the frames extracted from them)
+    # name: (folder of class folders of videos, or a table; folder for the frames extracted from them)
     DATASETS = {
         "ucf101": ("data/UCF-101", "data/ucf101_frames"),
         "hmdb51": ("data/hmdb51", "data/hmdb51_frames"),
         "demo": ("data/demo", "data/demo_frames"),
     }
+
+    # name: regular expression that finds the group of a video in its path, in one pair of brackets, as r"(person\d+)_"
+    GROUPS = {}
+
+    # name: frames a second of a data set of images (25)
+    SOURCE_FPS = {}
 
     # name: folder of the official split lists
     SPLITS = {"ucf101": "data/ucfTrainTestlist", "hmdb51": "data/testTrainMulti_7030_splits"}
@@ -20,6 +26,11 @@ class Path:
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
         return tuple(map(expanduser, cls.DATASETS[dataset]))
+
+    @classmethod
+    def options(cls, dataset: str) -> dict:
+        """Return what else a data set has of an entry."""
+        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": cls.SOURCE_FPS.get(dataset, 25)}
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:

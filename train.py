@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import ClipConfig
-from dataloaders.preprocess import add_data_arguments
+from dataloaders.preprocess import add_data_arguments, default_split
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import ArgumentParser, inherited_args, parse_training_args
@@ -113,9 +113,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs.check_writable(run_dir or args.run_dir)
 
         # Data: the first process of each machine extracts the frames while the others wait
-        root_dir, output_dir = mypath.Path.db_dir(args.dataset)
+        folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset)
+        layout |= {"source_fps": args.source_fps} if args.source_fps else {}
+        args.split = args.split or default_split(folders[0])
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        data = prepare_data(args, root_dir, output_dir, split_dir, config, distributed, checkpoint, device)
+        data = prepare_data(args, *folders, split_dir, config, distributed, checkpoint, device, **layout)
 
         # Model
         if checkpoint:

@@ -8,6 +8,7 @@ returns for each as one line. It ends with its parent.
 
 import contextlib
 import json
+import math
 import os
 import queue
 import shutil
@@ -24,35 +25,50 @@ import cv2
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError, PassingError
+from dataloaders.images import ImageFolder
 from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
 
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(source: str | Path, folder: str | Path, settings: dict | None = None) -> dict[str, int | bool]:
+def extract_frames(
+    source: str | Path, folder: str | Path, settings: dict | None = None, start=0, end=math.inf, source_fps: float = 25
+) -> dict[str, int | bool]:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
+
+    The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
 
     DataError where none can be decoded, PassingError where that may be no fault of the file; OSError where the file is
     gone, or a frame cannot be written. Returns the number of "frames", and whether they are "held": some are written
     several times, as the video has fewer a second.
     """
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
-    try:
+
+    def open_source():
+        if source.is_dir():
+            return ImageFolder(source, source_fps)
         video = VideoReader(source, threads=1)
+        if end < math.inf:
+            video.seek(start)
+        return video
+
+    try:
+        video = open_source()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise PassingError(f"{source}: {error.strerror or error}") from None
     if config.frame_rate and not video.has_frame_rate:
         raise PassingError(f"{source}: no frame rate in its header; --frame-interval takes it")
-    num_frames = video.num_frames
+    length = round((end - start) * video.fps) if end < math.inf else sys.maxsize
+    num_frames = min(length, video.num_frames)
     while True:
         step = config.step(video.fps, num_frames)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         num_frames = num_kept = 0
-        while video.grab():
+        while num_frames < length and video.grab():
             while clips.frame_number(num_kept, step) == num_frames:
                 if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
@@ -65,7 +81,7 @@ def extract_frames(source: str | Path, folder: str | Path, settings: dict | None
             raise video.no_frame_error()
         if config.step(video.fps, num_frames) == step:
             return {"frames": num_kept, "held": step < 1}
-        video = VideoReader(source, threads=1)  # the header had the wrong length
+        video = open_source()  # the header had the wrong length
 
 
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:

@@ -23,8 +23,8 @@ from dataloaders import demo
 from dataloaders.clips import CROP_SIZE, ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
-from dataloaders.files import list_videos
 from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten, write_table
+from dataloaders.layouts import has_split, list_videos, split_source
 from dataloaders.splits import PROTOCOLS, assign_splits
 
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
@@ -37,6 +37,8 @@ def preprocess(
     processes: int | None = None,
     validate: Callable[[list[VideoRecord]], object] = lambda videos: None,
     config: ClipConfig = ClipConfig(),  # noqa: B008
+    group_pattern: str | None = None,
+    source_fps: float = 25,
     **split,
 ) -> list[VideoRecord]:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
@@ -48,7 +50,8 @@ def preprocess(
     `root_dir` holds class folders of videos; where it is missing, an index in `output_dir` serves instead. `output_dir`
     gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the split before
     any video is decoded, and again where some could not be; it raises what speaks against training on it. `split` is
-    `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
+    `protocol`, `fold` and `split_dir` of `splits.assign_splits`. Groups are found by `group_pattern`, see
+    `layouts.list_videos`; `source_fps` is the rate of videos that are folders of images.
 
     OSError where there are no videos, or the frames cannot be written; DataError where the videos cannot be split, or
     the index is damaged.
@@ -56,8 +59,9 @@ def preprocess(
     root_dir, output_dir = Path(root_dir), Path(output_dir)
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
+    options = group_pattern, source_fps
     with preprocessing_lock(output_dir):
-        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, split)
+        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, split, *options)
 
 
 def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
@@ -73,7 +77,7 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _preprocess(dataset, root_dir, output_dir, processes, validate, config, split):
+def _preprocess(dataset, root_dir, output_dir, processes, validate, config, split, group_pattern, source_fps):
     index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
     skipped_file = output_dir / "skipped.csv"
     if dataset == "demo":
@@ -81,8 +85,8 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
     indexed = read_index(index) if index.is_file() else []
     sources, modified = indexed, {}
     if root_dir.exists() or not indexed:
-        sources = list_videos(root_dir)
-        modified = {video.source: os.stat(f"{root_dir}/{video.source}").st_mtime for video in sources}
+        sources, folder = list_videos(root_dir, group_pattern), root_dir.parent if root_dir.is_file() else root_dir
+        modified = {video.source: os.stat(folder / split_source(video.source)[0]).st_mtime for video in sources}
     known = _read_skipped(skipped_file) if skipped_file.is_file() else []  # rows of (source, modification time, reason)
     skipped = {row[0]: row for row in known if row[0] in modified and abs(row[1] - modified[row[0]]) < TIME_RESOLUTION}
     if modified and len(skipped) < len(known):
@@ -108,8 +112,9 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
             extracted.pop(video.source, None)
         write_table(journal, COLUMNS, extracted.values())
         num_workers = min(processes or os.cpu_count() + 1, len(missing))  # one more than cores: some wait for the disk
-        inputs, outputs, settings = root_dir.absolute(), partial.absolute(), asdict(config)
-        jobs = ((inputs / video.source, outputs / str(i), settings) for i, video in enumerate(missing))
+        parts = ((i, *split_source(video.source)) for i, video in enumerate(missing))
+        inputs, outputs, settings = folder.absolute(), partial.absolute(), asdict(config)
+        jobs = ((inputs / path, outputs / str(i), settings, *span, source_fps) for i, path, *span in parts)
         with contextlib.closing(extract_all(jobs, num_workers)) as results:
             for i, answer in tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video, time = missing[i], modified[missing[i].source]
@@ -151,6 +156,8 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
     notes += [f"{num_held} have fewer than {config.frame_rate:g} frames a second: they are held"] if num_held else []
     print("; ".join(notes))
+    if len({video.group for video in videos}) == len(videos):
+        print("each video is a group of its own: where some are cut from one recording, the test is too easy")
     return videos
 
 
@@ -217,22 +224,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         folders = mypath.Path.db_dir(args.dataset)
+        args.split = args.split or default_split(folders[0])
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        preprocess(args.dataset, *folders, config=config, protocol=args.split, fold=args.fold, split_dir=split_dir)
+        options = mypath.Path.options(args.dataset) | {"config": config}
+        options |= {"source_fps": args.source_fps} if args.source_fps else {}
+        preprocess(args.dataset, *folders, **options, protocol=args.split, fold=args.fold, split_dir=split_dir)
     except (OSError, DataError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the next start continues from here\n")
 
 
+def default_split(root_dir: str) -> str:
+    """Return the split of a data set where no flag names one: its own, if it has one."""
+    if not has_split(Path(root_dir)):
+        return "group"
+    print(f"--split folders: {root_dir} says which videos are in train, val and test")
+    return "folders"
+
+
 def add_data_arguments(parser) -> None:
     """Add the flags that choose a split and the clips to a parser or group of arguments."""
     add = parser.add_argument
-    add("--split", choices=PROTOCOLS, default="group", help="which videos are in train, val and test (%(default)s)")
+    add("--split", choices=PROTOCOLS, help="which videos are in train, val and test (group, or as the data set says)")
     add("--fold", type=int, choices=range(1, 6), default=1, help="the fifth that --split group tests on (%(default)s)")
     add("--clip-len", type=int, metavar="N", help=f"frames of a clip ({ClipConfig.clip_len})")
     add("--frame-interval", type=int, metavar="N", help=f"keep every Nth frame ({ClipConfig.frame_interval})")
     add("--frame-rate", type=float, metavar="F", help="or F frames a second, whatever the rate of the video")
+    add("--source-fps", type=float, metavar="F", help="rate of videos that are folders of images (25, or as mypath.py)")
     add("--crop-size", type=int, default=CROP_SIZE, help="side of the square crop, pixels (%(default)s)")
 
 

@@ -15,7 +15,7 @@ from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
 from dataloaders.video import has_video_suffix
 
-PROTOCOLS = ("group", "official1", "official2", "official3", "random")
+PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random")
 
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
 PARTS = {"1": "train", "2": "test"}  # of HMDB51's lists
@@ -47,6 +47,7 @@ def assign_splits(
     Args:
         protocol: one of `PROTOCOLS`.
             group: about 64/16/20, stratified by class, whole groups kept together.
+            folders: as the videos have it; val carved from train by whole groups where there is none.
             official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51, in `split_dir`;
                 val carved from their train by whole groups; what they leave out is "unused".
             random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
@@ -60,6 +61,8 @@ def assign_splits(
         parts = _group_split(videos, fold)
     elif protocol == "random":
         parts = _random_split(videos)
+    elif protocol == "folders":
+        parts = _given_split(videos)
     else:
         parts = _official_split(videos, int(protocol.removeprefix("official")), split_dir)
     rows = [video._replace(split=split) for split, part in parts.items() for video in part]
@@ -77,8 +80,8 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
 
 
 def validate_split(videos: Videos, protocol: str) -> None:
-    """Raise DataError where a split leaks, unless the protocol is "random", or there is a single class."""
-    if protocol != "random" and (leaked := leaked_groups(videos, protocol)):
+    """Raise DataError where a split leaks that the user has not chosen to, or there is a single class."""
+    if protocol not in ("random", "folders") and (leaked := leaked_groups(videos, protocol)):
         raise DataError(f"{leaked} groups leak between train, val and test")
     if len(names := _classes(videos)) < 2:
         raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
@@ -92,6 +95,17 @@ def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
         if parts := next(islice(usable, fold - 1, None), None):
             return parts
     raise DataError(f"fold {fold}: every class needs groups in each of train, val and test; {_fewest('group', videos)}")
+
+
+def _given_split(videos: Videos) -> dict[str, Videos]:
+    parts = {split: [video for video in videos if video.split == split] for split in SPLITS}
+    if not parts["train"]:
+        raise DataError("--split folders: the data set does not say which videos are in train")
+    if not parts["val"]:
+        if not (carved := _carve_val(parts["train"])):
+            raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
+        parts |= carved
+    return parts
 
 
 def _random_split(videos: Videos) -> dict[str, Videos]:

@@ -19,7 +19,7 @@ CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
 MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay"), 0)
 MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate"), 1)
-MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01}
+MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01, "source_fps": 0.01}
 MAXIMUM = dict.fromkeys(FRACTIONS, 1) | {"seed": 2**63 - 1}
 
 
@@ -107,7 +107,7 @@ def validate_args(args: Namespace) -> Namespace:
         raise UsageError(f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping")
     if args.frame_interval and args.frame_rate:
         raise UsageError("--frame-interval or --frame-rate, not both")
-    if args.fold != 1 and args.split != "group":
+    if args.fold != 1 and args.split not in (None, "group"):
         raise UsageError(f"--fold {args.fold}: only --split group has folds")
     if args.depth != 18 and args.model == "C3D":
         raise UsageError(f"--depth {args.depth}: C3D has one depth")

@@ -29,9 +29,9 @@ class RunData(NamedTuple):
 
 
 def prepare_data(
-    args, root_dir, output_dir, split_dir, config: ClipConfig, distributed: Distributed, checkpoint: dict | None, device
+    args, root_dir, output_dir, split_dir, config: ClipConfig, distributed: Distributed, checkpoint, device, **layout
 ) -> RunData:
-    """Preprocess the videos where that is due, and build the datasets and loaders.
+    """Preprocess the videos where that is due, and build the datasets and loaders; `layout` is for `preprocess`.
 
     The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
     OSError or DataError where the videos cannot be used, or are not those of the checkpoint.
@@ -40,7 +40,7 @@ def prepare_data(
     if distributed.local_rank == 0:
         split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
         early = {} if checkpoint else {"validate": validate}  # a resumed run reports differing videos instead
-        videos = preprocess(args.dataset, root_dir, output_dir, **early, config=config, **split)
+        videos = preprocess(args.dataset, root_dir, output_dir, **early, config=config, **layout, **split)
     distributed.barrier()
     if distributed.local_rank > 0:
         videos = read_index(Path(output_dir) / INDEX)
@@ -59,9 +59,14 @@ def prepare_data(
     if shared := leaked_groups(videos, "group") - leaked:
         print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
 
+    parts = ["train", "val", "test"]
+    if not videos_of_splits.get("test"):
+        print("there is no test: val is what is tested")
+        parts[2] = "val"
+    augmentation = not args.no_flip, args.min_scale
     datasets = {
-        split: VideoDataset(output_dir, videos, split, classes, config, windows, not args.no_flip, args.min_scale)
-        for split, windows in zip(SPLITS, (1, 1, args.clips_per_video), strict=True)
+        split: VideoDataset(output_dir, videos, part, classes, config, windows, *augmentation)
+        for split, part, windows in zip(SPLITS, parts, (1, 1, args.clips_per_video), strict=True)
     }
     rank, world_size = distributed.rank, distributed.world_size
     train = datasets["train"]

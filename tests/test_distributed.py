@@ -143,7 +143,7 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
         def broadcast_object(self, value):
             return value[0], value[1] | {"train": [11, "x"]}
 
-    flags = ["--dataset", "own", "--batch-size", "2", "--clips-per-video", "1", "--workers", "0"]
+    flags = ["--dataset", "own", "--split", "group", "--batch-size", "2", "--clips-per-video", "1", "--workers", "0"]
     args = get_args_parser().parse_args(flags)
     folders = str(videos), str(tmp_path / "frames"), None
     rest = None, torch.device("cpu")

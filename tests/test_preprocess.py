@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, read_number, tree, write_dataset, write_video
 
-from dataloaders import files, preprocess
+from dataloaders import layouts, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_frames
@@ -178,8 +178,8 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = preprocess.preprocess("own", root, tmp_path / "plain")
-    listing = files._scan
-    monkeypatch.setattr(files, "_scan", lambda folder: reversed(sorted(listing(folder))))
+    listing = layouts._scan
+    monkeypatch.setattr(layouts, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
     assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
 
 
@@ -430,11 +430,9 @@ def test_runspreprocessing_lock(project, root):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/Jump/a.avi", "Test/Jump/b.avi", "val/Run/c.avi"], "Test, train, val of class folders; put all videos"),
         (["UCF-101/Jump/a.avi", "UCF-101/Run/b.avi"], "deeper; name .*UCF-101 in mypath.py"),
         (["a/b/UCF-101/Jump/a.avi"], "the class folders lie deeper; name .*a.b.UCF-101 in mypath.py"),
-        (["Jump/1.jpg"], "folders of images, such as frames; name the folder of the videos"),
-        (["Jump/a/1.jpg", "Jump/a/2.jpg"], "folders of images, such as frames; name the folder of the videos"),
+        (["Jump/1.jpg"], "images, but no folder for those of each video, <class>/<video>/1.jpg"),
         (["a.avi", "b.mp4"], "videos in no class folder; put those of each class into a folder of its name"),
         (["Jump/notes.txt"], "no class folders with videos in it. mypath.py says where the videos lie"),
     ],

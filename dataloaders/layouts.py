@@ -1,0 +1,175 @@
+"""The videos of a data set, in the forms in which people have them: folders, with or without a split, and tables."""
+
+import csv
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataloaders.errors import DataError
+from dataloaders.files import is_hidden, print_passed_over, reason_to_pass_over
+from dataloaders.images import is_image_folder
+from dataloaders.index import VideoRecord, shorten
+from dataloaders.splits import group_of
+from dataloaders.video import VideoReader
+
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
+FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")  # the part of a recording, in seconds, behind its path
+HALF_SECOND = 0.5  # by which the duration in a header may be wrong
+
+
+def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoRecord]:
+    """List the videos of a data set, without frames; they have a split where the data set says it.
+
+    It is a folder of class folders, of videos or of folders of images; a folder of such `train`, `val` and `test`; or a
+    table. What is passed over in a folder is said. The first capture of `group_pattern` in the path of a video, if
+    there is a pattern, is its group.
+
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row or a name is
+    unusable.
+    """
+    if root_dir.is_file():
+        videos = _read_table(root_dir)
+    elif root_dir.is_dir():
+        videos = _list_folders(root_dir)
+    else:
+        raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
+    if group_pattern:
+        if re.compile(group_pattern).groups != 1:
+            raise DataError(f"mypath.py: {group_pattern!r} has not one pair of brackets, which capture the group")
+        matches = {video.source: re.search(group_pattern, video.source) for video in videos}
+        if without := [source for source, match in matches.items() if not match]:
+            raise DataError(f"mypath.py: {group_pattern!r} finds no group in {len(without)} videos: {shorten(without)}")
+        videos = [video._replace(group=matches[video.source][1]) for video in videos]
+    twins = {}
+    for video in videos:
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", video.source):
+            raise DataError(f"{root_dir}/{video.source!a}: a table cannot hold this name; rename the file")
+        if (twin := twins.setdefault((video.class_name, video.video), video)) is not video:
+            raise DataError(f"{root_dir}: {twin.source} and {video.source} would share a frame folder; rename one")
+    return videos
+
+
+def has_split(root_dir: Path) -> bool:
+    """Whether a data set says who is in train, val and test."""
+    if root_dir.is_file():
+        return "split" in _read_rows(root_dir)[0]
+    if not root_dir.is_dir():
+        return False
+    folders = {entry.name.lower() for entry in os.scandir(root_dir) if os.path.isdir(entry)} - {"__macosx"}
+    return "train" in folders and folders <= SPLIT_NAMES.keys()
+
+
+def split_source(source: str) -> tuple[str, float, float]:
+    """Return the path of a source, and the seconds from which to which it is part of that recording."""
+    match = FRAGMENT.search(source)
+    return (source[: match.start()], float(match[1]), float(match[2])) if match else (source, 0, float("inf"))
+
+
+def _list_folders(root_dir: Path) -> list[VideoRecord]:
+    videos, passed_over = [], defaultdict(list)
+    folders = [f"{name}/" for name in sorted(os.listdir(root_dir)) if not is_hidden(name)]
+    for folder in folders if has_split(root_dir) else [""]:
+        split = SPLIT_NAMES.get(folder[:-1].lower(), "")
+        for source, is_file in sorted(_scan(root_dir, folder)):
+            class_name, _, name = source.removeprefix(folder).rpartition("/")
+            is_images = class_name and not is_file and not is_hidden(name) and is_image_folder(root_dir / source)
+            reason = None if is_images else reason_to_pass_over(name, is_file)
+            if is_hidden(class_name):
+                reason = "hidden"
+            elif not class_name and not reason:
+                reason = "in no class folder"
+            if reason:
+                passed_over[reason].append(source)
+                continue
+            stem = name if is_images else os.path.splitext(name)[0]
+            videos.append(VideoRecord(split, sys.intern(class_name), stem, group_of(class_name, stem), 0, source))
+    print_passed_over(root_dir, passed_over)
+    if not videos:
+        raise FileNotFoundError(f"{root_dir}: {_describe_layout(root_dir)}")
+    return videos
+
+
+def _scan(root_dir: Path, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies in a folder and in its subfolders, as (path below `root_dir`, whether it is a file)."""
+    for entry in os.scandir(root_dir / prefix):
+        is_folder = os.path.isdir(entry)
+        for file in os.scandir(entry) if is_folder else [entry]:
+            # Known without a look at the disk, except of links, which may lead in a circle.
+            is_file = os.path.isfile(file) if file.is_symlink() else file.is_file()
+            yield prefix + (f"{entry.name}/{file.name}" if is_folder else file.name), is_file
+
+
+def _describe_layout(root_dir: Path) -> str:
+    """Say how a folder without class folders of videos is laid out, and what to do about it."""
+    walk = ((parent, name) for parent, _, files in os.walk(root_dir) for name in files)
+    folders = {Path(p) for p, name in walk if not reason_to_pass_over(name, os.path.isfile(os.path.join(p, name)))}
+    if root_dir in folders:
+        return "videos in no class folder; put those of each class into a folder of its name"
+    if parents := sorted({folder.parent for folder in folders if not is_hidden(folder.name)}):
+        return f"the class folders lie deeper; name {parents[0]} in mypath.py"
+    if next(root_dir.rglob("*.[jp][pn]g"), None):
+        return "images, but no folder for those of each video, <class>/<video>/1.jpg"
+    return "no class folders with videos in it. mypath.py says where the videos lie"
+
+
+def _read_rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
+    """Return the columns of a table, and its rows, each with its number; DataError where it is not such a text."""
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        rows = [(number, row) for number, row in enumerate(csv.reader(lines), start=1) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a table ({error})") from None
+    if not rows:
+        raise DataError(f"{table}: an empty table")
+    columns = tuple(cell.strip().lower() for cell in rows[0][1])
+    if "path" in columns:
+        if unknown := [name for name in columns if name not in TABLE_COLUMNS]:
+            raise DataError(f"{table}: unknown column {shorten(unknown)}; it may have {', '.join(TABLE_COLUMNS)}")
+        if "label" not in columns:
+            raise DataError(f"{table}: it has no column label")
+        return columns, rows[1:]
+    # Without a header, as SlowFast and mmaction2 write it: path label, by a space or comma.
+    return TABLE_COLUMNS[:2], [(number, row if len(row) > 1 else row[0].rsplit(maxsplit=1)) for number, row in rows]
+
+
+def _read_table(table: Path) -> list[VideoRecord]:
+    columns, rows = _read_rows(table)
+    names = table.with_name("labels.txt")
+    names = names.read_text(encoding="utf-8-sig").splitlines() if names.is_file() else []
+    videos, faults, durations = [], {}, {}
+    counts = Counter(row[columns.index("label")].strip() for _, row in rows if len(row) == len(columns))
+    for number, row in rows:
+        values = dict(zip(columns, map(str.strip, row), strict=False))
+        path, label, split = (values.get(name, "") for name in TABLE_COLUMNS[:3])
+        try:
+            if len(row) != len(columns):
+                raise ValueError(f"{len(row)} cells, not {len(columns)}")
+            if not os.path.isfile(file := table.parent / path):
+                raise ValueError(f"no such file {path!r}")
+            if not label or counts[label] == 1:
+                raise ValueError(f"the only video of the label {label!r}")
+            if "split" in columns and split.lower() not in SPLIT_NAMES:
+                raise ValueError(f"unknown split {split!r}")
+            start, end = (float(values.get(name) or 0) for name in ("start", "end"))
+            if end and file not in durations:
+                durations[file] = VideoReader(file).duration
+            if start < 0 or end and not start < end <= durations[file] + HALF_SECOND or start and not end:
+                raise ValueError(f"{start:g} to {end:g} is no part of its {durations.get(file, 0):.1f} seconds")
+        except (ValueError, OSError) as error:
+            faults[number] = str(error)
+            continue
+        class_name = sys.intern(names[int(label)] if label.isdecimal() and int(label) < len(names) else label)
+        video = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
+        group = values.get("group") or (path if end else group_of(class_name, video))
+        source, video = (f"{path}#t={start:g},{end:g}", f"{video}_{start:g}-{end:g}") if end else (path, video)
+        videos.append(VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source))
+    if faults:
+        examples = "; ".join(f"row {number}: {reason}" for number, reason in list(faults.items())[:5])
+        raise DataError(f"{table}: {len(faults)} of {len(rows)} rows cannot be used; {examples}")
+    if slashed := [video.class_name for video in videos if "/" in video.class_name or "\\" in video.class_name]:
+        raise DataError(f"{table}: a label with a slash cannot be a folder: {shorten(slashed)}")
+    return videos

@@ -1,0 +1,237 @@
+"""The forms in which people have their videos: each is trained, resumed and tested like class folders."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import pytest
+from conftest import numbered_frame, write_dataset, write_video
+from test_preprocess import shown
+from test_train import QUICK
+
+import mypath
+from dataloaders import preprocess
+from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
+from dataloaders.index import read_index
+from dataloaders.layouts import has_split, list_videos
+
+
+def write_images(folder, numbers):
+    folder.mkdir(parents=True)
+    for i, number in enumerate(numbers, start=1):
+        cv2.imwrite(str(folder / f"frame{i}.png"), numbered_frame(number))
+
+
+def write_table(path, rows, header="path,label,split,group,start,end"):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header.split(",")] * bool(header) + [list(row) for row in rows])
+    return path
+
+
+def given_folders(root):
+    for split, groups in (("train", range(1, 6)), ("valid", (6,)), ("Test", (7, 8))):
+        for name in ("Jump", "Run"):
+            for group in groups:
+                write_video(root / split / name / f"v_{name}_g{group:02d}_c01.avi", 20)
+    return root
+
+
+def table(root):
+    rows = []
+    for number, name in enumerate(["jump rope", "run"] * 8):
+        write_video(root / "all" / f"{number}.avi", 20)
+        split = "train" if number < 10 else "val" if number < 12 else "test"
+        rows.append((f"all/{number}.avi", name, split, f"person {number // 2}", "", ""))
+    return write_table(root / "table.csv", rows)
+
+
+def plain_list(root):
+    names = [write_video(root / "my videos" / f"{i}.avi", 20).relative_to(root) for i in range(16)]
+    (root / "list.txt").write_text("".join(f"{name} {i % 2}\n" for i, name in enumerate(names)))
+    (root / "labels.txt").write_text("jump\nrun\n")
+    return root / "list.txt"
+
+
+def frames(root):
+    for name in ("Jump", "Run"):
+        for group in range(1, 7):
+            write_images(root / name / f"v_{name}_g{group:02d}_c01", range(20))
+    return root
+
+
+def parts_of_recordings(root):
+    rows = []
+    for number in range(6):
+        write_video(root / f"day{number}.avi", 100)
+        rows += [(f"day{number}.avi", "jump", 0.4 * part, 0.4 * part + 0.8) for part in range(1, 3)]
+        rows += [(f"day{number}.avi", "run", 2 + 0.4 * part, 2.8 + 0.4 * part) for part in range(1, 3)]
+    return write_table(root / "cuts.csv", rows, "path,label,start,end")
+
+
+FORMS = {
+    "split folders": (given_folders, "folders", 16),
+    "table": (table, "folders", 16),
+    "list": (plain_list, "group", 16),
+    "frames": (frames, "group", 12),
+    "parts": (parts_of_recordings, "group", 24),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_is_trained_resumed_and_tested(project, tmp_path, form):
+    write, split, count = FORMS[form]
+    (tmp_path / "videos").mkdir()
+    project.set_path("own", write(tmp_path / "videos"))
+    output = project.run(*QUICK, "--epochs", "1", "--batch-size", "2").stdout
+    assert f"{count} videos of 2 classes" in output
+    assert ("--split folders: " in output) == (split == "folders")
+    results = json.loads((project.folder / "run/run_0/results.json").read_text())
+    assert (results["split"], results["leaked_groups"]) == (split, 0)
+    assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
+    videos = read_index(project.folder / "data/own_frames/index.csv")
+    assert all(len(list(video.folder(project.folder / "data/own_frames").iterdir())) == 20 for video in videos)
+
+
+def test_the_split_of_folders_and_tables_is_kept(tmp_path):
+    videos = preprocess.preprocess("own", given_folders(tmp_path / "a"), tmp_path / "a_frames", protocol="folders")
+    folder = {"train": "train", "val": "valid", "test": "Test"}
+    assert len(videos) == 16 and all(video.source.startswith(f"{folder[video.split]}/") for video in videos)
+    (tmp_path / "b").mkdir()
+    videos = preprocess.preprocess("own", table(tmp_path / "b"), tmp_path / "b_frames", protocol="folders")
+    assert [sum(video.split == split for video in videos) for split in ("train", "val", "test")] == [10, 2, 4]
+    assert {video.group for video in videos if video.split == "test"} == {"person 6", "person 7"}
+    assert {video.class_name for video in videos} == {"jump rope", "run"}
+
+
+def test_without_val_it_is_carved_by_groups_and_without_test_val_is_tested(project, tmp_path):
+    root = given_folders(tmp_path / "videos")
+    shutil.rmtree(root / "valid")
+    shutil.rmtree(root / "Test")
+    project.set_path("own", root)
+    output = project.run(*QUICK, "--epochs", "1", "--batch-size", "2").stdout
+    assert "there is no test: val is what is tested" in output
+    videos = read_index(project.folder / "data/own_frames/index.csv")
+    of_val = {video.group for video in videos if video.split == "val"}
+    assert len(of_val) == 1 and not of_val & {video.group for video in videos if video.split == "train"}
+    tested = (project.folder / "run/run_0/predictions.csv").read_text().splitlines()[1:]
+    assert len(tested) == 2
+
+
+def test_groups_that_cross_a_given_split_are_counted_and_stop_nothing(project, tmp_path):
+    root = given_folders(tmp_path / "videos")
+    shutil.copy(root / "train/Run/v_Run_g01_c01.avi", root / "Test/Run/v_Run_g01_c02.avi")
+    project.set_path("own", root)
+    done = project.run(*QUICK, "--epochs", "1", "--batch-size", "2")
+    assert "split folders: 1 groups in more than one of train, val and test" in done.stdout
+    assert "1 groups in more than one of train, val and test: the accuracy is too high" in done.stderr
+    assert json.loads((project.folder / "run/run_0/results.json").read_text())["leaked_groups"] == 1
+    done = project.run(*QUICK, "--epochs", "1", "--batch-size", "2", "--split", "group")
+    assert "split group: 0 groups" in done.stdout
+
+
+def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry(project, tmp_path):
+    project.set_path("own", frames(tmp_path / "videos"))
+    project.run("-m", "dataloaders.preprocess", "own")
+    folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
+    assert shown(folder) == list(range(20))  # frame2 before frame10
+    project.run("-m", "dataloaders.preprocess", "own", "--frame-rate", "15", "--source-fps", "30", "--clip-len", "8")
+    folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
+    assert shown(folder) == list(range(0, 20, 2))
+    (tmp_path / "videos/Run/v_Run_g01_c01/frame3.png").write_bytes(b"damaged")
+    done = project.run("-m", "dataloaders.preprocess", "own")
+    assert "v_Run_g01_c01: frame 2 cannot be decoded" in done.stderr
+
+
+@pytest.mark.parametrize("fourcc", ["MJPG", "XVID"])
+def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc):
+    write_video(tmp_path / "day.avi", 200, fourcc=fourcc)
+    spans = [(0, 0.8), (1, 2), (1.03, 2), (3.48, 5.2), (7.2, 8)]
+    rows = [("day.avi", name, *span) for name in ("a", "b") for span in spans]
+    path = write_table(tmp_path / "table.csv", rows, "path,label,start,end")
+    videos = list_videos(path)
+    assert {video.group for video in videos} == {"day.avi"}
+    config = ClipConfig.from_flags(frame_interval=1)
+    monkey = preprocess.assign_splits
+    preprocess.assign_splits = lambda videos, **split: [video._replace(split="train") for video in videos]
+    try:
+        videos = preprocess.preprocess("own", path, tmp_path / "frames", config=config)
+    finally:
+        preprocess.assign_splits = monkey
+    for video, (start, end) in zip(videos[:5], sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True):
+        first = int(start * 25 + 0.5)
+        assert shown(video.folder(tmp_path / "frames")) == list(range(first, first + round((end - start) * 25)))
+
+
+def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(project, tmp_path):
+    path = table(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[1] = "all/none.avi,run,train,p,,"
+    lines[2] += ",more"
+    lines[3] = lines[3].replace("train", "learn")
+    lines[4] = "all/3.avi,run,train,p,0.5,0.2"
+    lines[5] = "all/4.avi,jump rope,train,p,0,99"
+    lines[6] = "all/5.avi,swim,train,p,,"
+    lines[7] = "all/6.avi,run,train,p,x,1"
+    path.write_text("\n".join(lines) + "\n")
+    project.set_path("own", path)
+    (line,) = project.run(*QUICK, ok=False).stderr.splitlines()
+    assert line == (
+        f"train.py: {path}: 7 of 16 rows cannot be used; row 2: no such file 'all/none.avi'; row 3: 7 cells, not 6; "
+        "row 4: unknown split 'learn'; row 5: 0.5 to 0.2 is no part of its 0.8 seconds; "
+        "row 6: 0 to 99 is no part of its 0.8 seconds"
+    )
+    assert not list((project.folder / "data").rglob("*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "an empty table"),
+        (b"\xff\xfe\x00", "not a table"),
+        (b"path,label,colour\na.avi,b,c\n", "unknown column colour; it may have path, label, split, group, start, end"),
+        (b"path,split\na.avi,train\n", "it has no column label"),
+        (b"a.avi\n", "1 of 1 rows cannot be used; row 1: 1 cells, not 2"),
+        (b"a.avi a/b\nb.avi a/b\n", "a label with a slash cannot be a folder: a/b"),
+        (b"a.avi only\n", "row 1: the only video of the label 'only'"),
+    ],
+)
+def test_an_unusable_table_is_one_line(tmp_path, content, message):
+    for name in ("a.avi", "b.avi"):
+        (tmp_path / name).touch()
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"table.csv: .*{message}"):
+        list_videos(tmp_path / "table.csv")
+
+
+def test_labels_that_are_numbers_are_names_where_no_file_names_them(tmp_path):
+    path = plain_list(tmp_path)
+    assert {video.class_name for video in list_videos(path)} == {"jump", "run"}
+    (tmp_path / "labels.txt").unlink()
+    assert {video.class_name for video in list_videos(path)} == {"0", "1"}
+
+
+def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeypatch):
+    for name in ("Jump", "Run"):
+        for person in range(5):
+            for take in range(2):
+                write_video(tmp_path / "videos" / name / f"take{take}_person{person}.avi", 20)
+    project.set_path("own", tmp_path / "videos")
+    output = project.run("-m", "dataloaders.preprocess", "own").stdout
+    assert "each video is a group of its own" in output
+    monkeypatch.setitem(mypath.Path.GROUPS, "own", r"_(person\d+)")
+    output = project.run("-m", "dataloaders.preprocess", "own").stdout
+    assert "each video is a group of its own" not in output
+    videos = read_index(project.folder / "data/own_frames/index.csv")
+    assert {video.group for video in videos} == {f"person{i}" for i in range(5)}
+    assert len({(video.group, video.split) for video in videos}) == 5
+    for pattern, message in ((r"take1_(.*)\.", "finds no group in 10 videos: Jump/take0_"), ("person", "one pair of")):
+        monkeypatch.setitem(mypath.Path.GROUPS, "own", pattern)
+        assert message in project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr
+
+
+def test_a_class_named_like_a_split_is_a_class(tmp_path):
+    write_dataset(tmp_path / "a", ("train", "bus"))
+    assert not has_split(tmp_path / "a")
+    assert {video.class_name for video in list_videos(tmp_path / "a")} == {"train", "bus"}
