@@ -125,16 +125,16 @@ class VideoReader:
 
     def seek(self, seconds: float) -> None:
         """Advance so that the next frame is the one nearest to `seconds`; DataError where that cannot be done."""
-        position = -1.0
+        if seconds < 0.5 / self.fps:
+            return
         for start in (max(0, seconds - 2), 0):
-            if seconds < 0.5 / self.fps:
-                return
-            self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * start)
+            if self.track:  # in other files, AVI above all, OpenCV's times can be wrong behind a jump
+                self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * start)
+            position = -1.0
             while position < seconds - 1.5 / self.fps and self.grab():
                 position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if position < seconds - 0.5 / self.fps:
                 return
-            position = -1.0
         raise DataError(f"{self.name}: its frame at {seconds:g} s cannot be found")
 
     def grab(self) -> bool:

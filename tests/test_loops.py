@@ -516,3 +516,12 @@ def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(bala
         assert 0.4 < labels[sampler.order()].mean() < 0.6
         assert len({tuple(key) for batch in sampler for _, key in batch}) == 420  # a clip of its own each time
     assert plain < 0.3 and balanced > 0.6
+
+
+def test_an_epoch_has_whole_steps_alone():
+    sampler = DistributedBatchSampler(23, 2, 0, accumulate=3)
+    assert len(sampler) == len(list(sampler)) == 9
+    sampler.start = 6
+    assert len(sampler) == 6
+    sampler.epoch = 2
+    assert [sampler.step_at(position) for position in (0, 6, 12)] == [4, 5, 6]

@@ -384,3 +384,11 @@ def test_a_file_without_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: no weights in it"):
         load_public(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["Tiny", "R3D"])
+def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
+    model, _ = create_model(arguments(model=name, dropout=0.75), {}, ["a", "b"], None)
+    assert model.dropout.p == model.options["dropout"] == 0.75
+    model, _ = create_model(arguments(model=name), {}, ["a", "b"], None)
+    assert model.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not model.options
