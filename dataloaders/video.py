@@ -124,18 +124,20 @@ class VideoReader:
             self.duration = (max(seconds) - min(seconds)) * len(seconds) / max(1, len(seconds) - 1)
 
     def seek(self, seconds: float) -> None:
-        """Advance so that the next frame is the one nearest to `seconds`; DataError where that cannot be done."""
-        if seconds < 0.5 / self.fps:
+        """Advance a video just opened so that the next frame is the one nearest to `seconds` after the first."""
+
+        def position():
+            return self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - first
+
+        first = 0
+        if seconds < 0.5 / self.fps or not self.grab():
             return
-        for start in (max(0, seconds - 2), 0):
-            if self.track:  # in other files, AVI above all, OpenCV's times can be wrong behind a jump
-                self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * start)
-            position = -1.0
-            while position < seconds - 1.5 / self.fps and self.grab():
-                position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if position < seconds - 0.5 / self.fps:
-                return
-        raise DataError(f"{self.name}: its frame at {seconds:g} s cannot be found")
+        first = position()
+        if self.track:  # in other files, AVI above all, OpenCV's times can be wrong behind a jump
+            self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * max(0, first + seconds - 2))
+            self.grab()
+        while position() < seconds - 1.5 / self.fps and self.grab():
+            pass
 
     def grab(self) -> bool:
         """Advance to the next frame; False at the end."""
