@@ -63,11 +63,7 @@ def get_args_parser() -> ArgumentParser:
 
 
 def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path | str, Path]]]:
-    """Parse and validate the flags.
-
-    Returns (args, videos): of each video its source, a path or the name of a camera or stream, and the path of what is
-    written for it, without ending.
-    """
+    """Parse and validate the flags; return them, and for each source the path of what is written, without ending."""
     args = get_args_parser().parse_args(argv)
     validate_range(args, {"top_k": 1, "stride": 1}, {})
     if args.weights != "help" and bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
@@ -112,10 +108,7 @@ def annotated_path(stem: Path, ending: str) -> Path:
 
 
 def recognize(video, target, model, config, args, progress, stop_signal) -> dict:
-    """Classify the windows of one video, and write its annotated copy to `target` unless that is None.
-
-    Decoding, the model and encoding run in a thread each. Returns what `summarize` returns.
-    """
+    """Summarize a video, annotated in `target` unless that is None; decoding, model and encoding have a thread each."""
     frames = prefetch(read_frames(video, progress, stop_signal), 8)
     windows = cut_windows(frames, config, args.stride, keep_frames=target is not None, video=video)
     windows = prefetch(predict(model, windows, with_heatmap=args.grad_cam), 1)
@@ -168,15 +161,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             csv.writer(table).writerow(("video", "label", "probability", "frames", "seconds"))
         for number, (source, stem) in enumerate(videos, start=1):
             shown = display_name(source)
-            title = f"{number}/{len(videos)} {Path(shown).name}"
             try:
                 video = VideoReader(source)
                 video.count_frames()
                 target = None if table else annotated_path(stem, args.format)
                 if target:
                     target.parent.mkdir(parents=True, exist_ok=True)
-                total = video.num_frames or None
-                with tqdm(desc=title, total=total, unit=" frames", leave=False, delay=0.3) as progress:
+                bar = {"desc": f"{number}/{len(videos)} {Path(shown).name}", "total": video.num_frames or None}
+                with tqdm(**bar, unit=" frames", leave=False, delay=0.3) as progress:
                     summary = recognize(video, target, model, config, args, progress, stop)
                 best, num_frames = summary["top_k"][0], summary["frames"]
                 if table:
