@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         model.to(args.device, memory_format=torch.channels_last_3d)
         args.output.mkdir(parents=True, exist_ok=True)
-        options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+        options = {"buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # flush each line
         table = open(args.output / "predictions.csv", "w", **options) if args.no_video else None  # noqa: SIM115
 
     has_failed = False
@@ -175,7 +175,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                     seconds = f"{video.interval(0, num_frames)[1]:.2f}"
                     row = shown, best["label"], f"{best['probability']:.4f}", num_frames, seconds
                     csv.writer(table).writerow(row)
-                    table.flush()
                     lines = [f"{shown}: {best['label']}, {best['probability']:.1%}"]
                 else:
                     about = {"video": shown, "checkpoint": str(file), "model": model.name}

@@ -13,7 +13,7 @@ from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError
 
 # Flags of the machine and the moment, which a resumed run does not take from its checkpoint, and those it may change.
-NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
+NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint", "help")
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 
 FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
@@ -53,8 +53,7 @@ def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], sourc
     """Make the flags of the checkpoint `source` the defaults of a parser; CheckpointError where one cannot be."""
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
     for name, value in values.items():
-        action = actions.get(name)
-        if action is None or name == "help":
+        if (action := actions.get(name)) is None:
             raise CheckpointError(f"{source}: damaged, or of another version: unknown flag {name}")
         kind = bool if action.const is True else action.type or str
         is_valid = isinstance(value, kind) or (kind is float and isinstance(value, int))

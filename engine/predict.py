@@ -42,10 +42,7 @@ def read_frames(video: VideoReader, progress, stop_signal: StopSignal) -> Iterat
 def predict(
     model: nn.Module, windows: Iterable[Window], batch_size: int | None = None, with_heatmap: bool = False
 ) -> Iterator[Window]:
-    """Classify windows with a model in evaluation mode; they are yielded with the predictions instead of the clip.
-
-    A batch has `batch_size` of them, by default as suits the device, and fewer where many images wait for it.
-    """
+    """Classify windows with a model in evaluation mode; they are yielded with the predictions instead of the clip."""
     device = next(model.parameters()).device
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
     batch = []

@@ -16,10 +16,7 @@ LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, by depth (tab
 
 
 class BatchNorm3d(nn.BatchNorm3d):
-    """Batch norm that joins time and height on CUDA, where PyTorch's fast channels-last kernels take four dimensions.
-
-    Its output is a view then, in which a ReLU in place would be copied.
-    """
+    """Batch norm that joins time and height on CUDA, as PyTorch's fast channels-last kernels take four dimensions."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Accept both shapes."""
@@ -27,7 +24,7 @@ class BatchNorm3d(nn.BatchNorm3d):
     def forward(self, input: Tensor) -> Tensor:
         if not input.is_cuda:
             return super().forward(input)
-        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])
+        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])  # a view: an in-place ReLU copies it
 
 
 class Conv3DSimple(nn.Conv3d):
@@ -129,11 +126,9 @@ def r3d(num_classes: int, depth: int = 18, **options) -> VideoResNet:
 
 
 def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options) -> VideoResNet:
-    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34.
-
-    The stem is factored over 45 planes. By default 18 layers share midplanes as torchvision's do, 34 follow the paper.
-    """
-    shared_midplanes = depth == 18 if shared_midplanes is None else shared_midplanes
+    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34. Its stem has 45 midplanes."""
+    if shared_midplanes is None:
+        shared_midplanes = depth == 18  # as in torchvision; 34 layers follow the paper
     stem = nn.Sequential(
         nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
         BatchNorm3d(45),
