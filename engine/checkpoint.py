@@ -69,7 +69,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; OSError if it cannot be opened, CheckpointError, naming a good one, if bad."""
+    """Read a checkpoint onto the CPU; OSError if it cannot be opened, CheckpointError if damaged."""
     try:
         return _load_checkpoint(path)
     except CheckpointError as error:
