@@ -63,11 +63,7 @@ def get_args_parser() -> ArgumentParser:
 
 
 def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path | str, Path]]]:
-    """Parse and validate the flags.
-
-    Returns (args, videos): of each video its source, a path or the name of a camera or stream, and the path of what is
-    written for it, without ending.
-    """
+    """Parse and validate the flags; return them, and for each source the path of what is written, without ending."""
     args = get_args_parser().parse_args(argv)
     validate_range(args, {"top_k": 1, "stride": 1}, {})
     if args.weights != "help" and bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
@@ -112,10 +108,7 @@ def annotated_path(stem: Path, ending: str) -> Path:
 
 
 def recognize(video, target, model, config, args, progress, stop_signal) -> dict:
-    """Classify the windows of one video, and write its annotated copy to `target` unless that is None.
-
-    Decoding, the model and encoding run in a thread each. Returns what `summarize` returns.
-    """
+    """Summarize a video, annotated in `target` unless that is None; decoding, model and encoding have a thread each."""
     frames = prefetch(read_frames(video, progress, stop_signal), 8)
     windows = cut_windows(frames, config, args.stride, keep_frames=target is not None, video=video)
     windows = prefetch(predict(model, windows, with_heatmap=args.grad_cam), 1)
@@ -159,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         model.to(args.device, memory_format=torch.channels_last_3d)
         args.output.mkdir(parents=True, exist_ok=True)
-        options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+        options = {"buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # flush each line
         table = open(args.output / "predictions.csv", "w", **options) if args.no_video else None  # noqa: SIM115
 
     has_failed = False
@@ -168,22 +161,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             csv.writer(table).writerow(("video", "label", "probability", "frames", "seconds"))
         for number, (source, stem) in enumerate(videos, start=1):
             shown = display_name(source)
-            title = f"{number}/{len(videos)} {Path(shown).name}"
             try:
                 video = VideoReader(source)
                 video.count_frames()
                 target = None if table else annotated_path(stem, args.format)
                 if target:
                     target.parent.mkdir(parents=True, exist_ok=True)
-                total = video.num_frames or None
-                with tqdm(desc=title, total=total, unit=" frames", leave=False, delay=0.3) as progress:
+                bar = {"desc": f"{number}/{len(videos)} {Path(shown).name}", "total": video.num_frames or None}
+                with tqdm(**bar, unit=" frames", leave=False, delay=0.3) as progress:
                     summary = recognize(video, target, model, config, args, progress, stop)
                 best, num_frames = summary["top_k"][0], summary["frames"]
                 if table:
                     seconds = f"{video.interval(0, num_frames)[1]:.2f}"
                     row = shown, best["label"], f"{best['probability']:.4f}", num_frames, seconds
                     csv.writer(table).writerow(row)
-                    table.flush()
                     lines = [f"{shown}: {best['label']}, {best['probability']:.1%}"]
                 else:
                     about = {"video": shown, "checkpoint": str(file), "model": model.name}

@@ -24,10 +24,9 @@ COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
 
 
 def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, tuple]]) -> np.ndarray:
-    """Draw the panel of an image of `height` x `width` pixels: a line and a bar for each prediction.
+    """Draw a panel, BGR (its height, W, 3), for an image of such a size: a line and a bar for each prediction.
 
-    The predictions are (label, probability, colour), the likeliest first; an image too small for bars has that line
-    alone. The panel is BGR (its height, W, 3), black where the image shows through.
+    They are (label, probability, colour), the likeliest first, which alone is written on an image too small for bars.
     """
     line, margin = max(13, height // 13), max(2, height // 60)
     if width < 160 or height < 8 * line:
@@ -48,10 +47,7 @@ def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, 
 
 
 def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float) -> None:
-    """Draw a panel along the bottom of an image, BGR (H, W, 3), and below it the timeline.
-
-    The timeline, BGR (W, 3), is marked at the `position` of this frame, 0 to 1.
-    """
+    """Draw a panel and the timeline, BGR (W, 3), marked at `position`, 0 to 1, at the bottom of an image (H, W, 3)."""
     height, width = frame.shape[:2]
     strip = max(2, height // 60)
     band = frame[max(0, height - strip - len(panel)) : max(0, height - strip)]
@@ -112,20 +108,17 @@ class Timeline:
 def annotate(
     windows: Iterable[Window], target: Path, classes: Sequence[str], video: VideoReader, config: ClipConfig, show=False
 ) -> Iterator[Window]:
-    """Write a video atomically, with the likeliest classes of the nearest window on every frame.
+    """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
 
-    The frames keep their size, except that pixels that are not square become so, and that the codec drops the last row
-    or column where it is odd. OSError where the file cannot be written.
-
-    The windows of `video` have their frames and probabilities, and heat maps where these are to be drawn; each is
-    yielded when its frames are written. `show` plays them in a window as well, where q and Escape act like Ctrl-C.
+    The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column.
+    Each window is yielded when its frames are written, under its heat map if it has one. `show` plays them in a window
+    as well, where q and Escape act like Ctrl-C.
     """
     writer, num_written, started_at = None, 0, None
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:
-            values, labels = (top.tolist() for top in window.probabilities.topk(min(3, len(classes))))
-            colours = [COLOURS[label % len(COLOURS)] for label in labels]
-            predictions = list(zip([classes[label] for label in labels], values, colours, strict=True))
+            top = zip(*(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))), strict=True)
+            predictions = [(classes[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
             if window.frames:
                 height, width = window.frames[0].shape[:2]
                 width = round(width * video.pixel_aspect)
@@ -134,7 +127,7 @@ def annotate(
                     stack.callback(writer.release)
                     timeline = Timeline(width, video.duration, video.num_frames > 0)
                 panel = make_panel(height, width, predictions)
-                timeline.add(*video.interval(num_written, num_written + len(window.frames)), colours[0])
+                timeline.add(*video.interval(num_written, num_written + len(window.frames)), predictions[0][2])
             for number, frame in enumerate(window.frames, start=num_written):
                 if frame.shape[1] != width:
                     frame = cv2.resize(frame, (width, height))
@@ -158,9 +151,8 @@ def annotate(
             num_written += len(window.frames)
             yield window
         writer.release()
-        try:
-            num_readable = VideoReader(partial).num_frames
-        except DataError:
-            num_readable = 0
-        if num_readable < num_written - 1:
+        is_complete = False
+        with contextlib.suppress(DataError):
+            is_complete = VideoReader(partial).num_frames >= num_written - 1
+        if not is_complete:
             raise OSError(f"{target}: cannot be written completely; is the disk full?")

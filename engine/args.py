@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 from dataloaders.clips import CROP_SIZE
 from engine import runs
-from engine.checkpoint import load_checkpoint, validate_training_content
+from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError
 
 # Flags of the machine and the moment, which a resumed run does not take from its checkpoint, and those it may change.
-NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint")
+NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint", "help")
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 
 FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
@@ -53,8 +53,7 @@ def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], sourc
     """Make the flags of the checkpoint `source` the defaults of a parser; CheckpointError where one cannot be."""
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
     for name, value in values.items():
-        action = actions.get(name)
-        if action is None or name == "help":
+        if (action := actions.get(name)) is None:
             raise CheckpointError(f"{source}: damaged, or of another version: unknown flag {name}")
         kind = bool if action.const is True else action.type or str
         is_valid = isinstance(value, kind) or (kind is float and isinstance(value, int))
@@ -65,10 +64,7 @@ def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], sourc
 
 
 def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> tuple[Namespace, Path | None, Any]:
-    """Parse the flags of train.py; where a checkpoint is resumed or tested, its flags are the defaults.
-
-    Returns (args, run_dir, checkpoint), of which the last two are None for a new run.
-    """
+    """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults."""
     args = validate_args(parser.parse_args(argv))
     if args.dataset == "demo":
         parser.set_defaults(epochs=7, batch_size=12, crop_size=16)
@@ -83,12 +79,11 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
     else:
         return parser.parse_args(argv), None, None
     checkpoint = load_checkpoint(file)
-    validate_training_content(checkpoint, file)
-    inherited = checkpoint["args"]
-    set_inherited_defaults(parser, inherited, str(file))
+    validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
+    set_inherited_defaults(parser, checkpoint["args"], str(file))
     args = validate_args(parser.parse_args(argv))
     changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
-    for name, previous in inherited.items():
+    for name, previous in checkpoint["args"].items():
         if (value := getattr(args, name)) != previous and name not in changeable:
             raise UsageError(f"{flag_of(name)} {value}: {run_dir} was started with {previous}")
     return args, run_dir, checkpoint

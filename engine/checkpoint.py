@@ -1,9 +1,4 @@
-"""Checkpoints: dicts of tensors and plain values.
-
-model, options, classes, clip   the model, its class names and how its clips are cut
-state_dict, normalization       the weights, and the statistics that they expect their input normalised by
-optimizer, scheduler, scaler, train_state, head, videos, args   what it takes to resume training
-"""
+"""Checkpoints: dicts of tensors and plain values, as CONTENT names them, and TRAINING_CONTENT for resuming."""
 
 import os
 import shutil
@@ -74,10 +69,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of train.py onto the CPU; OSError where the file cannot be opened.
-
-    CheckpointError, which names the one before it, where it is damaged or no such checkpoint.
-    """
+    """Read a checkpoint onto the CPU; OSError if it cannot be opened, CheckpointError if damaged."""
     try:
         return _load_checkpoint(path)
     except CheckpointError as error:
@@ -97,23 +89,20 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
         try:
             with zipfile.ZipFile(file) as archive:
                 is_whole = archive.testzip() is None  # by the checksums that PyTorch writes and does not read
+            checkpoint = read_weights(path)
         except Exception:  # zipfile raises all kinds of errors on foreign bytes
             is_whole = False
     if not is_whole:
         raise CheckpointError(f"{path}: damaged, or not a checkpoint")
-    try:
-        checkpoint = read_weights(path)
-    except ModelError as error:
-        raise CheckpointError(str(error)) from None
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
-    _validate_types(checkpoint, CONTENT, f"{path}: damaged")
+    validate_types(checkpoint, CONTENT, f"{path}: damaged")
     if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
         raise CheckpointError(f"{path}: damaged, its classes are not names")
     return checkpoint
 
 
-def _validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> None:
+def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> None:
     """Raise CheckpointError where a value is missing or of another type."""
     for key, kind in types.items():
         if key not in checkpoint:
@@ -137,11 +126,6 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
         message = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
     return model
-
-
-def validate_training_content(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise CheckpointError where a checkpoint lacks what resuming needs."""
-    _validate_types(checkpoint, TRAINING_CONTENT, f"{path}: cannot be resumed")
 
 
 def state_dicts(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:

@@ -57,10 +57,8 @@ def train_one_epoch(
     gradients of `accumulate` batches, of which the loader has a multiple, and cuts their norm to `clip_grad`. The seed
     is that of dropout. The sums in `state` are updated in place, and continued where it has some.
 
-    Raises:
-        Stopped: after the step in which any rank received a signal.
-        NonFiniteLossError: on all ranks; a loss is not finite on any of them, or the weights are not in the end.
-        UsageError: the batch is too large for the memory of the GPU; the message says which would fit.
+    Raises Stopped after the step in which any rank received a signal; NonFiniteLossError on all ranks where a loss is
+    not finite on any, or the weights are not in the end; UsageError where the batch does not fit into the GPU's memory.
     """
     model.train()
     for module in model.modules():
@@ -92,13 +90,11 @@ def train_one_epoch(
                 scheduler.step()
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations
-            fitting = largest_batch_size(getattr(model, "module", model), clips, autocast)
-            if not fitting:
+            if not (fitting := largest_batch_size(getattr(model, "module", model), clips, autocast)):
                 raise
-            raise UsageError(
-                f"--batch-size {len(clips)}: too large for the memory of {torch.cuda.get_device_name(device)}; "
-                f"{fitting} would fit, and go with a smaller --lr"
-            ) from None
+            reason = f"too large for the memory of {torch.cuda.get_device_name(device)}"
+            advice = f"{fitting} would fit, and go with a smaller --lr"
+            raise UsageError(f"--batch-size {len(clips)}: {reason}; {advice}") from None
         num_correct += (logits.argmax(1) == labels).sum()
         position = state.num_samples
         losses.append((position, loss * len(labels)))

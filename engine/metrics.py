@@ -1,9 +1,4 @@
-"""Numbers from predictions.
-
-    python -m engine.metrics RUN [RUN ...]
-
-summarizes the tests of a cross-validation.
-"""
+"""Numbers from predictions; `python -m engine.metrics RUN [RUN ...]` summarizes the tests of a cross-validation."""
 
 import argparse
 import json
@@ -19,10 +14,9 @@ from torch import Tensor
 def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Compute the accuracies of a test from the softmax of each window (videos, windows, classes) and labels (videos,).
 
-    Returns "clip_top1", the share of windows whose likeliest class is right; "video_top1" and "video_top5", the share
-    of videos whose class is the likeliest, or among the five likeliest, by the mean over their windows; "mean_class",
-    the mean of the classes' recall, which is their top-1; "macro_f1"; "per_class", {class: its "precision", "recall"
-    and "support", the number of its videos}. Classes without a video count for nothing.
+    "clip_top1" is of windows; "video_top1" and "video_top5" are of the mean over the windows of a video; "mean_class"
+    is the mean recall of the classes, which is their top-1; "per_class" has {class: its "precision", "recall" and
+    "support", the number of its videos}. Classes without a video count for nothing.
     """
     from sklearn.metrics import precision_recall_fscore_support
 

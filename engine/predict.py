@@ -42,11 +42,7 @@ def read_frames(video: VideoReader, progress, stop_signal: StopSignal) -> Iterat
 def predict(
     model: nn.Module, windows: Iterable[Window], batch_size: int | None = None, with_heatmap: bool = False
 ) -> Iterator[Window]:
-    """Classify windows with a model in evaluation mode.
-
-    They are yielded with probabilities, and where asked for heat maps, instead of clips. A batch has `batch_size` of
-    them, by default as suits the device, and fewer where many images wait for it.
-    """
+    """Classify windows with a model in evaluation mode; they are yielded with the predictions instead of the clip."""
     device = next(model.parameters()).device
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
     batch = []
@@ -79,10 +75,9 @@ def top_k(probabilities: Tensor, classes: Sequence[str], k: int) -> list[dict[st
 
 
 def summarize(video: VideoReader, windows: Iterable[Window], classes: Sequence[str], k: int) -> dict[str, Any]:
-    """Use up the windows of a video, and return what its report has.
+    """Use up the windows of a video, and return its "fps", its number of "frames", its "top_k" and "windows".
 
-    That is "fps"; "frames", their number; "top_k", the likeliest classes of the video by the mean over its windows; and
-    "windows", each with its "start" and "end" in seconds and its "top_k".
+    Its "top_k" is by the mean over the windows; each of these has "start" and "end", in seconds, and its own "top_k".
     """
     total, parts = 0, []
     for window in windows:

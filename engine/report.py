@@ -21,6 +21,7 @@ from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
+from engine.annotate import draw_text
 from engine.loops import Evaluation, clips_to_device
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
@@ -30,10 +31,7 @@ NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
 def log_run_start(
     writer: SummaryWriter, hyperparameters: dict[str, Any], model: nn.Module, dataset: VideoDataset, items: Sequence
 ) -> None:
-    """Log the hyperparameters of a run, and its first training clips as animations.
-
-    The clips are the first `items` of the sampler, and below them what the model's `normalize` makes of each.
-    """
+    """Log the hyperparameters of a run, and animations of its first `items`, before and after `model.normalize`."""
     for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[:2]:  # the third marks the run as completed
         writer.file_writer.add_summary(summary)
 
@@ -46,15 +44,12 @@ def log_run_start(
     frames = []
     for images in torch.cat([clips, inputs]).numpy().swapaxes(0, 1):
         tiles = [draw_tile(image, caption, 160) for image, caption in zip(images, captions, strict=True)]
-        frames.append(np.vstack([np.hstack(tiles[: len(labels)]), np.hstack(tiles[len(labels) :])]))
+        frames.append(np.vstack(np.hsplit(np.hstack(tiles), 2)))
     add_gif(writer, "train/clips", frames, 0)
 
 
 def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> SummaryWriter:
-    """Open the SummaryWriter of a run, which writes on rank 0 alone.
-
-    Points from `first_epoch` on, which an interrupted start has left, are dropped; None keeps all.
-    """
+    """Open the SummaryWriter of a run for rank 0; points of an interrupted start from `first_epoch` on are dropped."""
     suffix = f".{time.time_ns()}"  # the name has seconds only: a start in the same second would overwrite the file
     return SummaryWriter(run_dir, purge_step=first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
 
@@ -62,11 +57,8 @@ def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> Summar
 def log_epoch(
     writer: SummaryWriter, epoch: int, train: dict, val: dict, lr: float, clips_per_second: float, device: torch.device
 ) -> None:
-    """Log the scalars of an epoch, under names that sort first in TensorBoard and under the classic names.
-
-    `train` has the "loss" and "top1" of the training clips, `val` the metrics of the validation.
-    """
-    scalars = {
+    """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
+    scalars = {  # under names that sort first in TensorBoard, and under the classic names
         "curves/loss_train": train["loss"],
         "curves/loss_val": val["loss"],
         "curves/top1_train": train["top1"],
@@ -94,10 +86,7 @@ def log_epoch(
 def write_test_report(
     run_dir: Path, writer: SummaryWriter, results: dict[str, Any], evaluation: Evaluation, dataset: VideoDataset
 ) -> None:
-    """Write `results.json` and `predictions.csv` with a row for each video, log the test, and print one line.
-
-    `results` says what was tested, in plain values by name, with "epoch", "split" and "leaked_groups".
-    """
+    """Write `results.json`, in which `results` say what was tested, and `predictions.csv`; log and print the test."""
     epoch, test = results["epoch"], evaluation.metrics
     writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
@@ -112,13 +101,13 @@ def write_test_report(
         print(results["warning"], file=sys.stderr)
     with atomic_write(run_dir / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    rows, probabilities = [], evaluation.probabilities.mean(1)
-    predictions = probabilities.argmax(1).tolist()
-    videos = zip(dataset.sources, evaluation.labels.tolist(), predictions, probabilities.tolist(), strict=True)
-    for source, label, prediction, shares in videos:
-        names, shares = (dataset.classes[label], dataset.classes[prediction]), [f"{share:.4f}" for share in shares]
+    rows, classes = [], dataset.classes
+    videos = zip(dataset.sources, evaluation.labels.tolist(), evaluation.probabilities.mean(1).numpy(), strict=True)
+    for source, label, probabilities in videos:
+        prediction, shares = int(probabilities.argmax()), [f"{share:.4f}" for share in probabilities]
+        names = classes[label], classes[prediction]
         rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
-    columns = ("source", "class", "prediction", "probability", "correct", *dataset.classes)
+    columns = ("source", "class", "prediction", "probability", "correct", *classes)
     write_table(run_dir / "predictions.csv", columns, rows)
     print(
         f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
@@ -148,10 +137,7 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
-    """Return a figure of a confusion matrix (classes, classes), true classes down and predicted across, shaded by row.
-
-    It grows with the number of classes, so that 400 can still be read.
-    """
+    """Return a figure of a confusion matrix (classes, classes), shaded by row, that grows so that 400 can be read."""
     from matplotlib.figure import Figure
 
     cell = min(0.45, max(0.13, 20 / len(names)))  # inches
@@ -190,18 +176,15 @@ def plot_class_accuracy(matrix: np.ndarray, names: Sequence[str]):
 
 def draw_tile(image: np.ndarray, caption: str, side: int = 224) -> np.ndarray:
     """Return a square picture with a caption above it, (side + 24, side, 3) RGB."""
-    font = cv2.FONT_HERSHEY_SIMPLEX
     image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     tile = cv2.copyMakeBorder(image, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
-    scale = min(0.45, 0.45 * (side - 12) / cv2.getTextSize(caption, font, 0.45, 1)[0][0])
-    cv2.putText(tile, caption, (6, 16), font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    draw_text(tile, caption, 6, 4, side - 12, 16)
     return tile
 
 
 def add_gif(writer: SummaryWriter, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
     """Log images (H, W, 3), RGB, as an animation."""
-    height, width = frames[0].shape[:2]
-    frames, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.getvalue())
+    (first, *others), file = map(Image.fromarray, frames), io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=160, loop=0)
+    image = Summary.Image(height=first.height, width=first.width, colorspace=3, encoded_image_string=file.getvalue())
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

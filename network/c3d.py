@@ -9,17 +9,12 @@ from network.normalize import Normalize
 # norm, training from scratch on differences of up to 255 diverges.
 MEAN = (102 / 255, 98 / 255, 90 / 255)
 STD = (0.225, 0.225, 0.225)
-CAFFE_MEAN = (101.41 / 255, 97.66 / 255, 90.25 / 255)  # of Sports-1M, which the public weights subtract, RGB
-
-INPUT_SIZE = (16, 112, 112)
 
 
 class C3D(nn.Module):
-    """C3D with 78,409,573 parameters at 101 classes.
+    """C3D with 78,409,573 parameters at 101 classes; dropout follows fc6 and fc7 (section 3.3).
 
-    Dropout follows fc6 and fc7 (section 3.3). `ceil_mode` pads pool5 on the right alone, as Caffe does; by default both
-    sides are padded.
-
+    `ceil_mode` pads pool5 on the right alone, as Caffe does; by default both sides are padded.
     Input: RGB clips (N, 3, 16, 112, 112), 0..255, `uint8` or float; fc6 fixes the size, ModelError for another.
     Output: logits (N, num_classes).
     """
@@ -55,7 +50,7 @@ class C3D(nn.Module):
 
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[2:]) != INPUT_SIZE:
+        if tuple(x.shape[2:]) != (16, 112, 112):
             size = "x".join(map(str, x.shape[2:]))
             raise ModelError(f"C3D takes clips of 16x112x112 (frames x height x width), got {size}")
         x = self.normalize(x)                            # (N,   3, 16, 112, 112)

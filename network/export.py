@@ -15,11 +15,9 @@ from network.errors import ModelError
 
 
 def export_model(model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict) -> dict[str, Callable]:
-    """Export a model in evaluation mode, on the CPU, together with the normalisation of its input.
+    """Export a model in evaluation mode, on the CPU: RGB `clips`, `uint8` (N, 3, T, H, W) -> `logits` (N, num_classes).
 
-    The exported model takes `clips`, `uint8` (N, 3, T, H, W), RGB, of any N, and gives `logits` (N, num_classes). The
-    metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
-
+    The metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
     Returns the functions that write it to a path, by the ending of the file; ModelError where a package is missing.
     """
     try:
@@ -34,7 +32,5 @@ def export_model(model: nn.Module, clip_shape: tuple[int, int, int], metadata: d
         program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"])
     onnx.model.metadata_props.update(texts)
-    return {
-        ".onnx": partial(onnx.save, external_data=False),
-        ".pt2": partial(torch.export.save, program, extra_files=texts),
-    }
+    save_program = partial(torch.export.save, program, extra_files=texts)
+    return {".onnx": partial(onnx.save, external_data=False), ".pt2": save_program}

@@ -12,8 +12,7 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     As in the paper's Guided Grad-CAM it is multiplied by a map at the resolution of the input: the gradient at the
     normalised input times the distance of that input from the mean of its frame.
 
-    Returns:
-        (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip.
+    Returns (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip.
     """
     last_pool, captured = model.get_submodule(model.last_pool), {}
     with (

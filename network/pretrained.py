@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from network import build_model, resnet
-from network.c3d import CAFFE_MEAN, MEAN
+from network.c3d import MEAN
 from network.errors import ModelError
 
 # The clips that the weights were trained on.
@@ -46,7 +46,7 @@ WEIGHTS = {
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
-CAFFE = {"mean": CAFFE_MEAN, "std": UNIT_STD}
+CAFFE = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}  # of Sports-1M
 CLASSIC = {"mean": MEAN, "std": UNIT_STD}
 MMACTION2_MEAN = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}
 KINETICS = {"mean": resnet.MEAN, "std": resnet.STD}
@@ -128,15 +128,14 @@ def read_weights(path: str | Path) -> Any:
 def load_public(path: str | Path) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
 
-    The model is in evaluation mode, takes RGB clips (N, 3, T, H, W), 0..255, and gives its publisher's logits, or
-    features (N, 512 or 4096) where the file has no last layer. Its `classes` are names, None where the file has none;
-    its `clip` has the `clip_len`, and `frame_interval` or `frame_rate`, of the clips that it was trained on.
+    The model is in evaluation mode and gives its publisher's logits, or features (N, 512 or 4096) where the file has no
+    last layer. Its `classes` are names or None; its `clip` says how the clips that it was trained on were cut.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
     """
     content = read_weights(path)
     content = content if isinstance(content, dict) else {}
-    nested = next((key for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
-    state = content if nested is None else content[nested]
+    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
+    is_nested = state is not content
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -145,7 +144,7 @@ def load_public(path: str | Path) -> nn.Module:
         classes, normalization, clip = content["classes"], content["normalization"], content["clip"]
         num_classes = len(classes)
     else:
-        name, options, normalization, clip, state = _recognize(path, state, nested is not None)
+        name, options, normalization, clip, state = _recognize(path, state, is_nested)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
     model = build_model(name, num_classes or 1, **options)
     model.classes, model.clip = classes, clip
@@ -187,12 +186,11 @@ def _recognize(path, state, is_nested):
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
         return "R2Plus1D", residual_options(state), GLUON, GLUON_CLIP, state
 
-    is_mmaction2 = "conv1a.conv.weight" in state
     renamed = {}
     for name, value in state.items():
         layer, _, kind = name.replace(".conv.", ".").rpartition(".")
         renamed[f"{C3D_NAMES.get(layer, layer)}.{kind}"] = value
-    if is_mmaction2:
+    if "conv1a.conv.weight" in state:
         return "C3D", {}, MMACTION2_MEAN, C3D_CLIP, renamed
     if "conv1.weight" in renamed:  # all others read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)

@@ -16,10 +16,7 @@ LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, by depth (tab
 
 
 class BatchNorm3d(nn.BatchNorm3d):
-    """Batch norm that joins time and height on CUDA, where PyTorch's fast channels-last kernels take four dimensions.
-
-    Its output is a view then, in which a ReLU in place would be copied.
-    """
+    """Batch norm that joins time and height on CUDA, as PyTorch's fast channels-last kernels take four dimensions."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Accept both shapes."""
@@ -27,7 +24,7 @@ class BatchNorm3d(nn.BatchNorm3d):
     def forward(self, input: Tensor) -> Tensor:
         if not input.is_cuda:
             return super().forward(input)
-        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])
+        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])  # a view: an in-place ReLU copies it
 
 
 class Conv3DSimple(nn.Conv3d):
@@ -47,23 +44,6 @@ class Conv2Plus1D(nn.Sequential):
             nn.ReLU(),
             nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
         )
-
-
-def stem_3d() -> nn.Sequential:
-    """The first convolution of R3D, 3x7x7 (table 1)."""
-    return nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU())
-
-
-def stem_2plus1d() -> nn.Sequential:
-    """The first convolution of R(2+1)D, factored over 45 planes."""
-    return nn.Sequential(
-        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-        BatchNorm3d(45),
-        nn.ReLU(),
-        nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False),
-        BatchNorm3d(64),
-        nn.ReLU(),
-    )
 
 
 def count_midplanes(in_planes: int, planes: int) -> int:
@@ -93,25 +73,19 @@ class BasicBlock(nn.Module):
 class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
 
-    Args:
-        conv, stem: the class of the convolutions in the blocks, and the builder of the first convolution.
-        layers: blocks per stage.
-        shared_midplanes: a block's second convolution has as many planes between space and time as its first, as in
-            torchvision; by the paper each has its own number.
-        eps: of batch norm.
+    `conv` is the class of the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm.
+    With `shared_midplanes` the second convolution of a block has as many planes between space and time as its first, as
+    in torchvision; by the paper each has its own number.
 
-    Input: RGB clips (N, 3, T, H, W) with values 0..255, `uint8` or float, of any size.
-    Output: logits (N, num_classes).
+    Input: RGB clips (N, 3, T, H, W), 0..255, `uint8` or float, of any size. Output: logits (N, num_classes).
     """
 
     last_pool = "avgpool"
 
-    def __init__(
-        self, conv, stem, layers, num_classes: int, shared_midplanes: bool = True, eps: float = 1e-5, dropout: float = 0
-    ):
+    def __init__(self, conv, stem, layers, num_classes: int, shared_midplanes=True, eps=1e-5, dropout=0.0):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
-        self.stem = stem()
+        self.stem = stem
         self.layer1 = self._stage(conv, 64, 64, layers[0], 1, shared_midplanes)
         self.layer2 = self._stage(conv, 64, 128, layers[1], 2, shared_midplanes)
         self.layer3 = self._stage(conv, 128, 256, layers[2], 2, shared_midplanes)
@@ -146,14 +120,21 @@ class VideoResNet(nn.Module):
 
 # fmt: on
 def r3d(num_classes: int, depth: int = 18, **options) -> VideoResNet:
-    """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34."""
-    return VideoResNet(Conv3DSimple, stem_3d, LAYERS[depth], num_classes, **options)
+    """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34. Its stem is 3x7x7 (table 1)."""
+    stem = nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU())
+    return VideoResNet(Conv3DSimple, stem, LAYERS[depth], num_classes, **options)
 
 
 def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options) -> VideoResNet:
-    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34.
-
-    By default 18 layers share midplanes as torchvision's do, and 34 follow the paper.
-    """
-    shared_midplanes = depth == 18 if shared_midplanes is None else shared_midplanes
-    return VideoResNet(Conv2Plus1D, stem_2plus1d, LAYERS[depth], num_classes, shared_midplanes, **options)
+    """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34. Its stem has 45 midplanes."""
+    if shared_midplanes is None:
+        shared_midplanes = depth == 18  # as in torchvision; 34 layers follow the paper
+    stem = nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        BatchNorm3d(45),
+        nn.ReLU(),
+        nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False),
+        BatchNorm3d(64),
+        nn.ReLU(),
+    )
+    return VideoResNet(Conv2Plus1D, stem, LAYERS[depth], num_classes, shared_midplanes, **options)

@@ -16,7 +16,7 @@ from engine.checkpoint import (
     restore_model,
     restore_training,
     save_checkpoint,
-    validate_training_content,
+    validate_types,
 )
 from engine.errors import CheckpointError
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_with_hostile_values_is_an_error_and_nothing_else(tmp_path,
     with pytest.raises(CheckpointError) as refused:
         loaded = load_checkpoint(file)
         restore_model(loaded)
-        validate_training_content(loaded, file)
+        validate_types(loaded, TRAINING_CONTENT, "damaged")
         restore_training(loaded, optimizer, torch.amp.GradScaler("cpu"), num_videos=6)
     assert len(str(refused.value).splitlines()) == 1
 
@@ -187,7 +187,7 @@ def test_a_checkpoint_without_what_training_needs_is_enough_for_inference(checkp
     loaded = load_checkpoint(file)
     restore_model(loaded)
     with pytest.raises(CheckpointError, match="a.pth: cannot be resumed, it has no videos"):
-        validate_training_content(loaded, file)
+        validate_types(loaded, TRAINING_CONTENT, f"{file}: cannot be resumed")
     optimizer, scaler = torch.optim.SGD([torch.ones(1)], 0.1), torch.amp.GradScaler("cpu", enabled=False)
     with pytest.raises(CheckpointError, match="the checkpoint is damaged: 'optimizer'"):
         restore_training(loaded, optimizer, scaler, num_videos=6)
