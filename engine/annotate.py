@@ -15,9 +15,9 @@ from dataloaders.index import atomic_write
 from dataloaders.stderr_log import STDERR_LOG
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
+from engine.text import draw_text, drawable_names
 
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 HEATMAP_OPACITY = 0.7
 PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
 COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
@@ -32,7 +32,7 @@ def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, 
     if width < 160 or height < 8 * line:
         label, probability, _ = predictions[0]
         panel = np.zeros((max(12, height // 12), width, 3), np.uint8)
-        draw_text(panel, f"{label}  {probability:.0%}", margin, 0, width - 2 * margin, len(panel))
+        draw_text(panel, f"{probability:.0%}  {label}", margin, 0, width - 2 * margin, len(panel))
         return panel
     panel = np.zeros((len(predictions) * line + margin, width, 3), np.uint8)
     left, right = round(0.6 * width), width - margin
@@ -55,14 +55,6 @@ def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, pos
     frame[height - strip :] = timeline
     x = round(position * (width - 1))
     frame[height - strip :, max(0, x - strip // 2) : x + strip // 2 + 1] = 255
-
-
-def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, height: int, shade: int = 255) -> None:
-    """Write one line of grey letters into a box of an image, in the middle of its height."""
-    (text_width, text_height), below = cv2.getTextSize(text, FONT, 1, 2)
-    scale = min(0.62 * height / text_height, width / text_width)
-    baseline = top + round((height + scale * (text_height - below / 2)) / 2)
-    cv2.putText(frame, text, (left, baseline), FONT, scale, (shade,) * 3, max(1, round(2 * scale)), cv2.LINE_AA)
 
 
 def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> None:
@@ -114,11 +106,11 @@ def annotate(
     Each window is yielded when its frames are written, under its heat map if it has one. `show` plays them in a window
     as well, where q and Escape act like Ctrl-C.
     """
-    writer, num_written, started_at = None, 0, None
+    writer, num_written, started_at, names = None, 0, None, drawable_names(tuple(classes))
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:
             top = zip(*(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))), strict=True)
-            predictions = [(classes[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
+            predictions = [(names[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
             if window.frames:
                 height, width = window.frames[0].shape[:2]
                 width = round(width * video.pixel_aspect)

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,8 @@ from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
-from engine.annotate import draw_text
 from engine.loops import Evaluation, clips_to_device
+from engine.text import draw_text, drawable_names, figure_fonts
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
@@ -40,7 +41,8 @@ def log_run_start(
     inputs = model.normalize(clips_to_device(clips, model.normalize.mean.device))
     contrast = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 standard deviations from the mean
     inputs = (128 + contrast * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
-    captions = [dataset.classes[label] for label in labels] + len(labels) * ["as the network sees it"]
+    names = drawable_names(tuple(dataset.classes))
+    captions = [names[label] for label in labels] + len(labels) * ["as the network sees it"]
     frames = []
     for images in torch.cat([clips, inputs]).numpy().swapaxes(0, 1):
         tiles = [draw_tile(image, caption, 160) for image, caption in zip(images, captions, strict=True)]
@@ -123,16 +125,18 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
     labels = evaluation.labels
     confidence, predictions = evaluation.probabilities.mean(1).max(1)
     present = sorted({*labels.tolist(), *predictions.tolist()})
-    names = [dataset.classes[label] for label in present]
+    classes = drawable_names(tuple(dataset.classes))
+    names = [textwrap.shorten(classes[label], 40, placeholder="…") for label in present]
     matrix = confusion_matrix(labels, predictions, labels=present)
-    writer.add_figure("test/confusion", plot_confusion_matrix(matrix, names), step)
-    writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
+    with figure_fonts(names):
+        writer.add_figure("test/confusion", plot_confusion_matrix(matrix, names), step)
+        writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
 
     wrong = torch.nonzero(predictions != labels).flatten()
     most_confident = wrong[confidence[wrong].argsort(descending=True)][:NUM_CLIPS]
     for place, index in enumerate(most_confident.tolist(), start=1):
         clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
-        caption = f"{dataset.classes[label]} taken for {dataset.classes[predictions[index]]}"
+        caption = f"{classes[label]} taken for {classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
 
 
