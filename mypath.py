@@ -1,6 +1,6 @@
-"""Where things lie on your machine. The one file to edit; relative paths start where you run the scripts."""
+"""Where things lie on your machine. The one file to edit; relative paths start where you run the scripts, or here."""
 
-from os.path import expanduser
+from os.path import abspath, dirname, exists, expanduser, join
 
 
 class Path:
@@ -25,7 +25,10 @@ class Path:
         """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
-        return tuple(map(expanduser, cls.DATASETS[dataset]))
+        folders = tuple(map(expanduser, cls.DATASETS[dataset]))
+        here = dirname(abspath(__file__))  # where they lie, if they do not lie where you are
+        is_here = not any(map(exists, folders)) and any(exists(join(here, folder)) for folder in folders)
+        return tuple(join(here, folder) for folder in folders) if is_here else folders
 
     @classmethod
     def options(cls, dataset: str) -> dict:

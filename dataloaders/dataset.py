@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
-from dataloaders.index import VideoRecord
+from dataloaders.index import INDEX, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
 HERE = Path(__file__).parent
@@ -88,6 +88,23 @@ class VideoDataset(Dataset):
         self.video_indices = np.nonzero(is_distinct)[0]
         self.starts = starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
+
+    @classmethod
+    def open(cls, name: str, split: str = "train", windows: int = 1, **flags) -> "VideoDataset":
+        """Open a split of a data set that mypath.py names, as it was preprocessed last; if need be it is now.
+
+        The flags are `crop_size`, `clip_len`, `frame_interval` and `frame_rate`, as train.py has them.
+        """
+        import mypath
+        from dataloaders.preprocess import default_split, preprocess
+
+        (root_dir, output_dir), config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
+        index = Path(output_dir) / INDEX
+        videos = read_index(index) if index.is_file() else []
+        if {video.sampling for video in videos} != {config.sampling}:
+            options = mypath.Path.options(name) | {"protocol": default_split(root_dir), "config": config}
+            videos = preprocess(name, root_dir, output_dir, **options)
+        return cls(output_dir, videos, split, class_names(name, videos), config, windows)
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.clips import CROP_SIZE, ClipConfig
+from dataloaders.describe import describe_videos
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
 from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten, write_table
 from dataloaders.layouts import has_split, list_videos, split_source
 from dataloaders.splits import PROTOCOLS, assign_splits
 
+JOURNAL, SKIPPED = "index.journal", "skipped.csv"  # beside the index
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
@@ -78,8 +80,7 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
 
 
 def _preprocess(dataset, root_dir, output_dir, processes, validate, config, split, group_pattern, source_fps):
-    index, journal, partial = output_dir / INDEX, output_dir / "index.journal", output_dir / ".partial"
-    skipped_file = output_dir / "skipped.csv"
+    index, journal, skipped_file, partial = (output_dir / name for name in (INDEX, JOURNAL, SKIPPED, ".partial"))
     if dataset == "demo":
         demo.write_videos(root_dir)
     indexed = read_index(index) if index.is_file() else []
@@ -219,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     parser = argparse.ArgumentParser(prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0])
     parser.add_argument("dataset", help="a data set named in mypath.py")
+    parser.add_argument("--force", action="store_true", help="extract all frames anew")
+    parser.add_argument("--dry-run", action="store_true", help="say what there is, by the headers, and write nothing")
     add_data_arguments(parser)
     args = parser.parse_args(argv)
     try:
@@ -226,9 +229,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders = mypath.Path.db_dir(args.dataset)
         args.split = args.split or default_split(folders[0])
         split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        options = mypath.Path.options(args.dataset) | {"config": config}
+        options = mypath.Path.options(args.dataset)
         options |= {"source_fps": args.source_fps} if args.source_fps else {}
-        preprocess(args.dataset, *folders, **options, protocol=args.split, fold=args.fold, split_dir=split_dir)
+        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        root_dir, output_dir = map(Path, folders)
+        if args.dry_run:
+            videos = list_videos(root_dir, options["group_pattern"])
+            with contextlib.suppress(DataError):  # told by the next run
+                videos = assign_splits(videos, **split)
+            folder = root_dir.parent if root_dir.is_file() else root_dir
+            return print(describe_videos(folder, videos, options["source_fps"]))
+        for name in (INDEX, JOURNAL, SKIPPED) if args.force else ():
+            (output_dir / name).unlink(missing_ok=True)
+        preprocess(args.dataset, *folders, config=config, **options, **split)
     except (OSError, DataError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from test_train import QUICK
 import mypath
 from dataloaders import preprocess
 from dataloaders.clips import ClipConfig
+from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError
 from dataloaders.index import read_index
 from dataloaders.layouts import has_split, list_videos
@@ -235,3 +236,55 @@ def test_a_class_named_like_a_split_is_a_class(tmp_path):
     write_dataset(tmp_path / "a", ("train", "bus"))
     assert not has_split(tmp_path / "a")
     assert {video.class_name for video in list_videos(tmp_path / "a")} == {"train", "bus"}
+
+
+def test_a_dry_run_says_what_there_is_and_writes_nothing(project, tmp_path):
+    root = write_dataset(tmp_path / "videos", ("Jump", "Run", "Sit"))
+    write_video(root / "Sit" / "v_Sit_g06_c01.avi", [numbered_frame(0, 320, 240)] * 90, fps=30)
+    (root / "Sit" / "broken.avi").write_bytes(b"no video")
+    project.set_path("own", root)
+    output = project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
+    assert output.splitlines() == [
+        "17 videos, 7 groups",
+        "classes: Sit (7), Jump (5), Run (5)",
+        "split: train (11), test (3), val (3)",
+        "rates: 25 frames/s (15), 30 frames/s (1)",
+        "sizes: 160x120 (15), 320x240 (1)",
+        "lengths: 0.8 to 3.0 s, median 0.8",
+        f"cannot be read: {root}/Sit/broken.avi: not a video that OpenCV can read",
+    ]
+    assert not (project.folder / "data").exists()
+    shutil.rmtree(root / "Run")
+    shutil.rmtree(root / "Jump")
+    assert "split: none (7)" in project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
+
+
+def test_force_extracts_all_frames_anew(project, tmp_path, monkeypatch):
+    project.set_path("own", write_dataset(tmp_path / "videos"))
+    names, extract_all = [], preprocess.extract_all
+
+    def spy(jobs, processes):
+        jobs = list(jobs)
+        names.append(len(jobs))
+        return extract_all(jobs, processes)
+
+    monkeypatch.setattr(preprocess, "extract_all", spy)
+    for flags in ([], [], ["--force"]):
+        project.run("-m", "dataloaders.preprocess", "own", *flags)
+    assert names == [10, 10]
+
+
+def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mypath, "__file__", str(tmp_path / "repository" / "mypath.py"))
+    monkeypatch.setitem(mypath.Path.DATASETS, "own", ("data/own", "data/own_frames"))
+    write_dataset(tmp_path / "repository" / "data" / "own")
+    monkeypatch.chdir(tmp_path)
+    dataset = VideoDataset.open("own", "train", clip_len=8, crop_size=56)
+    clip, label = dataset[0]
+    assert clip.shape == (8, 56, 56, 3) and dataset.classes[label] == "Jump"
+    assert (tmp_path / "repository/data/own_frames/index.csv").is_file() and not (tmp_path / "data").exists()
+    capsys.readouterr()
+    assert len(VideoDataset.open("own", "test", windows=3, clip_len=8)) == 6
+    assert not capsys.readouterr().out  # it is as it was
+    assert len(VideoDataset.open("own", "val")) == 2
+    assert "extracted anew" in capsys.readouterr().out

@@ -678,3 +678,32 @@ def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_
     project.run(*QUICK, "--epochs", "3", "--best-by", best_by, "--balance", "sampler")
     results = json.loads((project.folder / "run" / "run_0" / "results.json").read_text())
     assert results["epoch"] == best
+
+
+SPAWN = """
+import multiprocessing, runpy, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    sys.argv = sys.argv[1:]
+    runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_are_spawned_as_on_windows_train_alike(project):
+    (project.folder / "data").mkdir()
+    project.copy()
+    (project.folder / "spawned.py").write_text(SPAWN)
+    flags = (*QUICK[1:], "--epochs", "1", "--clips-per-video", "1")
+    project.spawn("train.py", *flags)
+    project.spawn("spawned.py", "train.py", *flags, "--workers", "1")
+    one, other = (load_checkpoint(last_checkpoint(project.folder / "run" / name)) for name in ("run_0", "run_1"))
+    assert is_equal(one["state_dict"], other["state_dict"])
+
+
+def test_without_hard_links_checkpoints_are_copied(project, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(OSError("no such system call")))
+    project.run(*QUICK, "--epochs", "1", "--snapshot", "1")
+    models = project.folder / "run" / "run_0" / "models"
+    contents = {path.read_bytes() for path in models.iterdir()}
+    assert len(list(models.iterdir())) == 3 and len(contents) == 1
