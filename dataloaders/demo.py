@@ -47,30 +47,26 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
     background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
 
     x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
+    angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
+    outline = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     frames = []
     for t in np.linspace(0, 1, LENGTH) ** motion.uniform(0.8, 1.25):
         frame = background.copy()
-        if name == "Up":
-            _shape(frame, corners, x, 150 - 120 * t, size, colour)
-        elif name == "Grow":
-            _shape(frame, corners, x, y, 9 + 52 * t, colour)
-        else:
-            _shape(frame, corners, 104 - 44 * t, y, size, colour)
-            _shape(frame, corners, 136 + 44 * t, y, size, colour)
+        shapes = {
+            "Up": [(x, 150 - 120 * t, size)],
+            "Grow": [(x, y, 9 + 52 * t)],
+            "Part": [(104 - 44 * t, y, size), (136 + 44 * t, y, size)],
+        }
+        for *centre, radius in shapes[name]:
+            fixed_point = np.round((centre + radius * outline) * 16).astype(np.int32)
+            cv2.fillConvexPoly(frame, fixed_point, colour, cv2.LINE_AA, shift=4)
+            cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
         frames.append(frame)
     return frames
 
 
 def _bgr(hue, saturation, value):
     return cv2.cvtColor(np.uint8([[[hue % 180, saturation, value]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
-
-
-def _shape(frame, corners, x, y, size, colour):
-    angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
-    points = np.stack([x + size * np.cos(angles), y + size * np.sin(angles)], axis=1)
-    fixed_point = np.round(points * 16).astype(np.int32)
-    cv2.fillConvexPoly(frame, fixed_point, colour, cv2.LINE_AA, shift=4)
-    cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
 
 
 def _write_video(path, frames):

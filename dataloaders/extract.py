@@ -1,9 +1,7 @@
 """Videos -> folders of JPEG frames, in worker processes, which may hang or crash.
 
-    python -m dataloaders.extract
-
-is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and writes what `answer_job`
-returns for each as one line. It ends with its parent.
+`python -m dataloaders.extract` is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a
+line, and writes what `answer_job` returns for each as one line. It ends with its parent.
 """
 
 import contextlib
@@ -81,6 +79,8 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
         worker = idle.pop()
         answer = worker.run(*job)
         idle.append(worker)
+        if "stop" in answer:
+            raise OSError(answer["stop"])
         return number, answer
 
     with ThreadPoolExecutor(processes) as executor:
@@ -89,10 +89,7 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
             # As many jobs wait as are worked on: the workers stay busy while the caller takes what is yielded.
             while pending := pending | set(islice(futures, 2 * processes - len(pending))):
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for number, answer in (future.result() for future in done):
-                    if "stop" in answer:
-                        raise OSError(answer["stop"])
-                    yield number, answer
+                yield from (future.result() for future in done)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             for worker in workers:
@@ -143,23 +140,17 @@ class Worker:
     def _kill(self):
         process, self.process = self.process, None
         if process:
-            process.kill()
             with contextlib.suppress(OSError), process:  # closes its pipes, one of them perhaps with an unread job
-                pass
+                process.kill()
             return process.returncode
 
 
 def _start_process() -> subprocess.Popen:
+    command, root = [sys.executable, "-m", "dataloaders.extract"], Path(__file__).parent.parent
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads, which spin when they start
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with block_signals():  # Ctrl-C is for the parent
-        return subprocess.Popen(
-            [sys.executable, "-m", "dataloaders.extract"],
-            cwd=Path(__file__).parent.parent,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return subprocess.Popen(command, cwd=root, env=env, **pipes, start_new_session=True)
 
 
 def answer_job(*job) -> dict:

@@ -11,10 +11,9 @@ class StderrLog:
     FFmpeg tells nowhere else that it could not convert a frame. One thread at a time is in the block.
     """
 
-    def __init__(self):
-        self.lock, self.file = threading.Lock(), None
+    lock, file = threading.Lock(), None
 
-    def __enter__(self) -> "StderrLog":
+    def __enter__(self) -> None:
         self.lock.acquire()
         if self.file is None:
             for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
@@ -25,7 +24,6 @@ class StderrLog:
             self.file.truncate()
         self.stderr = os.dup(2)
         os.dup2(self.file.fileno(), 2)
-        return self
 
     def __exit__(self, *_) -> None:
         os.dup2(self.stderr, 2)

@@ -18,12 +18,10 @@ from dataloaders.stderr_log import STDERR_LOG
 VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
-REENCODE = "-c:v libx264 -pix_fmt yuv420p"
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 
 
 def has_video_suffix(name: str) -> bool:
-    """Whether a file has the ending of a video, in upper or lower case."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES.split()
 
 
@@ -39,7 +37,7 @@ def display_name(source: str | Path) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
-def mending_command(source: str | Path, options: str) -> str:
+def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yuv420p") -> str:
     """Return the command that makes a video of another that OpenCV can read."""
     name = display_name(source)
     prefix = "file:" if isinstance(source, Path) and ":" in name else ""
@@ -138,11 +136,10 @@ class VideoReader:
             message = STDERR_LOG.read()
         if "[swscaler" in message:  # OpenCV then returns a picture that has not been written
             if "interlaced" in message:
-                reason, options = f"interlaced, which OpenCV {cv2.__version__} cannot read", "-vf yadif"
-            else:
-                reason = "OpenCV cannot convert a frame: " + message.partition("] ")[2].partition("\n")[0]
-                options = REENCODE
-            raise DataError(f"{self.name}: {reason}; {mending_command(self.source, options)}")
+                command = mending_command(self.source, "-vf yadif")
+                raise DataError(f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}")
+            reason = message.partition("] ")[2].partition("\n")[0]
+            raise DataError(f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}")
         if not is_decoded:
             return None
         if self.mirroring:
@@ -170,8 +167,7 @@ class VideoReader:
         """Return the error for a video of which no frame can be decoded; it names the codec."""
         codec = int(self.capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
         if "doesn't support" in self.last_message:
-            reason = f"{self.name}: this OpenCV lacks the codec {codec}"
-            return PassingError(f"{reason}; {mending_command(self.source, REENCODE)}")
+            return PassingError(f"{self.name}: this OpenCV lacks the codec {codec}; {mending_command(self.source)}")
         return DataError(f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else ""))
 
     def interval(self, start: int, end: int) -> tuple[float, float]:
