@@ -42,9 +42,10 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
     `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace.
     """
     corners, hue = scene.choice(CORNERS), scene.integers(180)
-    colour = _bgr(hue, 60, 245)
+    palette = np.uint8([[[hue, 60, 245], [(hue + 90) % 180, 150, 200]]])
+    colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
+    background = (clouds[..., None] / 255 * tint).astype(np.uint8)
 
     x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
     angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
@@ -63,10 +64,6 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
             cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
         frames.append(frame)
     return frames
-
-
-def _bgr(hue, saturation, value):
-    return cv2.cvtColor(np.uint8([[[hue % 180, saturation, value]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
 
 
 def _write_video(path, frames):

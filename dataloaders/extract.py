@@ -19,8 +19,7 @@ from pathlib import Path
 
 import cv2
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, frame_number, resize_frame
 from dataloaders.errors import DataError, PassingError
 from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
@@ -51,12 +50,12 @@ def extract_frames(source: str | Path, folder: str | Path, settings: dict | None
         folder.mkdir(parents=True)
         num_frames = num_kept = 0
         while video.grab():
-            while clips.frame_number(num_kept, step) == num_frames:
+            while frame_number(num_kept, step) == num_frames:
                 if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
                 num_kept += 1
                 file = folder / f"{num_kept:05d}.jpg"
-                if not cv2.imwrite(str(file), clips.resize_frame(frame, *config.stored_size)):
+                if not cv2.imwrite(str(file), resize_frame(frame, *config.stored_size)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
@@ -154,9 +153,7 @@ def _start_process() -> subprocess.Popen:
 
 
 def answer_job(*job) -> dict:
-    """Return what `extract_frames` does, {"skip": why the video cannot be used, "passing": whether it may be another
-    time} or {"stop": why nothing can be written}.
-    """
+    """Return what `extract_frames` does, {"skip": reason, "passing": whether that may pass} or {"stop": reason}."""
     try:
         return extract_frames(*job)
     except DataError as error:

@@ -88,7 +88,6 @@ class VideoReader:
 
     @property
     def has_frame_rate(self) -> bool:
-        """Whether the header has the rate of the frames."""
         return 0 < self.header_fps < 1000
 
     @property

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, frame_number, make_clip, resize_frame
 from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
 
@@ -65,7 +64,7 @@ def cut_windows(
 
     def scale_frames():
         for frame in frames:
-            image = clips.resize_frame(frame, *config.stored_size)
+            image = resize_frame(frame, *config.stored_size)
             if keep_frames:
                 pending.append(frame)
             yield image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
@@ -75,12 +74,12 @@ def cut_windows(
     if not head:
         raise DataError("no frame can be decoded")
     fps = video.fps if video else 0  # which a live source has measured by now
-    span = clips.frame_number(config.clip_len - 1, config.step(fps)) + 1
+    span = frame_number(config.clip_len - 1, config.step(fps)) + 1
     head += islice(scaled, max(0, span - len(head)))
     step = config.step(fps, len(head))  # smaller in a video that is shorter than one window
     if step < 1:
         note_held_frames(config.frame_rate)
-    offsets = [clips.frame_number(i, step) for i in range(config.clip_len)]
+    offsets = [frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
     images_in_order = chain(iter(head), scaled)
     del head  # the iterator alone holds these images, and lets them go when they are read
@@ -91,6 +90,6 @@ def cut_windows(
             nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
             num_passed = border
             yield previous._replace(frames=nearest)
-        clip = clips.make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
+        clip = make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
         previous = Window(start, end, [], clip, step=step)
     yield previous._replace(frames=list(pending))
