@@ -1,7 +1,7 @@
 """Which frames make a clip, and their pixels.
 
-A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from the JPEG frames on disk and inference from the video itself,
-both by the functions below. Frame numbers are chosen first, and only those frames are read.
+A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from JPEG frames on disk and inference from the video itself.
+Frame numbers are chosen first, and only those frames are read.
 """
 
 import contextlib

@@ -6,7 +6,7 @@ meet. Mirrored left to right, every class stays what it is. Files and groups are
 
 import os
 import shutil
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,6 @@ CLIPS = 2  # videos per class and group
 WIDTH, HEIGHT = 240, 180
 FPS = 25
 LENGTH = 61  # frames; every 4th is the same set in both directions
-CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 
 
 def write_videos(root_dir: Path) -> None:
@@ -27,8 +26,6 @@ def write_videos(root_dir: Path) -> None:
         return
     partial = root_dir.with_name(root_dir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in chain(*PAIRS):
-        (partial / name).mkdir(parents=True)
     for group, clip, (pair, names) in product(range(GROUPS), range(CLIPS), enumerate(PAIRS)):
         frames = draw_video(names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
         for name, ordered in zip(names, (frames, frames[::-1]), strict=True):
@@ -41,7 +38,7 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
 
     `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace.
     """
-    corners, hue = scene.choice(CORNERS), scene.integers(180)
+    corners, hue = scene.choice((3, 4, 6, 64)), scene.integers(180)  # 64 make a disc
     palette = np.uint8([[[hue, 60, 245], [(hue + 90) % 180, 150, 200]]])
     colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -67,6 +64,7 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
 
 
 def _write_video(path, frames):
+    path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
     video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
     video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)

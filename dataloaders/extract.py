@@ -30,9 +30,8 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 def extract_frames(source: str | Path, folder: str | Path, settings: dict | None = None) -> dict[str, int | bool]:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
 
-    DataError where none can be decoded, PassingError where that may be no fault of the file; OSError where the file is
-    gone, or a frame cannot be written. Returns the number of "frames", and whether they are "held": some are written
-    several times, as the video has fewer a second.
+    DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
+    frame cannot be written. Returns the number of "frames", and whether some are "held": written several times.
     """
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
     try:
@@ -68,8 +67,7 @@ def extract_frames(source: str | Path, folder: str | Path, settings: dict | None
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
-    Jobs are arguments of `extract_frames`, with absolute paths, and are taken as workers become free. Yields (number of
-    the job, answer of `answer_job`) as jobs end.
+    Jobs, arguments of `extract_frames` with absolute paths, are taken as workers become free. Yields (number, answer).
     """
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()

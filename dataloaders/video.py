@@ -56,8 +56,7 @@ class VideoReader:
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
 
-    OSError where the source cannot be opened; DataError where the file is not a video that OpenCV can read, and of
-    `grab` and `retrieve` where it cannot read a frame right.
+    OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right.
     """
 
     def __init__(self, source: Path | str, threads: int = 0):
@@ -101,10 +100,7 @@ class VideoReader:
         return self.header_fps if self.has_frame_rate else 25.0
 
     def count_frames(self) -> None:
-        """Correct `num_frames` and `duration` where the header of the file has an estimate, which counts the sound too.
-
-        The packets of the file are read and not decoded. Where it breaks off, the estimate stays; else it `is_whole`.
-        """
+        """Correct `num_frames` and `duration`, which headers may estimate, by the packets of a file that `is_whole`."""
         if not self.is_file or (self.track and self.track.duration is None):
             return
         with open(self.source, "rb") as file:
@@ -123,8 +119,7 @@ class VideoReader:
     def grab(self) -> bool:
         """Advance to the next frame; False at the end."""
         with STDERR_LOG:
-            is_grabbed = self.capture.grab()
-            if not is_grabbed:
+            if not (is_grabbed := self.capture.grab()):
                 self.last_message = STDERR_LOG.read()
         return is_grabbed
 
@@ -139,13 +134,11 @@ class VideoReader:
                 raise DataError(f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}")
             reason = message.partition("] ")[2].partition("\n")[0]
             raise DataError(f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}")
-        if not is_decoded:
-            return None
-        if self.mirroring:
+        if is_decoded and self.mirroring:
             a, b = self.mirroring
             frame = cv2.transpose(frame) if b else cv2.flip(frame, int(a < 0))
             frame = cv2.flip(frame, -1) if b < 0 else frame
-        return frame
+        return frame if is_decoded else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""

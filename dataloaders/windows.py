@@ -38,10 +38,7 @@ class Window(NamedTuple):
 
 
 def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[int, list]]:
-    """Yield (start, frames) of windows of `span` frames, `stride` apart, over a stream; one is kept in memory.
-
-    The last window ends on the last frame. A stream that is shorter than a window is a single window.
-    """
+    """Yield (start, frames) of windows of `span` frames, `stride` apart, the last at the end; a short stream is one."""
     recent, is_due = deque(maxlen=span), True
     for end, frame in enumerate(frames, start=1):
         recent.append(frame)
@@ -56,9 +53,8 @@ def cut_windows(
 ) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
 
-    The frames, BGR images (H, W, 3), are read once; as many are kept in memory as a window spans and a `stride`, which
-    is half a window by default. With `keep_frames` they are passed on in `Window.frames`. A clip of so many frames a
-    second needs the `video` that they are read from, for its rate. DataError where there is no frame.
+    The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
+    half a window by default. Clips by frame rate need the `video`, which has it. DataError where there is no frame.
     """
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
