@@ -47,8 +47,7 @@ def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yu
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
 
-    The source is the path of a file; or a string, the number of a camera or the address of a stream. `threads` decode a
-    file, 0 means one a core.
+    `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` are one a core.
 
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
