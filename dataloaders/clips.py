@@ -1,7 +1,7 @@
 """Which frames make a clip, and their pixels.
 
-A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from the JPEG frames on disk and inference from the video itself,
-both by the functions below. Frame numbers are chosen first, and only those frames are read.
+A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from JPEG frames on disk and inference from the video itself.
+Frame numbers are chosen first, and only those frames are read.
 """
 
 import contextlib
@@ -43,10 +43,9 @@ class ClipConfig:
     @classmethod
     def from_flags(cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None) -> "ClipConfig":
         """Scale the frames along with the crop (128x171 at 112), so each has the same view; None is the default."""
-        scale = crop_size / CROP_SIZE
         clip_len = cls.clip_len if clip_len is None else clip_len
         frame_interval = cls.frame_interval if frame_interval is frame_rate is None else frame_interval
-        height, width = round(FRAME_HEIGHT * scale), round(FRAME_WIDTH * scale)
+        height, width = (round(side * crop_size / CROP_SIZE) for side in (FRAME_HEIGHT, FRAME_WIDTH))
         return cls(clip_len, frame_interval, frame_rate, height, width, crop_size)
 
     @classmethod
@@ -83,9 +82,6 @@ class ClipConfig:
         return step if self.frame_rate else int(step)
 
 
-# Which frames
-
-
 def frame_number(index: int, step: float) -> int:
     """Return the frame, from 0, nearest to `index` steps; a step below 1 holds frames, keeps them several times."""
     return int(index * step + 0.5)
@@ -105,9 +101,6 @@ def uniform_starts(num_frames: int, count: int, clip_len: int) -> list[int]:
     """Return the starts of `count` windows that lie uniformly over a video; where it is short, some repeat in a row."""
     last = num_windows(num_frames, clip_len) - 1
     return [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
-
-
-# Then pixels
 
 
 def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRAME_WIDTH) -> np.ndarray:

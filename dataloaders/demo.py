@@ -6,7 +6,7 @@ meet. Mirrored left to right, every class stays what it is. Files and groups are
 
 import os
 import shutil
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,6 @@ CLIPS = 2  # videos per class and group
 WIDTH, HEIGHT = 240, 180
 FPS = 25
 LENGTH = 61  # frames; every 4th is the same set in both directions
-CORNERS = (3, 4, 6, 64)  # of the shapes; 64 make a disc
 
 
 def write_videos(root_dir: Path) -> None:
@@ -27,8 +26,6 @@ def write_videos(root_dir: Path) -> None:
         return
     partial = root_dir.with_name(root_dir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in chain(*PAIRS):
-        (partial / name).mkdir(parents=True)
     for group, clip, (pair, names) in product(range(GROUPS), range(CLIPS), enumerate(PAIRS)):
         frames = draw_video(names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
         for name, ordered in zip(names, (frames, frames[::-1]), strict=True):
@@ -41,39 +38,33 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
 
     `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace.
     """
-    corners, hue = scene.choice(CORNERS), scene.integers(180)
-    colour = _bgr(hue, 60, 245)
+    corners, hue = scene.choice((3, 4, 6, 64)), scene.integers(180)  # 64 make a disc
+    palette = np.uint8([[[hue, 60, 245], [(hue + 90) % 180, 150, 200]]])
+    colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    background = (clouds[..., None] / 255 * _bgr(hue + 90, 150, 200)).astype(np.uint8)
+    background = (clouds[..., None] / 255 * tint).astype(np.uint8)
 
     x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
+    angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
+    outline = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     frames = []
     for t in np.linspace(0, 1, LENGTH) ** motion.uniform(0.8, 1.25):
         frame = background.copy()
-        if name == "Up":
-            _shape(frame, corners, x, 150 - 120 * t, size, colour)
-        elif name == "Grow":
-            _shape(frame, corners, x, y, 9 + 52 * t, colour)
-        else:
-            _shape(frame, corners, 104 - 44 * t, y, size, colour)
-            _shape(frame, corners, 136 + 44 * t, y, size, colour)
+        shapes = {
+            "Up": [(x, 150 - 120 * t, size)],
+            "Grow": [(x, y, 9 + 52 * t)],
+            "Part": [(104 - 44 * t, y, size), (136 + 44 * t, y, size)],
+        }
+        for *centre, radius in shapes[name]:
+            fixed_point = np.round((centre + radius * outline) * 16).astype(np.int32)
+            cv2.fillConvexPoly(frame, fixed_point, colour, cv2.LINE_AA, shift=4)
+            cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
         frames.append(frame)
     return frames
 
 
-def _bgr(hue, saturation, value):
-    return cv2.cvtColor(np.uint8([[[hue % 180, saturation, value]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
-
-
-def _shape(frame, corners, x, y, size, colour):
-    angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
-    points = np.stack([x + size * np.cos(angles), y + size * np.sin(angles)], axis=1)
-    fixed_point = np.round(points * 16).astype(np.int32)
-    cv2.fillConvexPoly(frame, fixed_point, colour, cv2.LINE_AA, shift=4)
-    cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
-
-
 def _write_video(path, frames):
+    path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
     video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
     video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)

@@ -1,9 +1,7 @@
 """Videos -> folders of JPEG frames, in worker processes, which may hang or crash.
 
-    python -m dataloaders.extract
-
-is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a line, and writes what `answer_job`
-returns for each as one line. It ends with its parent.
+`python -m dataloaders.extract` is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a
+line, and writes what `answer_job` returns for each as one line. It ends with its parent.
 """
 
 import contextlib
@@ -22,8 +20,7 @@ from pathlib import Path
 
 import cv2
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, frame_number, resize_frame
 from dataloaders.errors import DataError, PassingError
 from dataloaders.images import ImageFolder
 from dataloaders.video import VideoReader
@@ -38,10 +35,8 @@ def extract_frames(
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
 
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
-
-    DataError where none can be decoded, PassingError where that may be no fault of the file; OSError where the file is
-    gone, or a frame cannot be written. Returns the number of "frames", and whether they are "held": some are written
-    several times, as the video has fewer a second.
+    DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
+    frame cannot be written. Returns the number of "frames", and whether some are "held": written several times.
     """
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
 
@@ -69,12 +64,12 @@ def extract_frames(
         folder.mkdir(parents=True)
         num_frames = num_kept = 0
         while num_frames < length and video.grab():
-            while clips.frame_number(num_kept, step) == num_frames:
+            while frame_number(num_kept, step) == num_frames:
                 if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
                 num_kept += 1
                 file = folder / f"{num_kept:05d}.jpg"
-                if not cv2.imwrite(str(file), clips.resize_frame(frame, *config.stored_size)):
+                if not cv2.imwrite(str(file), resize_frame(frame, *config.stored_size)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
@@ -87,8 +82,7 @@ def extract_frames(
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
 
-    Jobs are arguments of `extract_frames`, with absolute paths, and are taken as workers become free. Yields (number of
-    the job, answer of `answer_job`) as jobs end.
+    Jobs, arguments of `extract_frames` with absolute paths, are taken as workers become free. Yields (number, answer).
     """
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()
@@ -97,6 +91,8 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
         worker = idle.pop()
         answer = worker.run(*job)
         idle.append(worker)
+        if "stop" in answer:
+            raise OSError(answer["stop"])
         return number, answer
 
     with ThreadPoolExecutor(processes) as executor:
@@ -105,10 +101,7 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
             # As many jobs wait as are worked on: the workers stay busy while the caller takes what is yielded.
             while pending := pending | set(islice(futures, 2 * processes - len(pending))):
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for number, answer in (future.result() for future in done):
-                    if "stop" in answer:
-                        raise OSError(answer["stop"])
-                    yield number, answer
+                yield from (future.result() for future in done)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             for worker in workers:
@@ -159,29 +152,21 @@ class Worker:
     def _kill(self):
         process, self.process = self.process, None
         if process:
-            process.kill()
             with contextlib.suppress(OSError), process:  # closes its pipes, one of them perhaps with an unread job
-                pass
+                process.kill()
             return process.returncode
 
 
 def _start_process() -> subprocess.Popen:
+    command, root = [sys.executable, "-m", "dataloaders.extract"], Path(__file__).parent.parent
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads, which spin when they start
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with block_signals():  # Ctrl-C is for the parent
-        return subprocess.Popen(
-            [sys.executable, "-m", "dataloaders.extract"],
-            cwd=Path(__file__).parent.parent,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads, which spin when they start
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return subprocess.Popen(command, cwd=root, env=env, **pipes, start_new_session=True)
 
 
 def answer_job(*job) -> dict:
-    """Return what `extract_frames` does, {"skip": why the video cannot be used, "passing": whether it may be another
-    time} or {"stop": why nothing can be written}.
-    """
+    """Return what `extract_frames` does, {"skip": reason, "passing": whether that may pass} or {"stop": reason}."""
     try:
         return extract_frames(*job)
     except DataError as error:

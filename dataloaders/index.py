@@ -35,10 +35,7 @@ class VideoRecord(NamedTuple):
 
 
 def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
-    """Read an index file; where it is growing, an incomplete last row is left out.
-
-    FileNotFoundError where there is none; DataError where it is damaged, or a row would lie outside the frame folder.
-    """
+    """Read an index file, where it is growing without an incomplete last row; DataError where it is damaged."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
         try:
@@ -87,20 +84,17 @@ def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
 
 def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, list]) -> None:
     """Raise DataError, naming the differences, where a checkpoint was trained on other classes or other `videos`."""
-    previous, changes = checkpoint["classes"], []
-    known = checkpoint["videos"] if isinstance(checkpoint.get("videos"), dict) else {}
-    known = {split: pair for split, pair in known.items() if isinstance(pair, list) and len(pair) == 2}
-    for change, names, others in (("new", classes, previous), ("missing", previous, classes)):
-        if different := [name for name in names if name not in others]:
-            changes.append(f"{change} classes {shorten(different)}")
+    previous = checkpoint["classes"]
+    known = {split: pair for split, pair in checkpoint["videos"].items() if isinstance(pair, list) and len(pair) == 2}
+    new, missing = [c for c in classes if c not in previous], [c for c in previous if c not in classes]
+    changes = [f"{change} classes {shorten(names)}" for change, names in (("new", new), ("missing", missing)) if names]
     if classes != previous and not changes:
         changes.append("other labels for the same classes")
     for split in (*SPLITS, UNUSED):
         now, before = videos.get(split, [0, ""]), known.get(split, [0, ""])
-        if now[0] != before[0]:
-            changes.append(f"{now[0]} {split} videos, not {before[0]}")
-        elif now != before:
-            changes.append(f"other {split} videos")
+        if now != before:
+            numbers = f"{now[0]} {split} videos, not {before[0]}"
+            changes.append(numbers if now[0] != before[0] else f"other {split} videos")
     if changes:
         raise DataError(f"not the data that the run was started with: {', '.join(changes)}; start a new run")
 

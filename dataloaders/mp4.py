@@ -1,5 +1,6 @@
 """What OpenCV does not tell about an MP4 or QuickTime file (ISO/IEC 14496-12)."""
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,20 +16,16 @@ class Track(NamedTuple):
 
 def read_video_track(path: Path) -> Track | None:
     """Read the header of a file; None where it is of another format, or damaged, OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        try:
-            while True:
-                size, kind = struct.unpack(">I4s", file.read(8))
-                header = 8
-                if size == 1:
-                    size, header = struct.unpack(">Q", file.read(8))[0], 16
-                if not kind.isalnum() or size < header:
-                    return None
-                if kind == b"moov":
-                    return _find_video_track(file.read(size - header))
-                file.seek(size - header, 1)
-        except (struct.error, OverflowError, LookupError):
-            return None
+    with open(path, "rb") as file, contextlib.suppress(struct.error, OverflowError, LookupError):
+        while True:
+            size, kind = struct.unpack(">I4s", file.read(8))
+            size = struct.unpack(">Q", file.read(8))[0] - 16 if size == 1 else size - 8
+            if size < 0 or not kind.isalnum():
+                break
+            if kind == b"moov":
+                return _find_video_track(file.read(size))
+            file.seek(size, 1)
+    return None
 
 
 def _find_video_track(moov: bytes) -> Track | None:
@@ -54,10 +51,6 @@ def _matrix(header: bytes, place: int, long_place: int) -> list[float]:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place = 0
-    while place + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        if size < 8:
-            return
-        yield kind, data[place + 8 : place + size]
-        place += size
+    while len(data) >= 8 and (size := int.from_bytes(data[:4], "big")) >= 8:
+        yield data[4:8], data[8:size]
+        data = data[size:]

@@ -1,4 +1,4 @@
-"""What libraries written in C print, OpenCV and its FFmpeg above all."""
+"""What libraries written in C print: FFmpeg tells nowhere else that it could not convert a frame."""
 
 import os
 import tempfile
@@ -6,26 +6,20 @@ import threading
 
 
 class StderrLog:
-    """Within a `with` block, what libraries in C print to the standard error stream goes to a temporary file.
+    """Sends the standard error stream to a temporary file within a `with` block, which one thread enters at a time."""
 
-    FFmpeg tells nowhere else that it could not convert a frame. One thread at a time is in the block.
-    """
+    lock, file = threading.Lock(), None
 
-    def __init__(self):
-        self.lock, self.file = threading.Lock(), None
-
-    def __enter__(self) -> "StderrLog":
+    def __enter__(self) -> None:
         self.lock.acquire()
         if self.file is None:
             for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
                 os.environ.pop(name, None)  # with them it prints elsewhere, or less
             self.file = tempfile.TemporaryFile(buffering=0)
-        if self.file.tell():
-            self.file.seek(0)
-            self.file.truncate()
+        self.file.seek(0)
+        self.file.truncate()
         self.stderr = os.dup(2)
         os.dup2(self.file.fileno(), 2)
-        return self
 
     def __exit__(self, *_) -> None:
         os.dup2(self.stderr, 2)

@@ -18,12 +18,10 @@ from dataloaders.stderr_log import STDERR_LOG
 VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
-REENCODE = "-c:v libx264 -pix_fmt yuv420p"
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 
 
 def has_video_suffix(name: str) -> bool:
-    """Whether a file has the ending of a video, in upper or lower case."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES.split()
 
 
@@ -39,7 +37,7 @@ def display_name(source: str | Path) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
-def mending_command(source: str | Path, options: str) -> str:
+def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yuv420p") -> str:
     """Return the command that makes a video of another that OpenCV can read."""
     name = display_name(source)
     prefix = "file:" if isinstance(source, Path) and ":" in name else ""
@@ -49,8 +47,7 @@ def mending_command(source: str | Path, options: str) -> str:
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
 
-    The source is the path of a file; or a string, the number of a camera or the address of a stream. `threads` decode a
-    file, 0 means one a core.
+    `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` are one a core.
 
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
@@ -58,8 +55,7 @@ class VideoReader:
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
 
-    OSError where the source cannot be opened; DataError where the file is not a video that OpenCV can read, and of
-    `grab` and `retrieve` where it cannot read a frame right.
+    OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right.
     """
 
     def __init__(self, source: Path | str, threads: int = 0):
@@ -90,7 +86,6 @@ class VideoReader:
 
     @property
     def has_frame_rate(self) -> bool:
-        """Whether the header has the rate of the frames."""
         return 0 < self.header_fps < 1000
 
     @property
@@ -104,10 +99,7 @@ class VideoReader:
         return self.header_fps if self.has_frame_rate else 25.0
 
     def count_frames(self) -> None:
-        """Correct `num_frames` and `duration` where the header of the file has an estimate, which counts the sound too.
-
-        The packets of the file are read and not decoded. Where it breaks off, the estimate stays; else it `is_whole`.
-        """
+        """Correct `num_frames` and `duration`, which headers may estimate, by the packets of a file that `is_whole`."""
         if not self.is_file or (self.track and self.track.duration is None):
             return
         with open(self.source, "rb") as file:
@@ -142,8 +134,7 @@ class VideoReader:
     def grab(self) -> bool:
         """Advance to the next frame; False at the end."""
         with STDERR_LOG:
-            is_grabbed = self.capture.grab()
-            if not is_grabbed:
+            if not (is_grabbed := self.capture.grab()):
                 self.last_message = STDERR_LOG.read()
         return is_grabbed
 
@@ -154,18 +145,15 @@ class VideoReader:
             message = STDERR_LOG.read()
         if "[swscaler" in message:  # OpenCV then returns a picture that has not been written
             if "interlaced" in message:
-                reason, options = f"interlaced, which OpenCV {cv2.__version__} cannot read", "-vf yadif"
-            else:
-                reason = "OpenCV cannot convert a frame: " + message.partition("] ")[2].partition("\n")[0]
-                options = REENCODE
-            raise DataError(f"{self.name}: {reason}; {mending_command(self.source, options)}")
-        if not is_decoded:
-            return None
-        if self.mirroring:
+                command = mending_command(self.source, "-vf yadif")
+                raise DataError(f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}")
+            reason = message.partition("] ")[2].partition("\n")[0]
+            raise DataError(f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}")
+        if is_decoded and self.mirroring:
             a, b = self.mirroring
             frame = cv2.transpose(frame) if b else cv2.flip(frame, int(a < 0))
             frame = cv2.flip(frame, -1) if b < 0 else frame
-        return frame
+        return frame if is_decoded else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
@@ -186,8 +174,7 @@ class VideoReader:
         """Return the error for a video of which no frame can be decoded; it names the codec."""
         codec = int(self.capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
         if "doesn't support" in self.last_message:
-            reason = f"{self.name}: this OpenCV lacks the codec {codec}"
-            return PassingError(f"{reason}; {mending_command(self.source, REENCODE)}")
+            return PassingError(f"{self.name}: this OpenCV lacks the codec {codec}; {mending_command(self.source)}")
         return DataError(f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else ""))
 
     def interval(self, start: int, end: int) -> tuple[float, float]:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, frame_number, make_clip, resize_frame
 from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
 
@@ -39,10 +38,7 @@ class Window(NamedTuple):
 
 
 def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[int, list]]:
-    """Yield (start, frames) of windows of `span` frames, `stride` apart, over a stream; one is kept in memory.
-
-    The last window ends on the last frame. A stream that is shorter than a window is a single window.
-    """
+    """Yield (start, frames) of windows of `span` frames, `stride` apart, the last at the end; a short stream is one."""
     recent, is_due = deque(maxlen=span), True
     for end, frame in enumerate(frames, start=1):
         recent.append(frame)
@@ -57,15 +53,14 @@ def cut_windows(
 ) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
 
-    The frames, BGR images (H, W, 3), are read once; as many are kept in memory as a window spans and a `stride`, which
-    is half a window by default. With `keep_frames` they are passed on in `Window.frames`. A clip of so many frames a
-    second needs the `video` that they are read from, for its rate. DataError where there is no frame.
+    The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
+    half a window by default. Clips by frame rate need the `video`, which has it. DataError where there is no frame.
     """
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
     def scale_frames():
         for frame in frames:
-            image = clips.resize_frame(frame, *config.stored_size)
+            image = resize_frame(frame, *config.stored_size)
             if keep_frames:
                 pending.append(frame)
             yield image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
@@ -75,12 +70,12 @@ def cut_windows(
     if not head:
         raise DataError("no frame can be decoded")
     fps = video.fps if video else 0  # which a live source has measured by now
-    span = clips.frame_number(config.clip_len - 1, config.step(fps)) + 1
+    span = frame_number(config.clip_len - 1, config.step(fps)) + 1
     head += islice(scaled, max(0, span - len(head)))
     step = config.step(fps, len(head))  # smaller in a video that is shorter than one window
     if step < 1:
         note_held_frames(config.frame_rate)
-    offsets = [clips.frame_number(i, step) for i in range(config.clip_len)]
+    offsets = [frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
     images_in_order = chain(iter(head), scaled)
     del head  # the iterator alone holds these images, and lets them go when they are read
@@ -91,6 +86,6 @@ def cut_windows(
             nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
             num_passed = border
             yield previous._replace(frames=nearest)
-        clip = clips.make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
+        clip = make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
         previous = Window(start, end, [], clip, step=step)
     yield previous._replace(frames=list(pending))

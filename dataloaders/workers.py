@@ -10,10 +10,7 @@ STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 @contextlib.contextmanager
 def block_signals() -> Iterator[None]:
-    """Block SIGINT and SIGTERM in this thread, and thereby in every process and thread started within the block.
-
-    A worker started so is not ended by Ctrl-C or a cluster's SIGTERM while the main process finishes its step.
-    """
+    """Block SIGINT and SIGTERM here and in workers started within, which are needed until the step at hand ends."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
