@@ -121,7 +121,13 @@ def test_the_page_is_short():
 @pytest.mark.skipif(not shutil.which("bash"), reason="the page's commands are those of a Unix shell")
 def test_each_command_on_the_page_runs(project, tmp_path):
     """In the order of the page, on tiny videos: for an epoch, on a smaller crop, with fewer processes, folds, seeds."""
-    for name in ("requirements.txt", "tests/requirements.txt", "tests/benchmark.py", "assets/make.py"):
+    for name in (
+        "requirements.txt",
+        "tests/requirements.txt",
+        "tests/benchmark.py",
+        "assets/make.py",
+        "docs/run_onnx.py",
+    ):
         (project.folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, project.folder / name)
     for name in ("UCF-101", "kitchen", "fight2"):
