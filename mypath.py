@@ -31,9 +31,9 @@ class Path:
         return tuple(join(here, folder) for folder in folders) if is_here else folders
 
     @classmethod
-    def options(cls, dataset: str) -> dict:
-        """Return what else a data set has of an entry."""
-        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": cls.SOURCE_FPS.get(dataset, 25)}
+    def options(cls, dataset: str, source_fps: float | None = None) -> dict:
+        """Return what else a data set has of an entry; `source_fps` goes before that of the entry."""
+        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": source_fps or cls.SOURCE_FPS.get(dataset, 25)}
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:

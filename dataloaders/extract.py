@@ -22,8 +22,7 @@ import cv2
 
 from dataloaders.clips import ClipConfig, frame_number, resize_frame
 from dataloaders.errors import DataError, PassingError
-from dataloaders.images import ImageFolder
-from dataloaders.video import VideoReader
+from dataloaders.video import ImageFolder, VideoReader
 from dataloaders.workers import block_signals
 
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
@@ -41,10 +40,8 @@ def extract_frames(
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
 
     def open_source():
-        if source.is_dir():
-            return ImageFolder(source, source_fps)
-        video = VideoReader(source, threads=1)
-        if end < math.inf:
+        video = ImageFolder(source, source_fps) if source.is_dir() else VideoReader(source, threads=1)
+        if start:
             video.seek(start)
         return video
 

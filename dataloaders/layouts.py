@@ -1,19 +1,23 @@
 """The videos of a data set, in the forms in which people have them: folders, with or without a split, and tables."""
 
 import csv
+import math
 import os
 import re
+import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import cv2
+from tqdm import tqdm
 
 from dataloaders.errors import DataError
 from dataloaders.files import is_hidden, print_passed_over, reason_to_pass_over
-from dataloaders.images import is_image_folder
 from dataloaders.index import VideoRecord, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import VideoReader
+from dataloaders.video import ImageFolder, VideoReader, is_image_folder
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -63,10 +67,38 @@ def has_split(root_dir: Path) -> bool:
     return "train" in folders and folders <= SPLIT_NAMES.keys()
 
 
-def split_source(source: str) -> tuple[str, float, float]:
+def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
     """Return the path of a source, and the seconds from which to which it is part of that recording."""
-    match = FRAGMENT.search(source)
-    return (source[: match.start()], float(match[1]), float(match[2])) if match else (source, 0, float("inf"))
+    folder = root_dir.parent if root_dir.is_file() else root_dir
+    if match := FRAGMENT.search(source):
+        return folder / source[: match.start()], float(match[1]), float(match[2])
+    return folder / source, 0, math.inf
+
+
+def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: float) -> str:
+    """Return lines on classes, groups, split, lengths, rates and sizes, by the headers: nothing is decoded."""
+    counts = {"classes": Counter(video.class_name for video in videos), "split": Counter(v.split for v in videos)}
+    counts |= {"rates": Counter(), "sizes": Counter()}
+    seconds, unreadable = [], []
+    for video in tqdm(videos, "headers", leave=False, delay=1, unit="video"):
+        path, start, end = split_source(root_dir, video.source)
+        try:
+            reader = ImageFolder(path, source_fps) if path.is_dir() else VideoReader(path)
+        except (OSError, DataError) as error:
+            unreadable.append(f"cannot be read: {error}")
+            continue
+        seconds.append(min(end, reader.num_frames / reader.fps) - start)
+        counts["rates"][f"{reader.fps:.4g} frames/s"] += 1
+        if isinstance(reader, VideoReader):
+            size = (reader.capture.get(prop) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            counts["sizes"]["{:.0f}x{:.0f}".format(*size)] += 1
+    lines = [f"{len(videos)} videos, {len({video.group for video in videos})} groups"]
+    for name, count in counts.items():
+        parts = [f"{key or 'none'} ({number})" for key, number in count.most_common()]
+        lines.append(f"{name}: " + ", ".join(parts if len(parts) <= 6 else [*parts[:3], "...", *parts[-2:]]))
+    if seconds:
+        lines.append(f"lengths: {min(seconds):.1f} to {max(seconds):.1f} s, median {statistics.median(seconds):.1f}")
+    return "\n".join(lines + unreadable[:5])
 
 
 def _list_folders(root_dir: Path) -> list[VideoRecord]:
