@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
-from dataloaders.errors import DataError
+from dataloaders.files import read_lines
 from dataloaders.index import INDEX, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
@@ -38,10 +38,7 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
 
 def read_labels(path: str | Path) -> list[str]:
     """Read class names, one a line, without a number before each; OSError where there is no file, DataError no text."""
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text in UTF-8") from None
+    lines = read_lines(path)
     parts = [line.split(maxsplit=1) for line in lines]
     is_numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
     return [part[1] for part in parts] if is_numbered else lines
@@ -62,15 +59,7 @@ class VideoDataset(Dataset):
     """
 
     def __init__(
-        self,
-        output_dir: str | Path,
-        videos: Sequence[VideoRecord],
-        split: str,
-        classes: list[str],
-        config: ClipConfig,
-        windows: int = 1,
-        flip: bool = True,
-        min_scale: float = 1,
+        self, output_dir, videos: Sequence[VideoRecord], split, classes, config, windows=1, flip=True, min_scale=1
     ):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}

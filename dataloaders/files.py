@@ -1,4 +1,4 @@
-"""Finds the video files that a user names."""
+"""Files that a user names: videos and lists."""
 
 import glob
 import os
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import filterfalse, takewhile
 from pathlib import Path
 
+from dataloaders.errors import DataError
 from dataloaders.index import shorten
 from dataloaders.video import display_name, has_video_suffix
 
@@ -79,6 +80,14 @@ def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     parts = [f"{len(paths)} {reason} ({shorten(sorted(paths))})" for reason, paths in sorted(names.items()) if paths]
     if parts:
         print(f"passed over in {folder}: {'; '.join(parts)}")
+
+
+def read_lines(file: str | Path) -> list[str]:
+    """Read the lines of a text that are not blank; OSError where there is no file, DataError where it is no text."""
+    try:
+        return [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not a text in UTF-8") from None
 
 
 def is_hidden(name: str) -> bool:

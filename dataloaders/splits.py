@@ -12,13 +12,13 @@ from operator import attrgetter
 from pathlib import Path
 
 from dataloaders.errors import DataError
+from dataloaders.files import read_lines
 from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
 from dataloaders.video import has_video_suffix
 
 PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random")
 
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
-PARTS = {"1": "train", "2": "test"}  # of HMDB51's lists
 HMDB51_NAME = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 
 Videos = Sequence[VideoRecord]
@@ -157,7 +157,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
 
 def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
     """Return the split of every listed video by its key; DataError where one is listed in two splits."""
-    listed = {}
+    listed, hmdb51_parts = {}, {"1": "train", "2": "test"}
 
     def add(class_name, file, split):
         key = _key(class_name, os.path.splitext(file)[0])
@@ -165,31 +165,23 @@ def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
             raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
 
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
-        for line in _lines(split_dir / f"{split}list{number:02d}.txt"):
+        path = split_dir / f"{split}list{number:02d}.txt"
+        for line in read_lines(path) if path.is_file() else ():
             if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
-            class_name, _, file = line.replace("\\", "/").rpartition("/")
-            add(class_name.rpartition("/")[2], file, split)
+            *_, class_name, file = ["", *line.replace("\\", "/").split("/")]
+            add(class_name, file, split)
     for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
-        for line in _lines(path):
+        for line in read_lines(path):
             file, part = (line.rsplit(maxsplit=1) + [""])[:2]
-            file = file.rpartition("/")[2]
-            add(path.name.removesuffix(f"_test_split{number}.txt"), file, PARTS.get(part, UNUSED))
+            class_name = path.name.removesuffix(f"_test_split{number}.txt")
+            add(class_name, file.rpartition("/")[2], hmdb51_parts.get(part, UNUSED))
     return listed
 
 
 def _key(class_name: str, video: str) -> str:
     """Return the key of a video in the lists, which differ from the files in upper and lower case."""
     return f"{class_name}/{video}".casefold()
-
-
-def _lines(file: Path) -> list[str]:
-    if not file.is_file():
-        return []
-    try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not a text in UTF-8") from None
 
 
 def _carve_val(remaining: Videos) -> dict[str, Videos] | None:
