@@ -26,9 +26,8 @@ class Path:
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
         folders = tuple(map(expanduser, cls.DATASETS[dataset]))
-        here = dirname(abspath(__file__))  # where they lie, if they do not lie where you are
-        is_here = not any(map(exists, folders)) and any(exists(join(here, folder)) for folder in folders)
-        return tuple(join(here, folder) for folder in folders) if is_here else folders
+        beside = tuple(join(dirname(abspath(__file__)), folder) for folder in folders)
+        return beside if any(map(exists, beside)) and not any(map(exists, folders)) else folders
 
     @classmethod
     def options(cls, dataset: str, source_fps: float | None = None) -> dict:

@@ -58,9 +58,7 @@ class VideoDataset(Dataset):
     random share of the frame's area, at least this one.
     """
 
-    def __init__(
-        self, output_dir, videos: Sequence[VideoRecord], split, classes, config, windows=1, flip=True, min_scale=1
-    ):
+    def __init__(self, output_dir, videos, split, classes, config: ClipConfig, windows=1, flip=True, min_scale=1):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
         # Arrays, which the worker processes share; a list of objects would be copied into each of them.
@@ -70,12 +68,10 @@ class VideoDataset(Dataset):
         self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
         self.flip, self.min_scale = flip, min_scale
-
         starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
         starts = np.array(starts, np.int32).reshape(-1, windows)
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
-        self.video_indices = np.nonzero(is_distinct)[0]
-        self.starts = starts[is_distinct]
+        self.video_indices, self.starts = np.nonzero(is_distinct)[0], starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
 
     @classmethod
@@ -163,9 +159,7 @@ class DistributedBatchSampler(Sampler):
     the training videos of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
     """
 
-    def __init__(
-        self, num_videos: int, batch_size: int, seed: int, rank=0, world_size=1, accumulate=1, weights: Sequence = ()
-    ):
+    def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):
         self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)
         self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
         self.clips_per_step = batch_size * world_size * accumulate

@@ -28,9 +28,7 @@ from dataloaders.workers import block_signals
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(
-    source: str | Path, folder: str | Path, settings: dict | None = None, start=0, end=math.inf, source_fps: float = 25
-) -> dict[str, int | bool]:
+def extract_frames(source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25) -> dict:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
 
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.

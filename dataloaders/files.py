@@ -44,14 +44,8 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
 
 def walk_videos(folder: Path) -> Iterator[Path]:
     """Yield the videos in a folder and below, through links, and say what is passed over."""
-    visited, passed_over = set(), defaultdict(list)
-
-    def pass_over(error):
-        if error.filename == str(folder):
-            raise error
-        passed_over["that cannot be read"].append(os.path.relpath(error.filename, folder))
-
-    for parent, folders, files in os.walk(folder, onerror=pass_over, followlinks=True):
+    visited, errors, passed_over = set(), [], defaultdict(list)
+    for parent, folders, files in os.walk(folder, onerror=errors.append, followlinks=True):
         if (place := os.path.realpath(parent)) in visited:  # a link to a folder above
             folders.clear()
             continue
@@ -62,6 +56,9 @@ def walk_videos(folder: Path) -> Iterator[Path]:
                 passed_over[reason].append(os.path.relpath(path, folder))
             else:
                 yield Path(path)
+    if errors and errors[0].filename == str(folder):
+        raise errors[0]
+    passed_over["that cannot be read"] = [os.path.relpath(error.filename, folder) for error in errors]
     print_passed_over(folder, passed_over)
 
 

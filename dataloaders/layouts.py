@@ -1,7 +1,6 @@
 """The videos of a data set, in the forms in which people have them: folders, with or without a split, and tables."""
 
 import csv
-import math
 import os
 import re
 import statistics
@@ -21,7 +20,7 @@ from dataloaders.video import ImageFolder, VideoReader, is_image_folder
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
-FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")  # the part of a recording, in seconds, behind its path
+SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # a path, perhaps with a part of the recording, in seconds
 HALF_SECOND = 0.5  # by which the duration in a header may be wrong
 
 
@@ -29,11 +28,9 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
     """List the videos of a data set, without frames; they have a split where the data set says it.
 
     It is a folder of class folders, of videos or of folders of images; a folder of such `train`, `val` and `test`; or a
-    table. What is passed over in a folder is said. The first capture of `group_pattern` in the path of a video, if
-    there is a pattern, is its group.
+    table. Where there is a `group_pattern`, what it captures in the path of a video is the group.
 
-    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row or a name is
-    unusable.
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row is unusable.
     """
     if root_dir.is_file():
         videos = _read_table(root_dir)
@@ -70,9 +67,8 @@ def has_split(root_dir: Path) -> bool:
 def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
     """Return the path of a source, and the seconds from which to which it is part of that recording."""
     folder = root_dir.parent if root_dir.is_file() else root_dir
-    if match := FRAGMENT.search(source):
-        return folder / source[: match.start()], float(match[1]), float(match[2])
-    return folder / source, 0, math.inf
+    path, start, end = SOURCE.fullmatch(source).groups()
+    return folder / path, float(start or 0), float(end or "inf")
 
 
 def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: float) -> str:

@@ -1,8 +1,6 @@
 """Videos -> train/val/test folders of JPEG frames, and their index.
 
-    python -m dataloaders.preprocess DATASET
-
-does ahead of time what the first training run does by itself.
+`python -m dataloaders.preprocess DATASET` does ahead of time what the first training run does by itself.
 """
 
 import argparse
@@ -12,7 +10,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,15 +30,7 @@ TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
 def preprocess(
-    dataset: str,
-    root_dir: str | Path,
-    output_dir: str | Path,
-    processes: int | None = None,
-    validate: Callable[[list[VideoRecord]], object] = lambda videos: None,
-    config: ClipConfig = ClipConfig(),  # noqa: B008
-    group_pattern: str | None = None,
-    source_fps: float = 25,
-    **split,
+    dataset: str, root_dir: str | Path, output_dir: str | Path, processes=None, validate=None, config=None, **options
 ) -> list[VideoRecord]:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
 
@@ -49,18 +39,24 @@ def preprocess(
     or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes.
 
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
-    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the split before any
-    video is decoded, and again where some could not be; it raises what speaks against training on it. `source_fps` is
-    the rate of videos that are folders of images; `split` is for `splits.assign_splits`.
+    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
+
+    Args:
+        processes: how many videos are decoded at a time, by default one more than there are cores.
+        validate: is called with the rows before any video is decoded, and again where some could not be; it raises what
+            speaks against training on this split.
+        config: the ClipConfig for whose clips the frames are sampled.
+        options: `group_pattern` of `layouts.list_videos`; `source_fps`, the rate of videos that are folders of images
+            (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
 
     OSError where there are no videos, or the frames cannot be written; DataError where the videos cannot be split, or
     the index is damaged.
     """
-    root_dir, output_dir = Path(root_dir), Path(output_dir)
+    root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
     with preprocessing_lock(output_dir):
-        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern, source_fps, split)
+        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, **options)
 
 
 def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
@@ -76,7 +72,7 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern, source_fps, split):
+def _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, **split):
     index, journal, skipped_file, partial = (output_dir / name for name in (INDEX, JOURNAL, SKIPPED, ".partial"))
     if dataset == "demo":
         demo.write_videos(root_dir)
@@ -90,12 +86,17 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     if modified and len(skipped) < len(known):
         _write_skipped(skipped_file, skipped)
 
+    def is_up_to_date(video):
+        folder = next(frame_folders(video, output_dir), None)
+        return folder and (not modified or abs(folder.stat().st_mtime - modified[video.source]) < TIME_RESOLUTION)
+
     def split_videos(unusable):
         if not (usable := [video for video in sources if video.source not in unusable]):
             reason = next(iter(unusable.values()))[2]
             raise DataError(f"{root_dir}: none of its videos can be read, see {skipped_file}; the first: {reason}")
         videos = assign_splits(usable, **split)
-        validate(videos)
+        if validate:
+            validate(videos)
         return videos
 
     videos, passing, num_held = split_videos(skipped), {}, 0
@@ -108,7 +109,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
             raise DataError(f"{difference}, and {root_dir} with the videos is not there")
         print(f"{difference} (clip length x interval, size): they are extracted anew")
     extracted = {video.source: video for video in journaled if video.sampling == config.sampling}
-    missing = [v for v in videos if v.source not in extracted or not _is_up_to_date(v, output_dir, modified)]
+    missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
     if missing:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -152,8 +153,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         write_table(index, COLUMNS, videos)
         journal.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
-    counts = Counter(video.split for video in videos)
-    sizes = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+    sizes = ", ".join(f"{name} {sum(video.split == name for video in videos)}" for name in SPLITS)
     notes = [f"{output_dir}: {len(videos)} videos of {len({v.class_name for v in videos})} classes ({sizes})"]
     notes += [f"{len(skipped)} skipped, see {skipped_file}; without it they are tried again"] if skipped else []
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
@@ -169,11 +169,6 @@ def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
     for split in dict.fromkeys((video.split, *SPLITS, UNUSED)):
         if (folder := video._replace(split=split).folder(output_dir)).is_dir():
             yield folder
-
-
-def _is_up_to_date(video, output_dir, modified) -> bool:
-    folder = next(frame_folders(video, output_dir), None)
-    return bool(folder) and (not modified or abs(folder.stat().st_mtime - modified[video.source]) < TIME_RESOLUTION)
 
 
 def _read_skipped(file: Path) -> list[tuple[str, float, str]]:

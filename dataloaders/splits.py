@@ -39,9 +39,7 @@ def group_of(class_name: str, video: str) -> str:
     return f"{class_name}/{video}"
 
 
-def assign_splits(
-    videos: Videos, protocol: str = "group", fold: int = 1, split_dir: str | Path | None = None
-) -> list[VideoRecord]:
+def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None) -> list[VideoRecord]:
     """Assign each video to a split; the same on every machine and for every order of `videos`.
 
     Args:
@@ -122,7 +120,10 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
 
 
 def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[str, Videos]:
-    listed, name = _read_lists(Path(split_dir), number), f"official split {number}"
+    listed, name = {}, f"official split {number}"
+    for class_name, file, split in _read_lists(Path(split_dir), number):
+        if listed.setdefault(key := _key(class_name, os.path.splitext(file)[0]), split) != split:
+            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
@@ -155,28 +156,20 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     return dict(parts) | carved
 
 
-def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
-    """Return the split of every listed video by its key; DataError where one is listed in two splits."""
-    listed, hmdb51_parts = {}, {"1": "train", "2": "test"}
-
-    def add(class_name, file, split):
-        key = _key(class_name, os.path.splitext(file)[0])
-        if listed.setdefault(key, split) != split:
-            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
-
+def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str, str]]:
+    """Yield (class, file, split) of every listed video; the class may be empty."""
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
         path = split_dir / f"{split}list{number:02d}.txt"
         for line in read_lines(path) if path.is_file() else ():
             if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
             *_, class_name, file = ["", *line.replace("\\", "/").split("/")]
-            add(class_name, file, split)
+            yield class_name, file, split
     for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
         for line in read_lines(path):
             file, part = (line.rsplit(maxsplit=1) + [""])[:2]
             class_name = path.name.removesuffix(f"_test_split{number}.txt")
-            add(class_name, file.rpartition("/")[2], hmdb51_parts.get(part, UNUSED))
-    return listed
+            yield class_name, file.rpartition("/")[2], {"1": "train", "2": "test"}.get(part, UNUSED)
 
 
 def _key(class_name: str, video: str) -> str:
