@@ -32,12 +32,9 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
 
     FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row is unusable.
     """
-    if root_dir.is_file():
-        videos = _read_table(root_dir)
-    elif root_dir.is_dir():
-        videos = _list_folders(root_dir)
-    else:
+    if not root_dir.exists():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
+    videos = _read_table(root_dir) if root_dir.is_file() else _list_folders(root_dir)
     if group_pattern:
         if re.compile(group_pattern).groups != 1:
             raise DataError(f"mypath.py: {group_pattern!r} has not one pair of brackets, which capture the group")

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +16,6 @@ from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
 from dataloaders.video import has_video_suffix
 
 PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random")
-
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
 HMDB51_NAME = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 
@@ -27,8 +25,7 @@ Videos = Sequence[VideoRecord]
 def group_of(class_name: str, video: str) -> str:
     """Return the group of a video, the recording that it was cut from, by its name without ending.
 
-    `g01` for UCF101's `v_Archery_g01_c02`, `Some_film` for HMDB51's `Some_film_golf_f_cm_np1_ri_goo_0`; a name of
-    neither kind is a group of its own.
+    `g01` for UCF101's `v_Archery_g01_c02`, `Film` for HMDB51's `Film_golf_f_cm_np1_ri_goo_0`, else one of its own.
     """
     if match := UCF101_NAME.search(video):
         return match[1]
@@ -99,20 +96,19 @@ def _given_split(videos: Videos) -> dict[str, Videos]:
     parts = {split: [video for video in videos if video.split == split] for split in SPLITS}
     if not parts["train"]:
         raise DataError("--split folders: the data set does not say which videos are in train")
-    if not parts["val"]:
-        if not (carved := _carve_val(parts["train"])):
-            raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
-        parts |= carved
-    return parts
+    carved = {} if parts["val"] else _carve_val(parts["train"])
+    if carved is None:
+        raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
+    return parts | carved
 
 
 def _random_split(videos: Videos) -> dict[str, Videos]:
     from sklearn.model_selection import train_test_split
 
-    parts, split = {}, partial(train_test_split, test_size=0.2, random_state=42)
+    parts, fifth = {}, {"test_size": 0.2, "random_state": 42}
     with contextlib.suppress(ValueError):  # too few videos
-        remaining, parts["test"] = split(videos, stratify=[video.class_name for video in videos])
-        parts["train"], parts["val"] = split(remaining, stratify=[video.class_name for video in remaining])
+        remaining, parts["test"] = train_test_split(videos, stratify=[v.class_name for v in videos], **fifth)
+        parts["train"], parts["val"] = train_test_split(remaining, stratify=[v.class_name for v in remaining], **fifth)
     if len(parts) < 3 or any(_classes(part) != _classes(videos) for part in parts.values()):
         fewest = _fewest("video", videos)
         raise DataError(f"--split random: every class needs videos in each of train, val and test; {fewest}")
@@ -179,10 +175,8 @@ def _key(class_name: str, video: str) -> str:
 
 def _carve_val(remaining: Videos) -> dict[str, Videos] | None:
     """Hold out about a fifth of the groups as val; None where that is impossible."""
-    for val_folds in (5, 4, 3, 2):
-        for train, val in _folds(remaining, val_folds):
-            return {"train": train, "val": val}
-    return None
+    folds = (fold for val_folds in (5, 4, 3, 2) for fold in _folds(remaining, val_folds))
+    return next(({"train": train, "val": val} for train, val in folds), None)
 
 
 def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], list[VideoRecord]]]:
