@@ -131,12 +131,9 @@ class VideoDataset(Dataset):
 
 def read_frame(file: str) -> np.ndarray:
     """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
-    frame = cv2.imread(file)
-    if frame is None:
-        raise FileNotFoundError(
-            f"{file}: missing or damaged, or moved by a run with another split; delete {os.path.dirname(file)} and "
-            "start again, which extracts the frames of that video"
-        )
+    if (frame := cv2.imread(file)) is None:
+        mending = f"delete {os.path.dirname(file)} and start again, which extracts the frames of that video"
+        raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
     return frame
 
 
@@ -151,12 +148,11 @@ class ClipLoader(DataLoader):
 class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
 
-    Where videos have `weights`, as many are drawn in proportion to these, with replacement.
-
-    Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
-    The ranks take turns, a batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped;
-    another order drops others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts
-    the training videos of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
+    Where videos have `weights`, as many are drawn in proportion to these, with replacement. Order and keys depend on
+    the seed, the epoch and the position in the epoch alone, never on the number of workers. The ranks take turns, a
+    batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped; another order drops
+    others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts the training videos
+    of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
     """
 
     def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):

@@ -106,8 +106,7 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
 class Worker:
     """A worker process, started when it is first needed and again after it hung or crashed."""
 
-    def __init__(self):
-        self.process, self.is_stopped = None, False
+    process, is_stopped = None, False
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""

@@ -39,18 +39,12 @@ def preprocess(
     or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes.
 
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
-    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`.
+    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the rows before any
+    video is decoded, and again where some could not be; it raises what speaks against training on them. `config` is the
+    ClipConfig whose clips the frames are for. The options are `group_pattern` of `layouts.list_videos`; `source_fps`,
+    the rate of videos that are folders of images (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
 
-    Args:
-        processes: how many videos are decoded at a time, by default one more than there are cores.
-        validate: is called with the rows before any video is decoded, and again where some could not be; it raises what
-            speaks against training on this split.
-        config: the ClipConfig for whose clips the frames are sampled.
-        options: `group_pattern` of `layouts.list_videos`; `source_fps`, the rate of videos that are folders of images
-            (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
-
-    OSError where there are no videos, or the frames cannot be written; DataError where the videos cannot be split, or
-    the index is damaged.
+    OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged.
     """
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
@@ -100,8 +94,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         return videos
 
     videos, passing, num_held = split_videos(skipped), {}, 0
-    # An interrupted start left a journal, which stands for the index: it lists the frame folders that are complete. A
-    # folder that it does not list is not trusted.
+    # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
     if others := Counter(video.sampling for video in journaled if video.sampling != config.sampling):
         difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {config.sampling}"
@@ -118,8 +111,8 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         write_table(journal, COLUMNS, extracted.values())
         num_workers = min(processes or os.cpu_count() + 1, len(missing))  # one more than cores: some wait for the disk
         inputs, outputs, settings = root_dir.absolute(), partial.absolute(), asdict(config)
-        parts = ((i, *split_source(inputs, video.source)) for i, video in enumerate(missing))
-        jobs = ((path, outputs / str(i), settings, *span, source_fps) for i, path, *span in parts)
+        parts = (split_source(inputs, video.source) for video in missing)
+        jobs = ((path, outputs / str(i), settings, *span, source_fps) for i, (path, *span) in enumerate(parts))
         with contextlib.closing(extract_all(jobs, num_workers)) as results:
             for i, answer in tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video, time = missing[i], modified[missing[i].source]

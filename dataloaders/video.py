@@ -62,7 +62,7 @@ class VideoReader:
     def __init__(self, source: Path | str, threads: int = 0):
         self.name, self.is_file = display_name(source), isinstance(source, Path)
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
-        self.source, self.last_message, self.is_whole = source, "", False
+        self.source, self.last_message, self.is_whole, self.timestamps = source, "", False, array("d")
         self.capture = _open_file(source, threads) if self.is_file else _open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -74,8 +74,6 @@ class VideoReader:
         # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
         mjpg = cv2.VideoWriter_fourcc(*"MJPG")
         self.uses_clock = self.is_live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg)
-        self.timestamps = array("d")
-
         # OpenCV turns images by the angle of a display matrix and ignores that it mirrors them.
         a, b, c, d = self.track.matrix if self.track else (1, 0, 0, 1)
         self.mirroring = (a, b) if a * d - b * c < 0 else None
