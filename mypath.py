@@ -26,14 +26,13 @@ class Path:
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
         folders = tuple(map(expanduser, cls.DATASETS[dataset]))
-        here = dirname(abspath(__file__))  # where they lie, if they do not lie where you are
-        is_here = not any(map(exists, folders)) and any(exists(join(here, folder)) for folder in folders)
-        return tuple(join(here, folder) for folder in folders) if is_here else folders
+        beside = tuple(join(dirname(abspath(__file__)), folder) for folder in folders)
+        return beside if any(map(exists, beside)) and not any(map(exists, folders)) else folders
 
     @classmethod
-    def options(cls, dataset: str) -> dict:
-        """Return what else a data set has of an entry."""
-        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": cls.SOURCE_FPS.get(dataset, 25)}
+    def options(cls, dataset: str, source_fps: float | None = None) -> dict:
+        """Return what else a data set has of an entry; `source_fps` goes before that of the entry."""
+        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": source_fps or cls.SOURCE_FPS.get(dataset, 25)}
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
-from dataloaders.errors import DataError
+from dataloaders.files import read_lines
 from dataloaders.index import INDEX, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
@@ -38,10 +38,7 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
 
 def read_labels(path: str | Path) -> list[str]:
     """Read class names, one a line, without a number before each; OSError where there is no file, DataError no text."""
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text in UTF-8") from None
+    lines = read_lines(path)
     parts = [line.split(maxsplit=1) for line in lines]
     is_numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
     return [part[1] for part in parts] if is_numbered else lines
@@ -61,17 +58,7 @@ class VideoDataset(Dataset):
     random share of the frame's area, at least this one.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        videos: Sequence[VideoRecord],
-        split: str,
-        classes: list[str],
-        config: ClipConfig,
-        windows: int = 1,
-        flip: bool = True,
-        min_scale: float = 1,
-    ):
+    def __init__(self, output_dir, videos, split, classes, config: ClipConfig, windows=1, flip=True, min_scale=1):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
         # Arrays, which the worker processes share; a list of objects would be copied into each of them.
@@ -81,12 +68,10 @@ class VideoDataset(Dataset):
         self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
         self.flip, self.min_scale = flip, min_scale
-
         starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
         starts = np.array(starts, np.int32).reshape(-1, windows)
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
-        self.video_indices = np.nonzero(is_distinct)[0]
-        self.starts = starts[is_distinct]
+        self.video_indices, self.starts = np.nonzero(is_distinct)[0], starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
 
     @classmethod
@@ -146,12 +131,9 @@ class VideoDataset(Dataset):
 
 def read_frame(file: str) -> np.ndarray:
     """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
-    frame = cv2.imread(file)
-    if frame is None:
-        raise FileNotFoundError(
-            f"{file}: missing or damaged, or moved by a run with another split; delete {os.path.dirname(file)} and "
-            "start again, which extracts the frames of that video"
-        )
+    if (frame := cv2.imread(file)) is None:
+        mending = f"delete {os.path.dirname(file)} and start again, which extracts the frames of that video"
+        raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
     return frame
 
 
@@ -166,17 +148,14 @@ class ClipLoader(DataLoader):
 class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
 
-    Where videos have `weights`, as many are drawn in proportion to these, with replacement.
-
-    Order and keys depend on the seed, the epoch and the position in the epoch alone, never on the number of workers.
-    The ranks take turns, a batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped;
-    another order drops others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts
-    the training videos of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
+    Where videos have `weights`, as many are drawn in proportion to these, with replacement. Order and keys depend on
+    the seed, the epoch and the position in the epoch alone, never on the number of workers. The ranks take turns, a
+    batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped; another order drops
+    others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts the training videos
+    of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
     """
 
-    def __init__(
-        self, num_videos: int, batch_size: int, seed: int, rank=0, world_size=1, accumulate=1, weights: Sequence = ()
-    ):
+    def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):
         self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)
         self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
         self.clips_per_step = batch_size * world_size * accumulate

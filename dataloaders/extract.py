@@ -22,16 +22,13 @@ import cv2
 
 from dataloaders.clips import ClipConfig, frame_number, resize_frame
 from dataloaders.errors import DataError, PassingError
-from dataloaders.images import ImageFolder
-from dataloaders.video import VideoReader
+from dataloaders.video import ImageFolder, VideoReader
 from dataloaders.workers import block_signals
 
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(
-    source: str | Path, folder: str | Path, settings: dict | None = None, start=0, end=math.inf, source_fps: float = 25
-) -> dict[str, int | bool]:
+def extract_frames(source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25) -> dict:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
 
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
@@ -41,10 +38,8 @@ def extract_frames(
     source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
 
     def open_source():
-        if source.is_dir():
-            return ImageFolder(source, source_fps)
-        video = VideoReader(source, threads=1)
-        if end < math.inf:
+        video = ImageFolder(source, source_fps) if source.is_dir() else VideoReader(source, threads=1)
+        if start:
             video.seek(start)
         return video
 
@@ -111,8 +106,7 @@ def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, di
 class Worker:
     """A worker process, started when it is first needed and again after it hung or crashed."""
 
-    def __init__(self):
-        self.process, self.is_stopped = None, False
+    process, is_stopped = None, False
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""

@@ -1,4 +1,4 @@
-"""Finds the video files that a user names."""
+"""Files that a user names: videos and lists."""
 
 import glob
 import os
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import filterfalse, takewhile
 from pathlib import Path
 
+from dataloaders.errors import DataError
 from dataloaders.index import shorten
 from dataloaders.video import display_name, has_video_suffix
 
@@ -43,14 +44,8 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
 
 def walk_videos(folder: Path) -> Iterator[Path]:
     """Yield the videos in a folder and below, through links, and say what is passed over."""
-    visited, passed_over = set(), defaultdict(list)
-
-    def pass_over(error):
-        if error.filename == str(folder):
-            raise error
-        passed_over["that cannot be read"].append(os.path.relpath(error.filename, folder))
-
-    for parent, folders, files in os.walk(folder, onerror=pass_over, followlinks=True):
+    visited, errors, passed_over = set(), [], defaultdict(list)
+    for parent, folders, files in os.walk(folder, onerror=errors.append, followlinks=True):
         if (place := os.path.realpath(parent)) in visited:  # a link to a folder above
             folders.clear()
             continue
@@ -61,6 +56,9 @@ def walk_videos(folder: Path) -> Iterator[Path]:
                 passed_over[reason].append(os.path.relpath(path, folder))
             else:
                 yield Path(path)
+    if errors and errors[0].filename == str(folder):
+        raise errors[0]
+    passed_over["that cannot be read"] = [os.path.relpath(error.filename, folder) for error in errors]
     print_passed_over(folder, passed_over)
 
 
@@ -79,6 +77,14 @@ def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     parts = [f"{len(paths)} {reason} ({shorten(sorted(paths))})" for reason, paths in sorted(names.items()) if paths]
     if parts:
         print(f"passed over in {folder}: {'; '.join(parts)}")
+
+
+def read_lines(file: str | Path) -> list[str]:
+    """Read the lines of a text that are not blank; OSError where there is no file, DataError where it is no text."""
+    try:
+        return [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not a text in UTF-8") from None
 
 
 def is_hidden(name: str) -> bool:

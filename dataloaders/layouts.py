@@ -3,21 +3,24 @@
 import csv
 import os
 import re
+import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import cv2
+from tqdm import tqdm
 
 from dataloaders.errors import DataError
 from dataloaders.files import is_hidden, print_passed_over, reason_to_pass_over
-from dataloaders.images import is_image_folder
 from dataloaders.index import VideoRecord, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import VideoReader
+from dataloaders.video import ImageFolder, VideoReader, is_image_folder
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
-FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")  # the part of a recording, in seconds, behind its path
+SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # a path, perhaps with a part of the recording, in seconds
 HALF_SECOND = 0.5  # by which the duration in a header may be wrong
 
 
@@ -25,18 +28,13 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
     """List the videos of a data set, without frames; they have a split where the data set says it.
 
     It is a folder of class folders, of videos or of folders of images; a folder of such `train`, `val` and `test`; or a
-    table. What is passed over in a folder is said. The first capture of `group_pattern` in the path of a video, if
-    there is a pattern, is its group.
+    table. Where there is a `group_pattern`, what it captures in the path of a video is the group.
 
-    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row or a name is
-    unusable.
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row is unusable.
     """
-    if root_dir.is_file():
-        videos = _read_table(root_dir)
-    elif root_dir.is_dir():
-        videos = _list_folders(root_dir)
-    else:
+    if not root_dir.exists():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
+    videos = _read_table(root_dir) if root_dir.is_file() else _list_folders(root_dir)
     if group_pattern:
         if re.compile(group_pattern).groups != 1:
             raise DataError(f"mypath.py: {group_pattern!r} has not one pair of brackets, which capture the group")
@@ -63,10 +61,37 @@ def has_split(root_dir: Path) -> bool:
     return "train" in folders and folders <= SPLIT_NAMES.keys()
 
 
-def split_source(source: str) -> tuple[str, float, float]:
+def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
     """Return the path of a source, and the seconds from which to which it is part of that recording."""
-    match = FRAGMENT.search(source)
-    return (source[: match.start()], float(match[1]), float(match[2])) if match else (source, 0, float("inf"))
+    folder = root_dir.parent if root_dir.is_file() else root_dir
+    path, start, end = SOURCE.fullmatch(source).groups()
+    return folder / path, float(start or 0), float(end or "inf")
+
+
+def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: float) -> str:
+    """Return lines on classes, groups, split, lengths, rates and sizes, by the headers: nothing is decoded."""
+    counts = {"classes": Counter(video.class_name for video in videos), "split": Counter(v.split for v in videos)}
+    counts |= {"rates": Counter(), "sizes": Counter()}
+    seconds, unreadable = [], []
+    for video in tqdm(videos, "headers", leave=False, delay=1, unit="video"):
+        path, start, end = split_source(root_dir, video.source)
+        try:
+            reader = ImageFolder(path, source_fps) if path.is_dir() else VideoReader(path)
+        except (OSError, DataError) as error:
+            unreadable.append(f"cannot be read: {error}")
+            continue
+        seconds.append(min(end, reader.num_frames / reader.fps) - start)
+        counts["rates"][f"{reader.fps:.4g} frames/s"] += 1
+        if isinstance(reader, VideoReader):
+            size = (reader.capture.get(prop) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            counts["sizes"]["{:.0f}x{:.0f}".format(*size)] += 1
+    lines = [f"{len(videos)} videos, {len({video.group for video in videos})} groups"]
+    for name, count in counts.items():
+        parts = [f"{key or 'none'} ({number})" for key, number in count.most_common()]
+        lines.append(f"{name}: " + ", ".join(parts if len(parts) <= 6 else [*parts[:3], "...", *parts[-2:]]))
+    if seconds:
+        lines.append(f"lengths: {min(seconds):.1f} to {max(seconds):.1f} s, median {statistics.median(seconds):.1f}")
+    return "\n".join(lines + unreadable[:5])
 
 
 def _list_folders(root_dir: Path) -> list[VideoRecord]:

@@ -1,8 +1,6 @@
 """Videos -> train/val/test folders of JPEG frames, and their index.
 
-    python -m dataloaders.preprocess DATASET
-
-does ahead of time what the first training run does by itself.
+`python -m dataloaders.preprocess DATASET` does ahead of time what the first training run does by itself.
 """
 
 import argparse
@@ -12,7 +10,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,11 +19,10 @@ from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.clips import CROP_SIZE, ClipConfig
-from dataloaders.describe import describe_videos
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
 from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten, write_table
-from dataloaders.layouts import has_split, list_videos, split_source
+from dataloaders.layouts import describe_videos, has_split, list_videos, split_source
 from dataloaders.splits import PROTOCOLS, assign_splits
 
 JOURNAL, SKIPPED = "index.journal", "skipped.csv"  # beside the index
@@ -33,15 +30,7 @@ TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
 def preprocess(
-    dataset: str,
-    root_dir: str | Path,
-    output_dir: str | Path,
-    processes: int | None = None,
-    validate: Callable[[list[VideoRecord]], object] = lambda videos: None,
-    config: ClipConfig = ClipConfig(),  # noqa: B008
-    group_pattern: str | None = None,
-    source_fps: float = 25,
-    **split,
+    dataset: str, root_dir: str | Path, output_dir: str | Path, processes=None, validate=None, config=None, **options
 ) -> list[VideoRecord]:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
 
@@ -49,21 +38,19 @@ def preprocess(
     another way; another split moves folders. The frames of a removed video are removed. A video that cannot be decoded,
     or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes.
 
-    `root_dir` holds class folders of videos; where it is missing, an index in `output_dir` serves instead. `output_dir`
-    gets `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the split before
-    any video is decoded, and again where some could not be; it raises what speaks against training on it. `split` is
-    `protocol`, `fold` and `split_dir` of `splits.assign_splits`. Groups are found by `group_pattern`, see
-    `layouts.list_videos`; `source_fps` is the rate of videos that are folders of images.
+    Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
+    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the rows before any
+    video is decoded, and again where some could not be; it raises what speaks against training on them. `config` is the
+    ClipConfig whose clips the frames are for. The options are `group_pattern` of `layouts.list_videos`; `source_fps`,
+    the rate of videos that are folders of images (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
 
-    OSError where there are no videos, or the frames cannot be written; DataError where the videos cannot be split, or
-    the index is damaged.
+    OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged.
     """
-    root_dir, output_dir = Path(root_dir), Path(output_dir)
+    root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
-    options = group_pattern, source_fps
     with preprocessing_lock(output_dir):
-        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, split, *options)
+        return _preprocess(dataset, root_dir, output_dir, processes, validate, config, **options)
 
 
 def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
@@ -79,24 +66,35 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _preprocess(dataset, root_dir, output_dir, processes, validate, config, split, group_pattern, source_fps):
+def _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, **split):
     index, journal, skipped_file, partial = (output_dir / name for name in (INDEX, JOURNAL, SKIPPED, ".partial"))
     if dataset == "demo":
         demo.write_videos(root_dir)
     indexed = read_index(index) if index.is_file() else []
     sources, modified = indexed, {}
     if root_dir.exists() or not indexed:
-        sources, folder = list_videos(root_dir, group_pattern), root_dir.parent if root_dir.is_file() else root_dir
-        modified = {video.source: os.stat(folder / split_source(video.source)[0]).st_mtime for video in sources}
+        sources = list_videos(root_dir, group_pattern)
+        modified = {video.source: os.stat(split_source(root_dir, video.source)[0]).st_mtime for video in sources}
     known = _read_skipped(skipped_file) if skipped_file.is_file() else []  # rows of (source, modification time, reason)
     skipped = {row[0]: row for row in known if row[0] in modified and abs(row[1] - modified[row[0]]) < TIME_RESOLUTION}
     if modified and len(skipped) < len(known):
         _write_skipped(skipped_file, skipped)
-    videos = _split_usable(root_dir, sources, skipped, skipped_file, validate, split)
-    passing, num_held = {}, 0
 
-    # An interrupted start left a journal, which stands for the index: it lists the frame folders that are complete. A
-    # folder that it does not list is not trusted.
+    def is_up_to_date(video):
+        folder = next(frame_folders(video, output_dir), None)
+        return folder and (not modified or abs(folder.stat().st_mtime - modified[video.source]) < TIME_RESOLUTION)
+
+    def split_videos(unusable):
+        if not (usable := [video for video in sources if video.source not in unusable]):
+            reason = next(iter(unusable.values()))[2]
+            raise DataError(f"{root_dir}: none of its videos can be read, see {skipped_file}; the first: {reason}")
+        videos = assign_splits(usable, **split)
+        if validate:
+            validate(videos)
+        return videos
+
+    videos, passing, num_held = split_videos(skipped), {}, 0
+    # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
     if others := Counter(video.sampling for video in journaled if video.sampling != config.sampling):
         difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {config.sampling}"
@@ -104,18 +102,17 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
             raise DataError(f"{difference}, and {root_dir} with the videos is not there")
         print(f"{difference} (clip length x interval, size): they are extracted anew")
     extracted = {video.source: video for video in journaled if video.sampling == config.sampling}
-    missing = [v for v in videos if v.source not in extracted or not _is_up_to_date(v, output_dir, modified)]
+    missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
     if missing:
-        output_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial.mkdir(parents=True)
         for video in missing:
             extracted.pop(video.source, None)
         write_table(journal, COLUMNS, extracted.values())
         num_workers = min(processes or os.cpu_count() + 1, len(missing))  # one more than cores: some wait for the disk
-        parts = ((i, *split_source(video.source)) for i, video in enumerate(missing))
-        inputs, outputs, settings = folder.absolute(), partial.absolute(), asdict(config)
-        jobs = ((inputs / path, outputs / str(i), settings, *span, source_fps) for i, path, *span in parts)
+        inputs, outputs, settings = root_dir.absolute(), partial.absolute(), asdict(config)
+        parts = (split_source(inputs, video.source) for video in missing)
+        jobs = ((path, outputs / str(i), settings, *span, source_fps) for i, (path, *span) in enumerate(parts))
         with contextlib.closing(extract_all(jobs, num_workers)) as results:
             for i, answer in tqdm(results, f"{dataset}: videos to frames", len(missing), unit="video"):
                 video, time = missing[i], modified[missing[i].source]
@@ -133,8 +130,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
                     csv.writer(file).writerow(extracted[video.source])
     unusable = skipped | passing
     if any(video.source in unusable for video in missing):
-        videos = _split_usable(root_dir, sources, unusable, skipped_file, validate, split)
-
+        videos = split_videos(unusable)
     for video in videos:
         if (folder := next(frame_folders(video, output_dir))) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
@@ -150,8 +146,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
         write_table(index, COLUMNS, videos)
         journal.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
-    counts = Counter(video.split for video in videos)
-    sizes = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+    sizes = ", ".join(f"{name} {sum(video.split == name for video in videos)}" for name in SPLITS)
     notes = [f"{output_dir}: {len(videos)} videos of {len({v.class_name for v in videos})} classes ({sizes})"]
     notes += [f"{len(skipped)} skipped, see {skipped_file}; without it they are tried again"] if skipped else []
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
@@ -162,27 +157,11 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, spli
     return videos
 
 
-def _split_usable(root_dir, sources, skipped, skipped_file, validate, split) -> list[VideoRecord]:
-    """Assign the videos that are not skipped to splits, and validate the result."""
-    usable = [video for video in sources if video.source not in skipped]
-    if not usable:
-        reason = next(iter(skipped.values()))[2]
-        raise DataError(f"{root_dir}: none of its videos can be read, see {skipped_file}; the first: {reason}")
-    videos = assign_splits(usable, **split)
-    validate(videos)
-    return videos
-
-
 def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
     """Yield the frame folders of a video, in whichever splits they lie, that of its own split first."""
     for split in dict.fromkeys((video.split, *SPLITS, UNUSED)):
         if (folder := video._replace(split=split).folder(output_dir)).is_dir():
             yield folder
-
-
-def _is_up_to_date(video, output_dir, modified) -> bool:
-    folder = next(frame_folders(video, output_dir), None)
-    return bool(folder) and (not modified or abs(folder.stat().st_mtime - modified[video.source]) < TIME_RESOLUTION)
 
 
 def _read_skipped(file: Path) -> list[tuple[str, float, str]]:
@@ -226,22 +205,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
-        folders = mypath.Path.db_dir(args.dataset)
-        args.split = args.split or default_split(folders[0])
-        split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        options = mypath.Path.options(args.dataset)
-        options |= {"source_fps": args.source_fps} if args.source_fps else {}
-        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
-        root_dir, output_dir = map(Path, folders)
+        root_dir, output_dir = mypath.Path.db_dir(args.dataset)
+        split = {"protocol": args.split or default_split(root_dir), "fold": args.fold}
+        if split["protocol"].startswith("official"):
+            split["split_dir"] = mypath.Path.split_dir(args.dataset)
+        layout = mypath.Path.options(args.dataset, args.source_fps)
         if args.dry_run:
-            videos = list_videos(root_dir, options["group_pattern"])
+            videos = list_videos(Path(root_dir), layout["group_pattern"])
             with contextlib.suppress(DataError):  # told by the next run
                 videos = assign_splits(videos, **split)
-            folder = root_dir.parent if root_dir.is_file() else root_dir
-            return print(describe_videos(folder, videos, options["source_fps"]))
+            return print(describe_videos(Path(root_dir), videos, layout["source_fps"]))
         for name in (INDEX, JOURNAL, SKIPPED) if args.force else ():
-            (output_dir / name).unlink(missing_ok=True)
-        preprocess(args.dataset, *folders, config=config, **options, **split)
+            Path(output_dir, name).unlink(missing_ok=True)
+        preprocess(args.dataset, root_dir, output_dir, config=config, **layout, **split)
     except (OSError, DataError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:

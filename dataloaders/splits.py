@@ -6,19 +6,17 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 
 from dataloaders.errors import DataError
+from dataloaders.files import read_lines
 from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
 from dataloaders.video import has_video_suffix
 
 PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random")
-
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
-PARTS = {"1": "train", "2": "test"}  # of HMDB51's lists
 HMDB51_NAME = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 
 Videos = Sequence[VideoRecord]
@@ -27,8 +25,7 @@ Videos = Sequence[VideoRecord]
 def group_of(class_name: str, video: str) -> str:
     """Return the group of a video, the recording that it was cut from, by its name without ending.
 
-    `g01` for UCF101's `v_Archery_g01_c02`, `Some_film` for HMDB51's `Some_film_golf_f_cm_np1_ri_goo_0`; a name of
-    neither kind is a group of its own.
+    `g01` for UCF101's `v_Archery_g01_c02`, `Film` for HMDB51's `Film_golf_f_cm_np1_ri_goo_0`, else one of its own.
     """
     if match := UCF101_NAME.search(video):
         return match[1]
@@ -39,9 +36,7 @@ def group_of(class_name: str, video: str) -> str:
     return f"{class_name}/{video}"
 
 
-def assign_splits(
-    videos: Videos, protocol: str = "group", fold: int = 1, split_dir: str | Path | None = None
-) -> list[VideoRecord]:
+def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None) -> list[VideoRecord]:
     """Assign each video to a split; the same on every machine and for every order of `videos`.
 
     Args:
@@ -101,20 +96,19 @@ def _given_split(videos: Videos) -> dict[str, Videos]:
     parts = {split: [video for video in videos if video.split == split] for split in SPLITS}
     if not parts["train"]:
         raise DataError("--split folders: the data set does not say which videos are in train")
-    if not parts["val"]:
-        if not (carved := _carve_val(parts["train"])):
-            raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
-        parts |= carved
-    return parts
+    carved = {} if parts["val"] else _carve_val(parts["train"])
+    if carved is None:
+        raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
+    return parts | carved
 
 
 def _random_split(videos: Videos) -> dict[str, Videos]:
     from sklearn.model_selection import train_test_split
 
-    parts, split = {}, partial(train_test_split, test_size=0.2, random_state=42)
+    parts, fifth = {}, {"test_size": 0.2, "random_state": 42}
     with contextlib.suppress(ValueError):  # too few videos
-        remaining, parts["test"] = split(videos, stratify=[video.class_name for video in videos])
-        parts["train"], parts["val"] = split(remaining, stratify=[video.class_name for video in remaining])
+        remaining, parts["test"] = train_test_split(videos, stratify=[v.class_name for v in videos], **fifth)
+        parts["train"], parts["val"] = train_test_split(remaining, stratify=[v.class_name for v in remaining], **fifth)
     if len(parts) < 3 or any(_classes(part) != _classes(videos) for part in parts.values()):
         fewest = _fewest("video", videos)
         raise DataError(f"--split random: every class needs videos in each of train, val and test; {fewest}")
@@ -122,7 +116,10 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
 
 
 def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[str, Videos]:
-    listed, name = _read_lists(Path(split_dir), number), f"official split {number}"
+    listed, name = {}, f"official split {number}"
+    for class_name, file, split in _read_lists(Path(split_dir), number):
+        if listed.setdefault(key := _key(class_name, os.path.splitext(file)[0]), split) != split:
+            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
@@ -155,27 +152,20 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     return dict(parts) | carved
 
 
-def _read_lists(split_dir: Path, number: int) -> dict[str, str]:
-    """Return the split of every listed video by its key; DataError where one is listed in two splits."""
-    listed = {}
-
-    def add(class_name, file, split):
-        key = _key(class_name, os.path.splitext(file)[0])
-        if listed.setdefault(key, split) != split:
-            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
-
+def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str, str]]:
+    """Yield (class, file, split) of every listed video; the class may be empty."""
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
-        for line in _lines(split_dir / f"{split}list{number:02d}.txt"):
+        path = split_dir / f"{split}list{number:02d}.txt"
+        for line in read_lines(path) if path.is_file() else ():
             if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
-            class_name, _, file = line.replace("\\", "/").rpartition("/")
-            add(class_name.rpartition("/")[2], file, split)
+            *_, class_name, file = ["", *line.replace("\\", "/").split("/")]
+            yield class_name, file, split
     for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
-        for line in _lines(path):
+        for line in read_lines(path):
             file, part = (line.rsplit(maxsplit=1) + [""])[:2]
-            file = file.rpartition("/")[2]
-            add(path.name.removesuffix(f"_test_split{number}.txt"), file, PARTS.get(part, UNUSED))
-    return listed
+            class_name = path.name.removesuffix(f"_test_split{number}.txt")
+            yield class_name, file.rpartition("/")[2], {"1": "train", "2": "test"}.get(part, UNUSED)
 
 
 def _key(class_name: str, video: str) -> str:
@@ -183,21 +173,10 @@ def _key(class_name: str, video: str) -> str:
     return f"{class_name}/{video}".casefold()
 
 
-def _lines(file: Path) -> list[str]:
-    if not file.is_file():
-        return []
-    try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not a text in UTF-8") from None
-
-
 def _carve_val(remaining: Videos) -> dict[str, Videos] | None:
     """Hold out about a fifth of the groups as val; None where that is impossible."""
-    for val_folds in (5, 4, 3, 2):
-        for train, val in _folds(remaining, val_folds):
-            return {"train": train, "val": val}
-    return None
+    folds = (fold for val_folds in (5, 4, 3, 2) for fold in _folds(remaining, val_folds))
+    return next(({"train": train, "val": val} for train, val in folds), None)
 
 
 def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], list[VideoRecord]]]:

@@ -1,4 +1,4 @@
-"""Videos that are read: files, cameras and streams."""
+"""Videos that are read: files, cameras, streams and folders of images."""
 
 import os
 import re
@@ -19,6 +19,7 @@ VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg 
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
 STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def has_video_suffix(name: str) -> bool:
@@ -61,7 +62,7 @@ class VideoReader:
     def __init__(self, source: Path | str, threads: int = 0):
         self.name, self.is_file = display_name(source), isinstance(source, Path)
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
-        self.source, self.last_message, self.is_whole = source, "", False
+        self.source, self.last_message, self.is_whole, self.timestamps = source, "", False, array("d")
         self.capture = _open_file(source, threads) if self.is_file else _open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -73,8 +74,6 @@ class VideoReader:
         # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
         mjpg = cv2.VideoWriter_fourcc(*"MJPG")
         self.uses_clock = self.is_live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg)
-        self.timestamps = array("d")
-
         # OpenCV turns images by the angle of a display matrix and ignores that it mirrors them.
         a, b, c, d = self.track.matrix if self.track else (1, 0, 0, 1)
         self.mirroring = (a, b) if a * d - b * c < 0 else None
@@ -117,19 +116,18 @@ class VideoReader:
 
     def seek(self, seconds: float) -> None:
         """Advance a video just opened so that the next frame is the one nearest to `seconds` after the first."""
-
-        def position():
-            return self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - first
-
-        first = 0
         if seconds < 0.5 / self.fps or not self.grab():
             return
-        first = position()
+        target = self.position() + seconds
         if self.track:  # in other files, AVI above all, OpenCV's times can be wrong behind a jump
-            self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * max(0, first + seconds - 2))
+            self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * max(0, target - 2))
             self.grab()
-        while position() < seconds - 1.5 / self.fps and self.grab():
+        while self.position() < target - 1.5 / self.fps and self.grab():
             pass
+
+    def position(self) -> float:
+        """Return the time stamp of the frame that was grabbed, in seconds."""
+        return self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def grab(self) -> bool:
         """Advance to the next frame; False at the end."""
@@ -159,7 +157,7 @@ class VideoReader:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
         first = None
         while self.grab() and (frame := self.retrieve()) is not None:
-            position = time.monotonic() if self.uses_clock else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            position = time.monotonic() if self.uses_clock else self.position()
             first = position if first is None else first
             seconds = position - first
             if self.timestamps and seconds <= self.timestamps[-1]:  # missing or wrong
@@ -212,3 +210,30 @@ def _open_source(source: str) -> cv2.VideoCapture:
     if not capture.isOpened():
         raise OSError(f"{display_name(source)}: no such camera, nor a stream that can be opened")
     return capture
+
+
+def is_image_folder(folder: str | Path) -> bool:
+    return os.path.isdir(folder) and any(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in os.scandir(folder))
+
+
+class ImageFolder:
+    """Reads a folder of images as `VideoReader` reads a video, in the order of the numbers in their names."""
+
+    has_frame_rate = True
+
+    def __init__(self, folder: Path, fps: float):
+        names = [n for n in os.listdir(folder) if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith(".")]
+        # "a2.jpg" before "a10.jpg": texts and numbers take turns.
+        names.sort(key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)])
+        self.folder, self.fps, self.files = folder, fps, [str(folder / name) for name in names]
+        self.num_frames, self.index = len(names), -1
+
+    def grab(self) -> bool:
+        self.index += 1
+        return self.index < self.num_frames
+
+    def retrieve(self) -> np.ndarray | None:
+        return cv2.imread(self.files[self.index])
+
+    def no_frame_error(self) -> DataError:
+        return DataError(f"{self.folder}: no images in it")
