@@ -19,6 +19,8 @@ PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random"
 UCF101_NAME = re.compile(r"_(g\d+)_c\d+$")
 HMDB51_NAME = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 
+MANY_GROUPS = 10_000  # StratifiedGroupKFold visits each in turn; of more, each counts as one video of one class
+
 Videos = Sequence[VideoRecord]
 
 
@@ -184,17 +186,24 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     labels, groups = [video.class_name for video in videos], [video.group for video in videos]
-    if n_splits > min(len(set(groups)), max(Counter(labels).values())):
+    class_of = dict(zip(groups, labels, strict=True))
+    if n_splits > min(len(class_of), max(Counter(labels).values())):
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer videos than folds, handled below
-        # StratifiedGroupKFold visits each group in turn, minutes for a hundred thousand of them.
-        splitter = StratifiedKFold if len(set(groups)) == len(videos) else StratifiedGroupKFold
-        folds = list(splitter(n_splits).split(videos, labels, groups))
-    for train, held_out in sorted(folds, key=lambda fold: abs(len(fold[1]) * n_splits - len(videos))):
-        parts = [videos[i] for i in train], [videos[i] for i in held_out]
-        if all(_classes(part) == set(labels) for part in parts):
-            yield parts
+        if len(class_of) == len(videos) or len(class_of) > MANY_GROUPS:
+            names = list(class_of)
+            folds = StratifiedKFold(n_splits).split(names, list(class_of.values()))
+        else:
+            names = groups
+            folds = StratifiedGroupKFold(n_splits).split(videos, labels, groups)
+        held_out_groups = [{names[i] for i in held_out} for _, held_out in folds]
+    parts = [
+        ([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out_groups
+    ]
+    for part in sorted(parts, key=lambda part: abs(len(part[1]) * n_splits - len(videos))):
+        if all(_classes(half) == set(labels) for half in part):
+            yield part
 
 
 def _classes(videos: Videos) -> set[str]:

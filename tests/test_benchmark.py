@@ -77,3 +77,9 @@ def test_the_label_is_legible_and_inside(size, text, shade):
     assert letters[:, 1].max() < size[0] - 1
     assert letters[:, 0].max() < size[1] - top - 1
     assert top > size[1] / 2
+
+
+def test_a_table_is_read_split_and_indexed(tmp_path):
+    (row,) = benchmark.time_table(None, tmp_path, None, num_rows=3600)
+    assert row["work"].startswith("table of 3,600 rows") and row["ours"] > 0
+    assert benchmark.format_row(row).startswith("table of 3,600 rows, rows/CPU s")

@@ -274,3 +274,20 @@ def test_too_few_videos_for_a_random_split_are_named_with_their_classes(sizes):
         assign_splits(videos, "random")
     videos = own_videos(*(f"c{label}/v{number}" for label in range(4) for number in range(9)))
     assert {v.split for v in assign_splits(videos, "random")} == {"train", "val", "test"}
+
+
+def test_so_many_groups_that_each_counts_as_one_stay_whole(monkeypatch):
+    videos = [
+        VideoRecord("", f"class {i % 3}", f"v{i}_{k}", f"g{i}", 0, "") for i in range(60) for k in range(1 + i % 4)
+    ]
+    exact = assign_splits(videos)
+    monkeypatch.setattr(splits, "MANY_GROUPS", 10)
+    fast = assign_splits(videos)
+    for rows in (exact, fast):
+        assert len({(video.group, video.split) for video in rows}) == 60
+        shares = {split: sum(video.split == split for video in rows) / len(rows) for split in SPLITS}
+        assert shares == pytest.approx({"train": 0.64, "val": 0.16, "test": 0.2}, abs=0.05)
+        assert all(len({v.class_name for v in rows if v.split == split}) == 3 for split in SPLITS)
+    assert fast != exact
+    tested = [{v.group for v in assign_splits(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)]
+    assert set.union(*tested) == {f"g{i}" for i in range(60)} and sum(map(len, tested)) == 60
