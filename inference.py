@@ -32,10 +32,9 @@ from dataloaders.windows import cut_windows
 from engine.annotate import CODECS, annotate
 from engine.args import ArgumentParser, validate_range
 from engine.build import load_recognizer
-from engine.distributed import select_device
-from engine.errors import USER_ERRORS, UsageError, exit_on_user_error
+from engine.distributed import Distributed
+from engine.errors import USER_ERRORS, Stopped, StopSignal, UsageError, exit_on_user_error
 from engine.predict import predict, prefetch, read_frames, summarize
-from engine.stop_signal import Stopped, StopSignal
 from network.export import export_model
 
 MIN_SHARE = 0.9  # of the duration in a file's header, which may be an estimate; a shorter video is incomplete
@@ -72,7 +71,7 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
         raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
     if args.no_video and (args.grad_cam or args.show):
         raise UsageError(f"--no-video leaves nothing for {'--grad-cam' if args.grad_cam else '--show'}")
-    args.device = select_device(args.device)
+    args.device = Distributed().select_device(args.device)
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UsageError("--show needs a display, and there is none; the annotated video is written without it")
     if args.export:

@@ -60,20 +60,11 @@ def log_epoch(
     writer: SummaryWriter, epoch: int, train: dict, val: dict, lr: float, clips_per_second: float, device: torch.device
 ) -> None:
     """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
-    scalars = {  # under names that sort first in TensorBoard, and under the classic names
-        "curves/loss_train": train["loss"],
-        "curves/loss_val": val["loss"],
-        "curves/top1_train": train["top1"],
-        "curves/top1_val": val["clip_top1"],
-        "curves/top5_val": val["video_top5"],
-        "curves/mean_class_val": val["mean_class"],
-        "data/train_loss_epoch": train["loss"],
-        "data/train_acc_epoch": train["top1"],
-        "data/val_loss_epoch": val["loss"],
-        "data/val_acc_epoch": val["clip_top1"],
-        "data/lr": lr,
-        "data/clips_per_second": clips_per_second,
-    }
+    scalars = {"curves/top5_val": val["video_top5"], "curves/mean_class_val": val["mean_class"]}
+    for part, loss, top1 in (("train", train["loss"], train["top1"]), ("val", val["loss"], val["clip_top1"])):
+        scalars |= {f"curves/loss_{part}": loss, f"curves/top1_{part}": top1}  # names that sort first in TensorBoard
+        scalars |= {f"data/{part}_loss_epoch": loss, f"data/{part}_acc_epoch": top1}  # the classic names
+    scalars |= {"data/lr": lr, "data/clips_per_second": clips_per_second}
     if device.type == "cuda":
         scalars["data/gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
     for tag, value in scalars.items():
