@@ -41,7 +41,6 @@ MIN_SHARE = 0.9  # of the duration in a file's header, which may be an estimate;
 
 
 def get_args_parser() -> ArgumentParser:
-    """Return the parser of the flags of this script."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
@@ -102,7 +101,6 @@ def validate_targets(videos: list[tuple[Path, Path]], ending: str) -> None:
 
 
 def annotated_path(stem: Path, ending: str) -> Path:
-    """Return the path of an annotated video."""
     return stem.with_name(f"{stem.name}_annotated.{ending}")
 
 
@@ -130,7 +128,6 @@ def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Annotate or export, as the flags say."""
     with exit_on_user_error("inference.py", status=2):
         args, videos = parse_args(argv)
         file, model, config = load_recognizer(args)

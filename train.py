@@ -92,7 +92,6 @@ def get_args_parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train a model, or test one, as the flags say."""
     distributed = Distributed.from_env()
     if not distributed.is_main:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # rank 0 alone prints
@@ -137,14 +136,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         optimizer = create_optimizer(args, model, head, fused=not scaler.is_enabled())
-
         class_weights = torch.from_numpy(train_dataset.class_weights()).to(device) if args.balance == "loss" else None
 
         # Resume: the epoch at hand continues after the clips that are done
         batches_per_epoch = len(sampler)
         steps_per_epoch = max(1, batches_per_epoch // args.accumulate)  # 0 only for a test alone
-        num_videos = len(train_dataset)
-        state = restore_training(checkpoint, optimizer, scaler, num_videos) if checkpoint else TrainState()
+        state = restore_training(checkpoint, optimizer, scaler, len(train_dataset)) if checkpoint else TrainState()
         sampler.epoch, sampler.start = state.epoch + 1, state.num_samples
         steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler) // args.accumulate
         factor = partial(lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch)

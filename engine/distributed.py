@@ -83,7 +83,6 @@ class Distributed:
         return nn.parallel.DistributedDataParallel(model, [device], process_group=nccl)
 
     def barrier(self) -> None:
-        """Wait until all processes have reached this point."""
         if self.world_size > 1:
             distributed.barrier()
 

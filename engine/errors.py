@@ -70,8 +70,7 @@ class StopSignal:
     A second signal, more than two seconds later, has its usual effect. Leaving the `with` block restores the handlers.
     """
 
-    def __init__(self):
-        self.signum, self.received_at = 0, 0.0
+    signum, received_at = 0, 0.0
 
     def __enter__(self) -> "StopSignal":
         self.previous = {number: signal.signal(number, self._record) for number in (signal.SIGINT, signal.SIGTERM)}

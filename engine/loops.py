@@ -179,8 +179,7 @@ def evaluate(
             if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
                 clips = F.pad(clips, (0,) * 9 + (loader.batch_size - len(clips),))
             with autocast:
-                logits = model(clips)[: len(labels)]
-            logits = logits.float()
+                logits = model(clips)[: len(labels)].float()
             done = items[num_done : num_done + len(labels)]
             loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[done].to(device, logits.dtype)
             labels_of_items[done], probabilities[done] = labels, logits.softmax(1)

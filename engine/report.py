@@ -22,8 +22,8 @@ from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
+from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.loops import Evaluation, clips_to_device
-from engine.text import draw_text, drawable_names, figure_fonts
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
@@ -98,8 +98,9 @@ def write_test_report(
     videos = zip(dataset.sources, evaluation.labels.tolist(), evaluation.probabilities.mean(1).numpy(), strict=True)
     for source, label, probabilities in videos:
         prediction, shares = int(probabilities.argmax()), [f"{share:.4f}" for share in probabilities]
-        names = classes[label], classes[prediction]
-        rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
+        rows.append(
+            (source, classes[label], classes[prediction], shares[prediction], int(label == prediction), *shares)
+        )
     columns = ("source", "class", "prediction", "probability", "correct", *classes)
     write_table(run_dir / "predictions.csv", columns, rows)
     print(
@@ -129,6 +130,18 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
         clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
+
+
+def figure_fonts(names: Sequence[str]):
+    """Return a context in which the figures of matplotlib write such names."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    paths = {find_font(name) for name in names} - {None, DEJAVU}
+    for path in paths:
+        font_manager.fontManager.addfont(path)
+    families = [font_manager.FontProperties(fname=path).get_name() for path in sorted(paths)]
+    return matplotlib.rc_context({"font.family": ["DejaVu Sans", *families]})
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):

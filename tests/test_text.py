@@ -6,8 +6,8 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from engine import text
-from engine.text import DEJAVU, draw_text, drawable_names, figure_fonts, find_font
+from engine.annotate import DEJAVU, MIN_SHARE, draw_text, drawable_names, find_font
+from engine.report import figure_fonts
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_text_fills_its_box_and_stays_in_it(font, label, width, height):
     draw_text(frame, label, 10, 10, width, height)
     rows, columns = np.nonzero(frame.max(2))
     assert rows.min() >= 10 and rows.max() < 10 + height and columns.min() >= 10 and columns.max() < 10 + width
-    assert np.ptp(rows) > 0.4 * text.MIN_SHARE * height
+    assert np.ptp(rows) > 0.4 * MIN_SHARE * height
     if len(label) > 20:
         assert np.ptp(columns) > 0.8 * width
     assert frame.max() > 200
