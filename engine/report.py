@@ -98,9 +98,8 @@ def write_test_report(
     videos = zip(dataset.sources, evaluation.labels.tolist(), evaluation.probabilities.mean(1).numpy(), strict=True)
     for source, label, probabilities in videos:
         prediction, shares = int(probabilities.argmax()), [f"{share:.4f}" for share in probabilities]
-        rows.append(
-            (source, classes[label], classes[prediction], shares[prediction], int(label == prediction), *shares)
-        )
+        names = classes[label], classes[prediction]
+        rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
     columns = ("source", "class", "prediction", "probability", "correct", *classes)
     write_table(run_dir / "predictions.csv", columns, rows)
     print(
