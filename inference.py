@@ -32,17 +32,15 @@ from dataloaders.windows import cut_windows
 from engine.annotate import CODECS, annotate
 from engine.args import ArgumentParser, validate_range
 from engine.build import load_recognizer
-from engine.distributed import select_device
-from engine.errors import USER_ERRORS, UsageError, exit_on_user_error
+from engine.distributed import Distributed
+from engine.errors import USER_ERRORS, Stopped, StopSignal, UsageError, exit_on_user_error
 from engine.predict import predict, prefetch, read_frames, summarize
-from engine.stop_signal import Stopped, StopSignal
 from network.export import export_model
 
 MIN_SHARE = 0.9  # of the duration in a file's header, which may be an estimate; a shorter video is incomplete
 
 
 def get_args_parser() -> ArgumentParser:
-    """Return the parser of the flags of this script."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
@@ -72,7 +70,7 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
         raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
     if args.no_video and (args.grad_cam or args.show):
         raise UsageError(f"--no-video leaves nothing for {'--grad-cam' if args.grad_cam else '--show'}")
-    args.device = select_device(args.device)
+    args.device = Distributed().select_device(args.device)
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UsageError("--show needs a display, and there is none; the annotated video is written without it")
     if args.export:
@@ -103,7 +101,6 @@ def validate_targets(videos: list[tuple[Path, Path]], ending: str) -> None:
 
 
 def annotated_path(stem: Path, ending: str) -> Path:
-    """Return the path of an annotated video."""
     return stem.with_name(f"{stem.name}_annotated.{ending}")
 
 
@@ -131,7 +128,6 @@ def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Annotate or export, as the flags say."""
     with exit_on_user_error("inference.py", status=2):
         args, videos = parse_args(argv)
         file, model, config = load_recognizer(args)

@@ -30,71 +30,68 @@ from engine.build import amp_dtype, create_model, create_optimizer, freeze, load
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, restore_training, save_checkpoint, state_dicts
 from engine.data import BATCH_SIZE, prepare_data
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError, exit_on_user_error
+from engine.errors import NonFiniteLossError, Stopped, StopSignal, exit_on_user_error
 from engine.loops import evaluate, train_one_epoch
-from engine.stop_signal import Stopped, StopSignal
 from network import MODELS, count_flops
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
 
 def get_args_parser() -> ArgumentParser:
-    """Return the parser of the flags of this script."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
+    add = data.add_argument
+    add("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
     add_data_arguments(data)
-    data.add_argument("--min-scale", type=float, default=1, help="crop at random this share of a frame's area or more")
-    data.add_argument("--no-flip", action="store_true", help="mirror no clips, for classes that tell left from right")
-    data.add_argument("--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)")
+    add("--min-scale", type=float, default=1, help="crop at random this share of a frame's area or more")
+    add("--no-flip", action="store_true", help="mirror no clips, for classes that tell left from right")
+    add("--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)")
 
-    model = parser.add_argument_group("model")
-    model.add_argument("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
-    model.add_argument("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D, R2Plus1D (%(default)s)")
-    model.add_argument("--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)")
+    add = parser.add_argument_group("model").add_argument
+    add("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
+    add("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D, R2Plus1D (%(default)s)")
+    add("--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)")
     weights_help = "start from a file, or weights with a name (help lists them); the last layer if the classes match"
-    model.add_argument("--weights", metavar="FILE", help=weights_help)
-    model.add_argument("--pretrained", action="store_true", help="start from the weights that mypath.py names")
+    add("--weights", metavar="FILE", help=weights_help)
+    add("--pretrained", action="store_true", help="start from the weights that mypath.py names")
     freeze_help = "the last stage whose weights are kept; backbone: all but the last layer (%(default)s)"
-    model.add_argument("--freeze", default="none", metavar="STAGE", help=freeze_help)
-    model.add_argument("--dropout", type=float, metavar="P", help="before the last layers (C3D 0.5, others 0)")
+    add("--freeze", default="none", metavar="STAGE", help=freeze_help)
+    add("--dropout", type=float, metavar="P", help="before the last layers (C3D 0.5, others 0)")
 
-    optimization = parser.add_argument_group("optimization")
-    optimization.add_argument("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
-    optimization.add_argument("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
-    accumulate_help = "batches of a step of the optimizer (%(default)s)"
-    optimization.add_argument("--accumulate", type=int, default=1, metavar="STEPS", help=accumulate_help)
+    add = parser.add_argument_group("optimization").add_argument
+    add("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
+    add("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
+    add("--accumulate", type=int, default=1, metavar="STEPS", help="batches of a step of the optimizer (%(default)s)")
     balance = {"choices": ("none", "loss", "sampler"), "default": "none"}
-    optimization.add_argument("--balance", **balance, help="weigh rare classes in the loss, or draw them as often")
-    optimization.add_argument("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
+    add("--balance", **balance, help="weigh rare classes in the loss, or draw them as often")
+    add("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
     head_lr_help = "learning rate of a new last layer on pretrained ones, in units of --lr (%(default)s)"
-    optimization.add_argument("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
+    add("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
     schedules = {"choices": ("cosine", "step"), "default": "cosine"}
-    optimization.add_argument("--lr-scheduler", **schedules, help="cosine with warmup, or /10 every 10 epochs")
-    optimization.add_argument("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
-    optimization.add_argument("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
-    optimization.add_argument("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
-    optimization.add_argument("--label-smoothing", type=float, default=0, metavar="E", help="(%(default)s)")
+    add("--lr-scheduler", **schedules, help="cosine with warmup, or /10 every 10 epochs")
+    add("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
+    add("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
+    add("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
+    add("--label-smoothing", type=float, default=0, metavar="E", help="(%(default)s)")
 
-    test = parser.add_argument_group("test")
-    test.add_argument("--clips-per-video", type=int, default=10, help="windows of each test video (%(default)s)")
-    test.add_argument("--test-only", action="store_true", help="test a checkpoint again, without training")
-    test.add_argument("--checkpoint", type=Path, metavar="FILE", help="the checkpoint to test (the newest best)")
+    add = parser.add_argument_group("test").add_argument
+    add("--clips-per-video", type=int, default=10, help="windows of each test video (%(default)s)")
+    add("--test-only", action="store_true", help="test a checkpoint again, without training")
+    add("--checkpoint", type=Path, metavar="FILE", help="the checkpoint to test (the newest best)")
 
-    run = parser.add_argument_group("run")
-    run.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
+    add = parser.add_argument_group("run").add_argument
+    add("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
     best_by = {"choices": ("top1", "mean_class", "loss"), "default": "top1"}
-    run.add_argument("--best-by", **best_by, help="what decides in validation which epoch is best (%(default)s)")
-    run.add_argument("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs")
-    run.add_argument("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
-    run.add_argument("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
-    run.add_argument("--compile", action="store_true", help="compile the model before the first step")
-    run.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    add("--best-by", **best_by, help="what decides in validation which epoch is best (%(default)s)")
+    add("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs")
+    add("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
+    add("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
+    add("--compile", action="store_true", help="compile the model before the first step")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train a model, or test one, as the flags say."""
     distributed = Distributed.from_env()
     if not distributed.is_main:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # rank 0 alone prints
@@ -116,15 +113,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset)
         layout |= {"source_fps": args.source_fps} if args.source_fps else {}
         args.split = args.split or default_split(folders[0])
-        split_dir = mypath.Path.split_dir(args.dataset) if args.split.startswith("official") else None
-        data = prepare_data(args, *folders, split_dir, config, distributed, checkpoint, device, **layout)
+        layout |= {"split_dir": mypath.Path.split_dir(args.dataset)} if args.split.startswith("official") else {}
+        loaders, fingerprint, leaked = prepare_data(args, *folders, config, distributed, checkpoint, device, **layout)
+        train_dataset, sampler = loaders["train"].dataset, loaders["train"].batch_sampler
 
         # Model
         if checkpoint:
             model, head = restore_model(checkpoint), checkpoint["head"]
             freeze(model, args.freeze)
         else:
-            model, head = create_model(args, options, data.classes, pretrained)
+            model, head = create_model(args, options, train_dataset.classes, pretrained)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         shape = "x".join(map(str, config.shape))
         print(f"{args.model}: {num_parameters:,} parameters, {flops / 1e9:.1f} GFLOPs a clip of {shape}")
@@ -138,16 +136,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         optimizer = create_optimizer(args, model, head, fused=not scaler.is_enabled())
-
-        weights = torch.from_numpy(data.datasets["train"].class_weights()).to(device)
-        class_weights = weights if args.balance == "loss" else None
+        class_weights = torch.from_numpy(train_dataset.class_weights()).to(device) if args.balance == "loss" else None
 
         # Resume: the epoch at hand continues after the clips that are done
-        sampler, state = data.sampler, TrainState()
         batches_per_epoch = len(sampler)
         steps_per_epoch = max(1, batches_per_epoch // args.accumulate)  # 0 only for a test alone
-        if checkpoint:
-            state = restore_training(checkpoint, optimizer, scaler, len(data.datasets["train"]))
+        state = restore_training(checkpoint, optimizer, scaler, len(train_dataset)) if checkpoint else TrainState()
         sampler.epoch, sampler.start = state.epoch + 1, state.num_samples
         steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler) // args.accumulate
         factor = partial(lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch)
@@ -158,30 +152,30 @@ def main(argv: Sequence[str] | None = None) -> None:
             run_dir = runs.create_run(args.run_dir)
         run_dir = distributed.broadcast_object(run_dir)
 
-    constant = {"model": args.model, "options": model.options, "classes": data.classes, "clip": asdict(config)}
-    constant |= {"head": head, "videos": data.fingerprint, "args": inherited_args(args)}
+    constant = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
+    constant |= {"head": head, "videos": fingerprint, "args": inherited_args(args)}
     path_of = partial(runs.checkpoint_path, run_dir, args.model, args.dataset)
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
-    print(f"{run_dir}: {args.model}, {len(data.classes)} classes, on {device}", end="; ")
+    print(f"{run_dir}: {args.model}, {len(train_dataset.classes)} classes, on {device}", end="; ")
     print(f"{state.epoch} of {args.epochs} epochs done")
     exit_status = 0
     with exit_on_user_error("train.py", status=1), writer, StopSignal() as stop_signal:
         try:
             # Epochs
             if distributed.is_main and not checkpoint:
-                report.log_run_start(writer, inherited_args(args), model, data.datasets["train"], next(iter(sampler)))
+                report.log_run_start(writer, inherited_args(args), model, train_dataset, next(iter(sampler)))
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
                 bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
                 bar |= {"desc": f"epoch {epoch}/{args.epochs}", "total": batches_per_epoch}
-                progress = tqdm(data.loaders["train"], **bar, disable=not distributed.is_main)
+                progress = tqdm(loaders["train"], **bar, disable=not distributed.is_main)
                 control = args.seed, stop_signal, distributed
                 regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
                 train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
                 clips_per_second = (state.num_samples - sampler.start) / (time.perf_counter() - started_at)
                 distributed.broadcast_model(model)
-                val = evaluate(model, data.loaders["val"], autocast, stop_signal, distributed).metrics
+                val = evaluate(model, loaders["val"], autocast, stop_signal, distributed).metrics
                 train = {"loss": state.loss_sum / state.num_samples, "top1": state.num_correct / state.num_samples}
                 report.log_epoch(writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device)
                 print(
@@ -204,13 +198,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 tested = checkpoint if args.test_only else load_checkpoint(path_of("best"))
                 model.load_state_dict(tested["state_dict"])
             distributed.broadcast_model(model)
-            evaluation = evaluate(model, data.loaders["test"], autocast, stop_signal, distributed)
+            evaluation = evaluate(model, loaders["test"], autocast, stop_signal, distributed)
             if distributed.is_main:
                 results = {"model": args.model, **model.options, "input": model.normalize.statistics["input"]}
                 results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}
-                results |= {"leaked_groups": data.leaked_groups, "seed": args.seed}
+                results |= {"leaked_groups": leaked, "seed": args.seed}
                 results |= {"epoch": tested["train_state"]["epoch"], "clips_per_video": args.clips_per_video}
-                report.write_test_report(run_dir, writer, results, evaluation, data.datasets["test"])
+                report.write_test_report(run_dir, writer, results, evaluation, loaders["test"].dataset)
         except Stopped as stopped:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
@@ -220,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{name}: {distributed.launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
             distributed.barrier()
         except NonFiniteLossError as error:
-            exit_status, reason = 1, error.describe(sampler, data.datasets["train"].sources, path_of("last"))
+            exit_status, reason = 1, error.describe(sampler, train_dataset.sources, path_of("last"))
             if distributed.is_main:
                 print(f"train.py: {reason}", file=sys.stderr)
             distributed.barrier()

@@ -1,26 +1,68 @@
-"""Predictions drawn on the frames of a video, and the file that they are written to."""
+"""Text on images, predictions on the frames of a video, and the file that these are written to."""
 
 import contextlib
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
-from dataloaders.index import atomic_write
+from dataloaders.index import atomic_write, shorten
 from dataloaders.stderr_log import STDERR_LOG
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
-from engine.text import draw_text, drawable_names
 
+DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")  # comes with matplotlib
+MIN_SHARE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
 HEATMAP_OPACITY = 0.7
 PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
 COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
+
+
+@cache
+def find_font(text: str) -> str | None:
+    """Return a font file of this machine that has all the letters of a text, None where there is none."""
+    if text.isascii():
+        return DEJAVU
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    for path in (DEJAVU, *sorted(font_manager.findSystemFonts())):
+        with contextlib.suppress(OSError, RuntimeError):  # of another format
+            if FT2Font(path).get_charmap().keys() >= set(map(ord, text)):
+                return path
+    return None
+
+
+@cache
+def drawable_names(names: tuple[str, ...]) -> list[str]:
+    """Return the names of classes for pictures: numbers stand for those that no font has, which is printed."""
+    drawable = [name if find_font(name) else f"class {label}" for label, name in enumerate(names)]
+    if missing := [f"{new} for {name}" for name, new in zip(names, drawable, strict=True) if new != name]:
+        print(f"no font here has the letters of some classes; on pictures stands {shorten(missing)}")
+    return drawable
+
+
+def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, height: int, shade: int = 255) -> None:
+    """Write one line of grey letters into a box of an image, in the middle of its height; a long text is shortened."""
+    size = 0.74 * height
+    font = ImageFont.truetype(find_font(text) or DEJAVU, size)
+    if (length := font.getlength(text)) > width:
+        font = font.font_variant(size=size * max(MIN_SHARE, width / length))
+    while font.getlength(text) > width and len(text) > 1:
+        text = text.rstrip("…")[:-1].rstrip() + "…"
+    box = frame[top : top + height, left : left + width]
+    image = Image.fromarray(box)
+    ImageDraw.Draw(image).text((0, box.shape[0] / 2), text, (shade,) * 3, font, anchor="lm")
+    box[:] = np.asarray(image)
 
 
 def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, tuple]]) -> np.ndarray:

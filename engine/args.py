@@ -40,7 +40,6 @@ def validate_range(args: Namespace, minimum: Mapping[str, float], maximum: Mappi
 
 
 def flag_of(name: str) -> str:
-    """Return the flag that sets the attribute `name`."""
     return f"--{name.replace('_', '-')}"
 
 

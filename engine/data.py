@@ -3,7 +3,6 @@
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, shard_indices
@@ -17,30 +16,20 @@ from engine.errors import UsageError
 BATCH_SIZE = 16
 
 
-class RunData(NamedTuple):
-    """The data of a run. By its fingerprint a resumed run notices other videos."""
-
-    classes: list[str]
-    fingerprint: dict[str, list]
-    leaked_groups: int
-    datasets: dict[str, VideoDataset]
-    loaders: dict[str, ClipLoader]
-    sampler: DistributedBatchSampler
-
-
 def prepare_data(
-    args, root_dir, output_dir, split_dir, config: ClipConfig, distributed: Distributed, checkpoint, device, **layout
-) -> RunData:
+    args: Namespace, root_dir, output_dir, config: ClipConfig, distributed: Distributed, checkpoint, device, **layout
+) -> tuple[dict[str, ClipLoader], dict[str, list], int]:
     """Preprocess the videos where that is due, and build the datasets and loaders; `layout` is for `preprocess`.
 
     The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
+    Returns the loaders by split, the fingerprint by which a resumed run notices other videos, and how many groups leak.
     OSError or DataError where the videos cannot be used, or are not those of the checkpoint.
     """
     validate = partial(validate_data, args, distributed.world_size)
     if distributed.local_rank == 0:
-        split = {"protocol": args.split, "fold": args.fold, "split_dir": split_dir}
+        layout |= {"protocol": args.split, "fold": args.fold, "config": config}
         early = {} if checkpoint else {"validate": validate}  # a resumed run reports differing videos instead
-        videos = preprocess(args.dataset, root_dir, output_dir, **early, config=config, **layout, **split)
+        videos = preprocess(args.dataset, root_dir, output_dir, **layout, **early)
     distributed.barrier()
     if distributed.local_rank > 0:
         videos = read_index(Path(output_dir) / INDEX)
@@ -59,27 +48,22 @@ def prepare_data(
     if shared := leaked_groups(videos, "group") - leaked:
         print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
 
-    parts = ["train", "val", "test"]
-    if not videos_of_splits.get("test"):
+    tested = "test" if videos_of_splits.get("test") else "val"
+    if tested == "val":
         print("there is no test: val is what is tested")
-        parts[2] = "val"
-    augmentation = not args.no_flip, args.min_scale
-    datasets = {
-        split: VideoDataset(output_dir, videos, part, classes, config, windows, *augmentation)
-        for split, part, windows in zip(SPLITS, parts, (1, 1, args.clips_per_video), strict=True)
-    }
-    rank, world_size = distributed.rank, distributed.world_size
-    train = datasets["train"]
-    weights = train.class_weights()[train.labels] if args.balance == "sampler" else ()
-    ranks = rank, world_size, args.accumulate
-    sampler = DistributedBatchSampler(len(train.labels), args.batch_size, args.seed, *ranks, weights)
-    sampling = {"train": {"batch_sampler": sampler}}
-    for split in ("val", "test"):
-        sampling[split] = {"batch_size": args.batch_size, "sampler": shard_indices(datasets[split], rank, world_size)}
     workers = {"num_workers": args.workers, "persistent_workers": args.workers > 0, "worker_init_fn": worker_init_fn}
     workers["pin_memory"] = device.type == "cuda"
-    loaders = {split: ClipLoader(datasets[split], **sampling[split], **workers) for split in SPLITS}
-    return RunData(classes, videos_of_splits, leaked, datasets, loaders, sampler)
+    ranks, loaders = (distributed.rank, distributed.world_size), {}
+    for split, part, windows in zip(SPLITS, ("train", "val", tested), (1, 1, args.clips_per_video), strict=True):
+        dataset = VideoDataset(output_dir, videos, part, classes, config, windows, not args.no_flip, args.min_scale)
+        if split == "train":
+            weights = dataset.class_weights()[dataset.labels] if args.balance == "sampler" else ()
+            batches = len(dataset.labels), args.batch_size, args.seed, *ranks, args.accumulate, weights
+            sampling = {"batch_sampler": DistributedBatchSampler(*batches)}
+        else:
+            sampling = {"batch_size": args.batch_size, "sampler": shard_indices(dataset, *ranks)}
+        loaders[split] = ClipLoader(dataset, **sampling, **workers)
+    return loaders, videos_of_splits, leaked
 
 
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from engine.errors import UsageError
-from engine.stop_signal import Stopped, StopSignal
+from engine.errors import Stopped, StopSignal, UsageError
 
 TIMEOUT = timedelta(days=30)  # rank 0 may preprocess for days while the other ranks wait at a barrier
 
@@ -56,7 +55,7 @@ class Distributed:
             distributed.destroy_process_group()
 
     def select_device(self, name: str) -> torch.device:
-        """Return the device `name`, where "cuda" is the GPU of this local rank; UsageError where there are too few."""
+        """Return the device `name`, where "cuda" is the GPU of this local rank; UsageError where it cannot be used."""
         if self.world_size > 1 and name.startswith("cuda"):
             needed, count = self.local_world_size, torch.cuda.device_count()
             if name != "cuda":
@@ -65,7 +64,11 @@ class Distributed:
                 raise UsageError(f"--device {name}: {needed} processes need a GPU each, and there are {count}")
             torch.cuda.set_device(self.local_rank)
             name = f"cuda:{self.local_rank}"
-        return select_device(name)
+        try:
+            torch.ones(1, device=name).item()
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+        return torch.device(name)
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """Wrap a model on its device in DistributedDataParallel; on CUDA its batch norm becomes SyncBatchNorm."""
@@ -80,7 +83,6 @@ class Distributed:
         return nn.parallel.DistributedDataParallel(model, [device], process_group=nccl)
 
     def barrier(self) -> None:
-        """Wait until all processes have reached this point."""
         if self.world_size > 1:
             distributed.barrier()
 
@@ -116,12 +118,3 @@ class Distributed:
         if self.world_size > 1:
             distributed.broadcast_object_list(values, 0)
         return values[0]
-
-
-def select_device(name: str) -> torch.device:
-    """Return the device `name`; UsageError where it cannot be used."""
-    try:
-        torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return torch.device(name)

@@ -1,8 +1,10 @@
-"""The mistakes of users and their damaged files, which end a script in one line; any other error is a bug."""
+"""What ends a script early: a signal, or in one line mistakes of users and damaged files; other errors are bugs."""
 
 import contextlib
 import re
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,14 @@ class UsageError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or of another version."""
+
+
+class Stopped(Exception):
+    """Training or testing stopped after a step because of the signal `signum`."""
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -52,3 +62,27 @@ def exit_on_user_error(script: str, status: int) -> Iterator[None]:
         line = re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
         print(f"{script}: {line}", file=sys.stderr)
         sys.exit(status)
+
+
+class StopSignal:
+    """Records the first SIGINT or SIGTERM as its `signum`, 0 before, so that the step at hand can be finished.
+
+    A second signal, more than two seconds later, has its usual effect. Leaving the `with` block restores the handlers.
+    """
+
+    signum, received_at = 0, 0.0
+
+    def __enter__(self) -> "StopSignal":
+        self.previous = {number: signal.signal(number, self._record) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _record(self, number, frame):
+        if not self.signum:
+            self.signum, self.received_at = number, time.monotonic()
+        elif time.monotonic() - self.received_at > 2:  # a launcher passes on what the process group has received too
+            self.__exit__()
+            signal.raise_signal(number)

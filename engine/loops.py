@@ -15,9 +15,8 @@ from torch.utils.data import DataLoader
 
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError, UsageError
+from engine.errors import NonFiniteLossError, Stopped, StopSignal, UsageError
 from engine.metrics import compute_metrics
-from engine.stop_signal import Stopped, StopSignal
 
 SYNC_INTERVAL = 20  # steps on CUDA after which losses are read, for which the card has to finish its queue
 NEVER = 2**62
@@ -27,12 +26,6 @@ SINGLE = Distributed()  # without other processes
 def clips_to_device(clips: Tensor, device: torch.device) -> Tensor:
     """Move clips (N, T, H, W, 3) to the device and view them as (N, 3, T, H, W), which is `channels_last_3d`."""
     return clips.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
-
-
-def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move a batch of (clips, labels) to the device, clips as `clips_to_device` does."""
-    clips, labels = batch
-    return clips_to_device(clips, device), labels.to(device, non_blocking=True)
 
 
 def train_one_epoch(
@@ -70,11 +63,11 @@ def train_one_epoch(
     losses, position, signum = [], state.num_samples, 0
     loss_options = {"weight": class_weights, "label_smoothing": label_smoothing}
     optimizer.zero_grad()
-    for number, batch in enumerate(loader):
+    for number, (clips, labels) in enumerate(loader):
         place = number % accumulate  # in the step
         key = (scheduler.last_epoch * accumulate + place) * distributed.world_size + distributed.rank
         torch.manual_seed((1_000_003 * seed + key) % 2**32)  # the CPU's generator reads 32 bits
-        clips, labels = to_device(batch, device)
+        clips, labels = clips_to_device(clips, device), labels.to(device, non_blocking=True)
         is_last = place == accumulate - 1
         sync = model.no_sync() if distributed.world_size > 1 and not is_last else contextlib.nullcontext()
         try:
@@ -182,12 +175,11 @@ def evaluate(
     batches = iter(loader)
     for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often
         if (batch := next(batches, None)) is not None:
-            clips, labels = to_device(batch, device)
+            clips, labels = clips_to_device(batch[0], device), batch[1].to(device, non_blocking=True)
             if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
                 clips = F.pad(clips, (0,) * 9 + (loader.batch_size - len(clips),))
             with autocast:
-                logits = model(clips)[: len(labels)]
-            logits = logits.float()
+                logits = model(clips)[: len(labels)].float()
             done = items[num_done : num_done + len(labels)]
             loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[done].to(device, logits.dtype)
             labels_of_items[done], probabilities[done] = labels, logits.softmax(1)

@@ -52,7 +52,6 @@ def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m engine.metrics", description="Summarize several runs.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     files = [run / "results.json" for run in parser.parse_args(argv).runs]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
+from engine.errors import Stopped, StopSignal
 from engine.loops import clips_to_device
-from engine.stop_signal import Stopped, StopSignal
 from network.grad_cam import grad_cam
 
 BATCH_SIZE, CPU_BATCH_SIZE = 8, 2  # windows in a batch; more would not fit into the cache of a CPU

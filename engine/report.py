@@ -22,8 +22,8 @@ from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
+from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.loops import Evaluation, clips_to_device
-from engine.text import draw_text, drawable_names, figure_fonts
 
 METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
@@ -60,20 +60,11 @@ def log_epoch(
     writer: SummaryWriter, epoch: int, train: dict, val: dict, lr: float, clips_per_second: float, device: torch.device
 ) -> None:
     """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
-    scalars = {  # under names that sort first in TensorBoard, and under the classic names
-        "curves/loss_train": train["loss"],
-        "curves/loss_val": val["loss"],
-        "curves/top1_train": train["top1"],
-        "curves/top1_val": val["clip_top1"],
-        "curves/top5_val": val["video_top5"],
-        "curves/mean_class_val": val["mean_class"],
-        "data/train_loss_epoch": train["loss"],
-        "data/train_acc_epoch": train["top1"],
-        "data/val_loss_epoch": val["loss"],
-        "data/val_acc_epoch": val["clip_top1"],
-        "data/lr": lr,
-        "data/clips_per_second": clips_per_second,
-    }
+    scalars = {"curves/top5_val": val["video_top5"], "curves/mean_class_val": val["mean_class"]}
+    for part, loss, top1 in (("train", train["loss"], train["top1"]), ("val", val["loss"], val["clip_top1"])):
+        scalars |= {f"curves/loss_{part}": loss, f"curves/top1_{part}": top1}  # names that sort first in TensorBoard
+        scalars |= {f"data/{part}_loss_epoch": loss, f"data/{part}_acc_epoch": top1}  # the classic names
+    scalars |= {"data/lr": lr, "data/clips_per_second": clips_per_second}
     if device.type == "cuda":
         scalars["data/gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
     for tag, value in scalars.items():
@@ -138,6 +129,18 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
         clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
+
+
+def figure_fonts(names: Sequence[str]):
+    """Return a context in which the figures of matplotlib write such names."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    paths = {find_font(name) for name in names} - {None, DEJAVU}
+    for path in paths:
+        font_manager.fontManager.addfont(path)
+    families = [font_manager.FontProperties(fname=path).get_name() for path in sorted(paths)]
+    return matplotlib.rc_context({"font.family": ["DejaVu Sans", *families]})
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):

@@ -12,7 +12,6 @@ def checkpoint_path(run_dir: Path, model: str, dataset: str, name: str) -> Path:
 
 
 def run_numbers(root: Path) -> list[int]:
-    """Return the numbers N of the folders `run_<N>` in `root`."""
     names = [path.name.removeprefix("run_") for path in root.glob("run_*") if path.is_dir()]
     return [int(name) for name in names if name.isdecimal()]
 

@@ -16,9 +16,8 @@ from network.c3d import MEAN
 from network.errors import ModelError
 
 # The clips that the weights were trained on.
-CLIP8, CLIP32 = {"clip_len": 8, "frame_interval": 1}, {"clip_len": 32, "frame_interval": 1}
-C3D_CLIP, GLUON_CLIP, CLASSIC_CLIP = ({"clip_len": 16, "frame_interval": interval} for interval in (1, 2, 4))
-TORCHVISION_CLIP, GDT_CLIP = {"clip_len": 16, "frame_rate": 15.0}, {"clip_len": 30, "frame_rate": 30.0}
+CLIP8, CLIP16, CLIP32 = ({"clip_len": clip_len, "frame_interval": 1} for clip_len in (8, 16, 32))
+TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
 
 TORCHVISION = "https://download.pytorch.org/models"
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/r2plus1d_34_clip"
@@ -40,19 +39,19 @@ WEIGHTS = {
     "xdc_audioset": (f"{XDC}_xdc_audioset-f29ffe8f.pth", "R2Plus1D", CLIP32, "UCF101 93.0, HMDB51 63.7"),
     "fs_kinetics": (f"{XDC}_fs_kinetics-622bdad9.pth", "R2Plus1D", CLIP32, "UCF101 94.2, HMDB51 65.1"),
     "fs_imagenet": (f"{XDC}_fs_imagenet-ff446670.pth", "R2Plus1D", CLIP32, "UCF101 84.0, HMDB51 48.1"),
-    "c3d_sports1m": (f"{MMACTION2}_pretrain_20201016-dcc47ddc.pth", "C3D", C3D_CLIP, ""),
-    "c3d_ucf101": (f"{MMACTION2}_{UCF101}/c3d_sports1m_{UCF101}_20201021-26655025.pth", "C3D", C3D_CLIP, "UCF101 83.3"),
+    "c3d_sports1m": (f"{MMACTION2}_pretrain_20201016-dcc47ddc.pth", "C3D", CLIP16, ""),
+    "c3d_ucf101": (f"{MMACTION2}_{UCF101}/c3d_sports1m_{UCF101}_20201021-26655025.pth", "C3D", CLIP16, "UCF101 83.3"),
 }
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
-CAFFE = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}  # of Sports-1M
-CLASSIC = {"mean": MEAN, "std": UNIT_STD}
-MMACTION2_MEAN = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}
 KINETICS = {"mean": resnet.MEAN, "std": resnet.STD}
-GDT = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
-GLUON = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CAFFE2_EPS = 1e-3  # of batch norm, where the weights come from Caffe2
+# The statistics of other publishers, and their clips.
+SPORTS1M = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}, CLIP16
+OPENMMLAB = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}, CLIP16
+CLASSIC = {"mean": MEAN, "std": UNIT_STD}, {"clip_len": 16, "frame_interval": 4}
+GDT = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}, {"clip_len": 30, "frame_rate": 30.0}
+GLUON = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, {"clip_len": 16, "frame_interval": 2}
 
 # The layers of C3D by their numbers in the public Sports-1M file, and by mmaction's names.
 C3D_LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
@@ -73,14 +72,12 @@ REFUSED = {  # other networks, by the name and shape of a weight
 
 
 def describe_clip(clip: dict[str, Any]) -> str:
-    """Describe in words the clips that a network takes."""
     if rate := clip.get("frame_rate"):
         return f"{clip['clip_len']} frames, {rate:g} a second"
     return f"{clip['clip_len']} frames" + (f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row")
 
 
 def list_weights() -> str:
-    """Return a table of the weights that are downloaded by name."""
     rows = [("name", "--model", "clips", "top-1, %", "address")]
     for name, (url, model, clip, accuracy) in WEIGHTS.items():
         rows.append((name, model, describe_clip(clip), accuracy or "not reported", url))
@@ -168,7 +165,7 @@ def _recognize(path, state, is_nested):
     """Return (model, options, normalization, clip, state), layers named and colours ordered as ours."""
     base = "video_network.base."  # of GDT, beside a network for the sound
     if video := {name.removeprefix(base): value for name, value in state.items() if name.startswith(base)}:
-        return "R2Plus1D", residual_options(video), GDT, GDT_CLIP, video
+        return "R2Plus1D", residual_options(video), *GDT, video
     state = {re.sub(r"^(backbone|cls_head)\.", "", name): value for name, value in state.items()}
     for pattern, reason in REFUSED.items():
         if any(re.match(pattern, f"{name} {tuple(value.shape)}") for name, value in state.items()):
@@ -178,25 +175,25 @@ def _recognize(path, state, is_nested):
         options, clip = residual_options(state), TORCHVISION_CLIP
         is_factored = "stem.3.weight" in state
         if is_factored and not options["shared_midplanes"]:  # ig65m and XDC
-            options["eps"] = CAFFE2_EPS
+            options["eps"] = 1e-3  # of batch norm in Caffe2
             clip = CLIP8 if "clip8" in Path(path).name else CLIP32  # the weights do not tell
         return "R2Plus1D" if is_factored else "R3D", options, KINETICS, clip, state
     if "bn1.weight" in state:
         for pattern, name in GLUON_NAMES.items():
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
-        return "R2Plus1D", residual_options(state), GLUON, GLUON_CLIP, state
+        return "R2Plus1D", residual_options(state), *GLUON, state
 
     renamed = {}
     for name, value in state.items():
         layer, _, kind = name.replace(".conv.", ".").rpartition(".")
         renamed[f"{C3D_NAMES.get(layer, layer)}.{kind}"] = value
     if "conv1a.conv.weight" in state:
-        return "C3D", {}, MMACTION2_MEAN, C3D_CLIP, renamed
+        return "C3D", {}, *OPENMMLAB, renamed
     if "conv1.weight" in renamed:  # all others read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)
     if is_nested and "conv1.weight" in state:
-        return "C3D", {}, CLASSIC, CLASSIC_CLIP, renamed
-    return "C3D", {"ceil_mode": True}, CAFFE, C3D_CLIP, renamed
+        return "C3D", {}, *CLASSIC, renamed
+    return "C3D", {"ceil_mode": True}, *SPORTS1M, renamed
 
 
 def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:

@@ -38,12 +38,9 @@ class Conv2Plus1D(nn.Sequential):
     """A 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5, R(2+1)D)."""
 
     def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
-        super().__init__(
-            nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
-            BatchNorm3d(midplanes),
-            nn.ReLU(),
-            nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
-        )
+        spatial = nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+        temporal = nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
+        super().__init__(spatial, BatchNorm3d(midplanes), nn.ReLU(), temporal)
 
 
 def count_midplanes(in_planes: int, planes: int) -> int:
@@ -129,12 +126,7 @@ def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = 
     """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34. Its stem has 45 midplanes."""
     if shared_midplanes is None:
         shared_midplanes = depth == 18  # as in torchvision; 34 layers follow the paper
-    stem = nn.Sequential(
-        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-        BatchNorm3d(45),
-        nn.ReLU(),
-        nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False),
-        BatchNorm3d(64),
-        nn.ReLU(),
-    )
+    spatial = nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+    temporal = nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False)
+    stem = nn.Sequential(spatial, BatchNorm3d(45), nn.ReLU(), temporal, BatchNorm3d(64), nn.ReLU())
     return VideoResNet(Conv2Plus1D, stem, LAYERS[depth], num_classes, shared_midplanes, **options)

@@ -43,12 +43,11 @@ from dataloaders.splits import assign_splits
 from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows
 from dataloaders.workers import worker_init_fn
-from engine.annotate import annotate
+from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState
 from engine.loops import train_one_epoch
 from engine.predict import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
-from engine.text import draw_text
 from network import MODELS
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]

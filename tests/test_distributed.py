@@ -13,12 +13,10 @@ from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progr
 
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import DistributedBatchSampler, shard_indices
-from engine import distributed
 from engine.checkpoint import load_checkpoint
 from engine.data import prepare_data
 from engine.distributed import Distributed
-from engine.errors import UsageError
-from engine.stop_signal import Stopped
+from engine.errors import Stopped, UsageError
 from train import get_args_parser
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -145,12 +143,12 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
 
     flags = ["--dataset", "own", "--split", "group", "--batch-size", "2", "--clips-per-video", "1", "--workers", "0"]
     args = get_args_parser().parse_args(flags)
-    folders = str(videos), str(tmp_path / "frames"), None
+    folders = str(videos), str(tmp_path / "frames")
     rest = None, torch.device("cpu")
     with pytest.raises(UsageError, match="frames: not the videos that rank 0 has"):
         prepare_data(args, *folders, ClipConfig(), OtherVideosOnRank0(), *rest)
-    data = prepare_data(args, *folders, ClipConfig(), Distributed(), *rest)
-    assert {split: len(dataset.sources) for split, dataset in data.datasets.items()} == {
+    loaders, _, _ = prepare_data(args, *folders, ClipConfig(), Distributed(), *rest)
+    assert {split: len(loader.dataset.sources) for split, loader in loaders.items()} == {
         "train": 10,
         "val": 2,
         "test": 2,
@@ -163,7 +161,7 @@ def test_gradients_are_those_of_all_clips(tmp_path):
     script.write_text(
         "import sys, torch\n"
         "from engine.distributed import Distributed\n"
-        "from engine.stop_signal import Stopped, StopSignal\n"
+        "from engine.errors import Stopped, StopSignal\n"
         "distributed = Distributed.from_env()\n"
         "distributed.init()\n"
         "torch.manual_seed(distributed.rank)\n"
@@ -244,11 +242,11 @@ def test_each_process_has_a_gpu_or_there_are_too_few(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     selected = []
     monkeypatch.setattr(torch.cuda, "set_device", selected.append)
-    monkeypatch.setattr(distributed, "select_device", str)
-    assert Distributed(3, 4, 1, 2).select_device("cuda") == "cuda:1"
+    monkeypatch.setattr(torch, "ones", lambda size, device: torch.tensor(1.0))
+    assert Distributed(3, 4, 1, 2).select_device("cuda") == torch.device("cuda:1")
     assert selected == [1]
-    assert Distributed().select_device("cuda") == "cuda"
-    assert Distributed(3, 4, 1, 2).select_device("cpu") == "cpu"
+    assert Distributed().select_device("cuda") == torch.device("cuda")
+    assert Distributed(3, 4, 1, 2).select_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="4 processes need a GPU each, and there are 2"):
         Distributed(0, 4, 0, 4).select_device("cuda")
     with pytest.raises(UsageError, match="leave the number out"):

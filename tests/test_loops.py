@@ -19,10 +19,9 @@ from dataloaders.index import VideoRecord
 from engine.build import amp_dtype, lr_factor
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
-from engine.errors import NonFiniteLossError, UsageError
-from engine.loops import evaluate, sync_losses, to_device, train_one_epoch
+from engine.errors import NonFiniteLossError, Stopped, UsageError
+from engine.loops import clips_to_device, evaluate, sync_losses, train_one_epoch
 from engine.metrics import compute_metrics
-from engine.stop_signal import Stopped
 from network import MODELS
 
 CPU = torch.device("cpu")
@@ -59,7 +58,7 @@ def features(model, clips):
     """The input of the last layer for stacked clips, in training."""
     inputs_of_fc = []
     hook = model.fc.register_forward_hook(lambda module, inputs, output: inputs_of_fc.append(inputs[0].detach()))
-    model.train()(to_device((clips, torch.zeros(1)), CPU)[0])
+    model.train()(clips_to_device(clips, CPU))
     hook.remove()
     return inputs_of_fc[0]
 
@@ -104,7 +103,7 @@ def test_the_loss_of_mixed_precision_is_a_float32():
     model, autocast = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.autocast("cpu", torch.bfloat16)
     batch, labels = torch.rand(8, 1, 2, 2, 3), torch.arange(8) % 3
     with autocast:
-        logits = model(to_device((batch, labels), CPU)[0])
+        logits = model(clips_to_device(batch, CPU))
     assert logits.dtype is torch.bfloat16
     expected = F.cross_entropy(logits.double(), labels).item()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -471,7 +470,7 @@ def test_label_smoothing_and_the_norm_of_the_gradient():
     model = frozen_tiny()
     model.norm.eval()
     clips, labels = random_batches([6])[0]
-    logits = model(to_device((clips, labels), CPU)[0])
+    logits = model(clips_to_device(clips, CPU))
     targets = 0.9 * F.one_hot(labels, 3) + 0.1 / 3
     expected = -(targets * logits.log_softmax(1)).sum(1).mean()
     gradient = torch.autograd.grad(expected, [p for p in model.parameters() if p.requires_grad])
@@ -504,7 +503,7 @@ def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(bala
             batches = [[index for index, _ in batch] for batch in sampler]
             batches = [(clips[batch], torch.from_numpy(labels)[batch]) for batch in batches]
             train_once(model, batches, class_weights=class_weights)
-        predictions = model.eval()(to_device((clips, torch.zeros(1)), CPU)[0]).argmax(1).numpy()
+        predictions = model.eval()(clips_to_device(clips, CPU)).argmax(1).numpy()
         return (predictions[labels == 1] == 1).mean()
 
     plain = recall()

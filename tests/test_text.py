@@ -6,7 +6,8 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from engine.text import DEJAVU, draw_text, drawable_names, figure_fonts, find_font
+from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
+from engine.report import figure_fonts
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@ import signal
 import pytest
 from conftest import usual_signals
 
-from engine import stop_signal
-from engine.stop_signal import StopSignal
+from engine import errors
+from engine.errors import StopSignal
 
 
 def test_the_first_signal_is_recorded_and_a_later_one_has_its_usual_effect(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(stop_signal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(errors.time, "monotonic", lambda: now[0])
     with usual_signals(), StopSignal() as received:  # a shell's background job ignores SIGINT
         assert received.signum == 0
         signal.raise_signal(signal.SIGTERM)
