@@ -44,11 +44,16 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
             # A hundred thousand rows share few splits, classes and groups.
             videos = [VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end) for s, c, v, g, n, *end in rows]
             for split, *names in (video[:3] for video in videos):
-                if split not in (*SPLITS, UNUSED) or {"", ".", ".."} & {*names} or re.search(r"[/\\]", "".join(names)):
+                if split not in (*SPLITS, UNUSED) or not all(map(is_folder_name, names)):
                     raise ValueError(f"{'/'.join((split, *names))} is not a frame folder")
         except (ValueError, TypeError, IndexError, csv.Error) as error:
             raise DataError(f"{path} is damaged ({error}): delete it and preprocess again") from None
     return videos
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a folder of such a name lies where it is made."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\]", name)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

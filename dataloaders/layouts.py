@@ -13,8 +13,8 @@ import cv2
 from tqdm import tqdm
 
 from dataloaders.errors import DataError
-from dataloaders.files import is_hidden, print_passed_over, reason_to_pass_over
-from dataloaders.index import VideoRecord, shorten
+from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_to_pass_over
+from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
 from dataloaders.video import ImageFolder, VideoReader, is_image_folder
 
@@ -164,7 +164,7 @@ def _read_rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]
 def _read_table(table: Path) -> list[VideoRecord]:
     columns, rows = _read_rows(table)
     names = table.with_name("labels.txt")
-    names = names.read_text(encoding="utf-8-sig").splitlines() if names.is_file() else []
+    names = read_lines(names) if names.is_file() else []
     videos, faults, durations = [], {}, {}
     counts = Counter(row[columns.index("label")].strip() for _, row in rows if len(row) == len(columns))
     for number, row in rows:
@@ -195,6 +195,6 @@ def _read_table(table: Path) -> list[VideoRecord]:
     if faults:
         examples = "; ".join(f"row {number}: {reason}" for number, reason in list(faults.items())[:5])
         raise DataError(f"{table}: {len(faults)} of {len(rows)} rows cannot be used; {examples}")
-    if slashed := [video.class_name for video in videos if "/" in video.class_name or "\\" in video.class_name]:
-        raise DataError(f"{table}: a label with a slash cannot be a folder: {shorten(slashed)}")
+    if unusable := [video.class_name for video in videos if not is_folder_name(video.class_name)]:
+        raise DataError(f"{table}: labels that cannot be names of folders: {shorten(unusable)}")
     return videos

@@ -194,7 +194,8 @@ def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(
         (b"path,label,colour\na.avi,b,c\n", "unknown column colour; it may have path, label, split, group, start, end"),
         (b"path,split\na.avi,train\n", "it has no column label"),
         (b"a.avi\n", "1 of 1 rows cannot be used; row 1: 1 cells, not 2"),
-        (b"a.avi a/b\nb.avi a/b\n", "a label with a slash cannot be a folder: a/b"),
+        (b"a.avi a/b\nb.avi a/b\n", "labels that cannot be names of folders: a/b"),
+        (b"a.avi ..\nb.avi ..\n", "labels that cannot be names of folders: .., .."),
         (b"a.avi only\n", "row 1: the only video of the label 'only'"),
     ],
 )
