@@ -5,6 +5,7 @@ import csv
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from sys import intern
@@ -73,6 +74,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
     try:
         yield partial
+        for seconds in (0.1, 0.4, 1.5):
+            with contextlib.suppress(PermissionError):  # of Windows, while another program reads the file
+                return os.replace(partial, path)
+            time.sleep(seconds)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -145,7 +145,8 @@ def _read_rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]
     """Return the columns of a table, and its rows, each with its number; DataError where it is not such a text."""
     try:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
-        rows = [(number, row) for number, row in enumerate(csv.reader(lines), start=1) if row]
+        delimiter = next((mark for mark in ",;\t" if mark in "".join(lines[:1])), ",")
+        rows = [(number, row) for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: not a table ({error})") from None
     if not rows:
@@ -170,6 +171,7 @@ def _read_table(table: Path) -> list[VideoRecord]:
     for number, row in rows:
         values = dict(zip(columns, map(str.strip, row), strict=False))
         path, label, split = (values.get(name, "") for name in TABLE_COLUMNS[:3])
+        path = path.replace("\\", "/")  # as Windows writes it
         try:
             if len(row) != len(columns):
                 raise ValueError(f"{len(row)} cells, not {len(columns)}")

@@ -1,7 +1,9 @@
 """The forms in which people have their videos: each is trained, resumed and tested like class folders."""
 
+import contextlib
 import csv
 import json
+import os
 import shutil
 
 import cv2
@@ -11,7 +13,7 @@ from test_preprocess import shown
 from test_train import QUICK
 
 import mypath
-from dataloaders import preprocess
+from dataloaders import index, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError
@@ -291,3 +293,34 @@ def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, c
     assert not capsys.readouterr().out  # it is as it was
     assert len(VideoDataset.open("own", "val")) == 2
     assert "extracted anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_as_other_programs_write_them(tmp_path, delimiter):
+    for i in range(4):
+        write_video(tmp_path / "my videos" / f"{i}.avi", 5)
+    rows = ["path,label", *(f'"my videos\\{i}.avi",class {i % 2}' for i in range(4))]
+    (tmp_path / "table.csv").write_text("\r\n".join(rows).replace(",", delimiter), encoding="utf-8-sig")
+    videos = list_videos(tmp_path / "table.csv")
+    assert [(video.source, video.class_name, video.video) for video in videos] == [
+        (f"my videos/{i}.avi", f"class {i % 2}", f"my videos_{i}") for i in range(4)
+    ]
+
+
+def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_path, monkeypatch):
+    replace, refusals = os.replace, []
+
+    def refuse(*paths):
+        if len(refusals) < limit:
+            refusals.append(paths)
+            raise PermissionError("the process cannot access the file")
+        return replace(*paths)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
+    for limit, is_written in ((2, True), (9, False)):
+        refusals.clear()
+        with contextlib.suppress(PermissionError), index.atomic_write(tmp_path / f"{limit}.txt") as partial:
+            partial.write_text("new")
+        assert (tmp_path / f"{limit}.txt").exists() == is_written
+        assert not list(tmp_path.glob("*partial*"))
