@@ -25,7 +25,10 @@ class Path:
         """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
             raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
-        folders = tuple(map(expanduser, cls.DATASETS[dataset]))
+        folders = cls.DATASETS[dataset]
+        if isinstance(folders, str) or len(folders) != 2:
+            raise FileNotFoundError(f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}")
+        folders = tuple(map(expanduser, folders))
         beside = tuple(join(dirname(abspath(__file__)), folder) for folder in folders)
         return beside if any(map(exists, beside)) and not any(map(exists, folders)) else folders
 

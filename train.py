@@ -104,14 +104,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
         pretrained = None if checkpoint else load_pretrained(args, weights)
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
+        args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
         options = {} if args.depth == 18 else {"depth": args.depth}
         options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
         flops = count_flops(args.model, config.shape, **options)
         runs.check_writable(run_dir or args.run_dir)
 
         # Data: the first process of each machine extracts the frames while the others wait
-        folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset)
-        layout |= {"source_fps": args.source_fps} if args.source_fps else {}
+        folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset, args.source_fps)
         args.split = args.split or default_split(folders[0])
         layout |= {"split_dir": mypath.Path.split_dir(args.dataset)} if args.split.startswith("official") else {}
         loaders, fingerprint, leaked = prepare_data(args, *folders, config, distributed, checkpoint, device, **layout)

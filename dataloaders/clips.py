@@ -38,7 +38,7 @@ class ClipConfig:
             if not (value is None and name.startswith("frame_") or low <= value <= high):
                 raise DataError(f"--{name.replace('_', '-')} {value}: must be {low} to {high}")
         if (self.frame_interval is None) == (self.frame_rate is None):
-            raise DataError("--frame-interval or --frame-rate, one of them")
+            raise DataError("--frame-interval or --frame-rate, not both")
 
     @classmethod
     def from_flags(cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None) -> "ClipConfig":

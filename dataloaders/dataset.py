@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloaders import clips
 from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
 from dataloaders.files import read_lines
-from dataloaders.index import INDEX, VideoRecord, read_index
+from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
 HERE = Path(__file__).parent
@@ -76,13 +77,12 @@ class VideoDataset(Dataset):
 
     @classmethod
     def open(cls, name: str, split: str = "train", windows: int = 1, **flags) -> "VideoDataset":
-        """Open a split of a data set that mypath.py names, as it was preprocessed last; if need be it is now.
-
-        The flags are `crop_size`, `clip_len`, `frame_interval` and `frame_rate`, as train.py has them.
-        """
+        """Open a split of a data set of mypath.py, preprocessed if need be; the flags are those of `from_flags`."""
         import mypath
         from dataloaders.preprocess import default_split, preprocess
 
+        if split not in SPLITS:
+            raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
         (root_dir, output_dir), config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
         index = Path(output_dir) / INDEX
         videos = read_index(index) if index.is_file() else []

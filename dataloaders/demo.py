@@ -43,7 +43,6 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
     colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()
     clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     background = (clouds[..., None] / 255 * tint).astype(np.uint8)
-
     x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
     angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
     outline = np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -21,7 +21,6 @@ from dataloaders.video import ImageFolder, VideoReader, is_image_folder
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
 SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # a path, perhaps with a part of the recording, in seconds
-HALF_SECOND = 0.5  # by which the duration in a header may be wrong
 
 
 def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoRecord]:
@@ -58,7 +57,7 @@ def has_split(root_dir: Path) -> bool:
     if not root_dir.is_dir():
         return False
     folders = {entry.name.lower() for entry in os.scandir(root_dir) if os.path.isdir(entry)} - {"__macosx"}
-    return "train" in folders and folders <= SPLIT_NAMES.keys()
+    return "train" in folders and (folders == {"train"} or len(folders & SPLIT_NAMES.keys()) > 1)
 
 
 def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
@@ -99,6 +98,9 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
     folders = [f"{name}/" for name in sorted(os.listdir(root_dir)) if not is_hidden(name)]
     for folder in folders if has_split(root_dir) else [""]:
         split = SPLIT_NAMES.get(folder[:-1].lower(), "")
+        if folder and not split:
+            passed_over["beside train, val and test"].append(folder)
+            continue
         for source, is_file in sorted(_scan(root_dir, folder)):
             class_name, _, name = source.removeprefix(folder).rpartition("/")
             is_images = class_name and not is_file and not is_hidden(name) and is_image_folder(root_dir / source)
@@ -135,7 +137,8 @@ def _describe_layout(root_dir: Path) -> str:
     if root_dir in folders:
         return "videos in no class folder; put those of each class into a folder of its name"
     if parents := sorted({folder.parent for folder in folders if not is_hidden(folder.name)}):
-        return f"the class folders lie deeper; name {parents[0]} in mypath.py"
+        advice = f"name {parents[0]} in mypath.py" if len(parents) == 1 else "put the videos into <class>/<video>"
+        return f"the class folders lie deeper; {advice}"
     if next(root_dir.rglob("*.[jp][pn]g"), None):
         return "images, but no folder for those of each video, <class>/<video>/1.jpg"
     return "no class folders with videos in it. mypath.py says where the videos lie"
@@ -164,9 +167,10 @@ def _read_rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]
 
 def _read_table(table: Path) -> list[VideoRecord]:
     columns, rows = _read_rows(table)
-    names = table.with_name("labels.txt")
-    names = read_lines(names) if names.is_file() else []
-    videos, faults, durations = [], {}, {}
+    names = read_lines(labels) if (labels := table.with_name("labels.txt")).is_file() else []
+    if not rows:
+        raise DataError(f"{table}: a table without rows")
+    videos, faults, durations = {}, {}, {}
     counts = Counter(row[columns.index("label")].strip() for _, row in rows if len(row) == len(columns))
     for number, row in rows:
         values = dict(zip(columns, map(str.strip, row), strict=False))
@@ -184,7 +188,7 @@ def _read_table(table: Path) -> list[VideoRecord]:
             start, end = (float(values.get(name) or 0) for name in ("start", "end"))
             if end and file not in durations:
                 durations[file] = VideoReader(file).duration
-            if start < 0 or end and not start < end <= durations[file] + HALF_SECOND or start and not end:
+            if start < 0 or end and not start < end <= durations[file] + 0.5 or start and not end:
                 raise ValueError(f"{start:g} to {end:g} is no part of its {durations.get(file, 0):.1f} seconds")
         except (ValueError, OSError) as error:
             faults[number] = str(error)
@@ -193,10 +197,12 @@ def _read_table(table: Path) -> list[VideoRecord]:
         video = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
         group = values.get("group") or (path if end else group_of(class_name, video))
         source, video = (f"{path}#t={start:g},{end:g}", f"{video}_{start:g}-{end:g}") if end else (path, video)
-        videos.append(VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source))
+        if source in videos:
+            faults[number] = f"{source} stands in a row above"
+        videos[source] = VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source)
     if faults:
         examples = "; ".join(f"row {number}: {reason}" for number, reason in list(faults.items())[:5])
         raise DataError(f"{table}: {len(faults)} of {len(rows)} rows cannot be used; {examples}")
-    if unusable := [video.class_name for video in videos if not is_folder_name(video.class_name)]:
+    if unusable := [video.class_name for video in videos.values() if not is_folder_name(video.class_name)]:
         raise DataError(f"{table}: labels that cannot be names of folders: {shorten(unusable)}")
-    return videos
+    return list(videos.values())

@@ -101,6 +101,8 @@ def _given_split(videos: Videos) -> dict[str, Videos]:
     carved = {} if parts["val"] else _carve_val(parts["train"])
     if carved is None:
         raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
+    if missing := sorted(_classes(videos) - _classes(parts["train"])):
+        print(f"train has no videos of {shorten(missing)}, which the network cannot learn")
     return parts | carved
 
 

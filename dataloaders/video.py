@@ -232,8 +232,13 @@ class ImageFolder:
         self.index += 1
         return self.index < self.num_frames
 
-    def retrieve(self) -> np.ndarray | None:
-        return cv2.imread(self.files[self.index])
+    def retrieve(self) -> np.ndarray:
+        with STDERR_LOG:
+            image = cv2.imread(self.files[self.index])
+            is_damaged = image is None or STDERR_LOG.read()  # of a file cut off the rest is grey
+        if is_damaged:
+            raise DataError(f"{self.files[self.index]}: damaged, or not an image")
+        return image
 
     def no_frame_error(self) -> DataError:
         return DataError(f"{self.folder}: no images in it")

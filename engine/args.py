@@ -99,8 +99,6 @@ def validate_args(args: Namespace) -> Namespace:
         raise UsageError("--weights or --pretrained, not both")
     if args.freeze != "none" and not (args.weights or args.pretrained):
         raise UsageError(f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping")
-    if args.frame_interval and args.frame_rate:
-        raise UsageError("--frame-interval or --frame-rate, not both")
     if args.fold != 1 and args.split not in (None, "group"):
         raise UsageError(f"--fold {args.fold}: only --split group has folds")
     if args.depth != 18 and args.model == "C3D":

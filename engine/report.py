@@ -87,7 +87,6 @@ def write_test_report(
     for name in ("video_top1", "video_top5", "mean_class", "macro_f1"):
         writer.add_scalar(f"test/{name}", test[name], epoch)
     log_predictions(writer, epoch, evaluation, dataset)
-
     results = results | {"test": test}
     if leaked := results["leaked_groups"]:
         results["warning"] = f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
@@ -122,7 +121,6 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
     with figure_fonts(names):
         writer.add_figure("test/confusion", plot_confusion_matrix(matrix, names), step)
         writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
-
     wrong = torch.nonzero(predictions != labels).flatten()
     most_confident = wrong[confidence[wrong].argsort(descending=True)][:NUM_CLIPS]
     for place, index in enumerate(most_confident.tolist(), start=1):

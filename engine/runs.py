@@ -56,6 +56,6 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 def newest_best_checkpoint(root: Path) -> Path:
     """Return the `best` checkpoint written last in a folder of runs; FileNotFoundError where there is none."""
-    if not (files := list(root.glob("run_*/models/*_best.pth"))):
+    if not (files := list(root.glob("**/models/*_best.pth"))):
         raise FileNotFoundError(f"no checkpoint under {root}: train one with train.py, or name one with --checkpoint")
     return max(files, key=lambda file: file.stat().st_mtime_ns)

@@ -24,7 +24,6 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     features, pixels = captured["features"], captured["pixels"]
     feature_grad, pixel_grad = torch.autograd.grad(logits.amax(1).sum(), (features, pixels))
     features, pixels = features.detach(), pixels.detach()
-
     cam = (feature_grad.mean((2, 3, 4), keepdim=True) * features).sum(1, keepdim=True).relu()
     heat = (pixel_grad * (pixels - pixels.mean((3, 4), keepdim=True))).abs().sum(1, keepdim=True)  # (N, 1, T, H, W)
     side = max(3, pixels.shape[-1] // 16 | 1)

@@ -182,7 +182,6 @@ def _recognize(path, state, is_nested):
         for pattern, name in GLUON_NAMES.items():
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
         return "R2Plus1D", residual_options(state), *GLUON, state
-
     renamed = {}
     for name, value in state.items():
         layer, _, kind = name.replace(".conv.", ".").rpartition(".")

@@ -7,6 +7,7 @@ import os
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from conftest import numbered_frame, write_dataset, write_video
 from test_preprocess import shown
@@ -17,6 +18,7 @@ from dataloaders import index, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError
+from dataloaders.extract import extract_frames
 from dataloaders.index import read_index
 from dataloaders.layouts import has_split, list_videos
 
@@ -144,14 +146,14 @@ def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry
     assert shown(folder) == list(range(0, 20, 2))
     (tmp_path / "videos/Run/v_Run_g01_c01/frame3.png").write_bytes(b"damaged")
     done = project.run("-m", "dataloaders.preprocess", "own")
-    assert "v_Run_g01_c01: frame 2 cannot be decoded" in done.stderr
+    assert "v_Run_g01_c01/frame3.png: damaged, or not an image" in done.stderr
 
 
 @pytest.mark.parametrize("fourcc", ["MJPG", "XVID"])
 def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc):
     write_video(tmp_path / "day.avi", 200, fourcc=fourcc)
     spans = [(0, 0.8), (1, 2), (1.03, 2), (3.48, 5.2), (7.2, 8)]
-    rows = [("day.avi", name, *span) for name in ("a", "b") for span in spans]
+    rows = [("day.avi", "a", *span) for span in spans]
     path = write_table(tmp_path / "table.csv", rows, "path,label,start,end")
     videos = list_videos(path)
     assert {video.group for video in videos} == {"day.avi"}
@@ -162,7 +164,7 @@ def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc)
         videos = preprocess.preprocess("own", path, tmp_path / "frames", config=config)
     finally:
         preprocess.assign_splits = monkey
-    for video, (start, end) in zip(videos[:5], sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True):
+    for video, (start, end) in zip(videos, sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True):
         first = int(start * 25 + 0.5)
         assert shown(video.folder(tmp_path / "frames")) == list(range(first, first + round((end - start) * 25)))
 
@@ -324,3 +326,44 @@ def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_
             partial.write_text("new")
         assert (tmp_path / f"{limit}.txt").exists() == is_written
         assert not list(tmp_path.glob("*partial*"))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_an_image_that_is_cut_off_is_refused(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.{ending}"), noise)
+    data = (tmp_path / f"1.{ending}").read_bytes()
+    (tmp_path / f"1.{ending}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=f"1.{ending}: damaged, or not an image"):
+        extract_frames(tmp_path, tmp_path / "frames", {"frame_interval": 1})
+
+
+def test_what_a_given_split_lacks_or_has_beside_it_is_said(tmp_path, capsys):
+    root = given_folders(tmp_path / "videos")
+    (root / "Test" / "Run").rename(root / "Test" / "Rnu")
+    write_video(root / "Extra" / "a.avi", 5)
+    videos = preprocess.preprocess("own", root, tmp_path / "frames", protocol="folders")
+    output = capsys.readouterr().out
+    assert len(videos) == 16 and has_split(root)
+    assert f"passed over in {root}: 1 beside train, val and test (Extra/)" in output
+    assert "train has no videos of Rnu, which the network cannot learn" in output
+
+
+def test_a_row_that_is_there_twice_and_a_table_of_a_header_alone(tmp_path):
+    path = table(tmp_path)
+    with open(path, "a") as file:
+        file.write("all/0.avi,run,train,p,,\n")
+    with pytest.raises(DataError, match="1 of 17 rows cannot be used; row 18: all/0.avi stands in a row above"):
+        list_videos(path)
+    path.write_text("path,label\n")
+    with pytest.raises(DataError, match="table.csv: a table without rows"):
+        list_videos(path)
+
+
+def test_no_other_split_is_opened_and_an_entry_is_a_pair(project, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="no split 'valid': there are train, val, test"):
+        VideoDataset.open("demo", "valid")
+    project.datasets["own"] = str(tmp_path)  # without its comma
+    (line,) = project.run("train.py", "--dataset", "own", ok=False).stderr.splitlines()
+    assert line == f"train.py: mypath.py: the entry 'own' is not a pair of folders, but {str(tmp_path)!r}"
