@@ -45,6 +45,19 @@ def decoded(monkeypatch):
     return names
 
 
+def interrupt_4th_move(monkeypatch):
+    """Have Ctrl-C come where the fourth frame folder would be moved; later moves are done."""
+    move, moved = preprocess._move, []
+
+    def interrupted(*args):
+        moved.append(args)
+        if len(moved) == 4:
+            raise KeyboardInterrupt
+        return move(*args)
+
+    monkeypatch.setattr(preprocess, "_move", interrupted)
+
+
 def test_frame_folders_and_index(root, tmp_path):
     frames = tmp_path / "frames"
     videos = preprocess.preprocess("own", root, frames)
@@ -72,15 +85,7 @@ def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
 def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, decoded):
     preprocess.preprocess("own", root, tmp_path / "undisturbed")
     del decoded[:]
-    move, moved = preprocess._move, []
-
-    def interrupted(*args):
-        moved.append(args)
-        if len(moved) == 4:
-            raise KeyboardInterrupt
-        return move(*args)
-
-    monkeypatch.setattr(preprocess, "_move", interrupted)
+    interrupt_4th_move(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         preprocess.preprocess("own", root, tmp_path / "frames", processes=1)
     assert not (tmp_path / "frames" / "index.csv").exists()
@@ -504,16 +509,8 @@ def test_a_start_that_samples_anew_and_is_killed_mixes_nothing(root, tmp_path, m
     frames, config = tmp_path / "frames", ClipConfig.from_flags(frame_interval=2)
     preprocess.preprocess("own", root, frames)
     preprocess.preprocess("own", root, tmp_path / "undisturbed", config=config)
-    move, moved = preprocess._move, []
-
-    def interrupted(*args):
-        moved.append(args)
-        if len(moved) == 4:
-            raise KeyboardInterrupt
-        return move(*args)
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(preprocess, "_move", interrupted)
+        interrupt_4th_move(patched)
         preprocess.preprocess("own", root, frames, config=config)
     before = tree(tmp_path / "undisturbed")
     decoded.clear()
