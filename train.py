@@ -87,6 +87,7 @@ def get_args_parser() -> ArgumentParser:
     add("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
     add("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
     add("--compile", action="store_true", help="compile the model before the first step")
+    add("--no-amp", action="store_true", help="32-bit floats on CUDA too, where mixed precision is the default")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     return parser
 
@@ -132,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.backends.cudnn.benchmark = True  # every training batch has the same shape
 
         # Optimizer
-        dtype = amp_dtype(device)
+        dtype = None if args.no_amp else amp_dtype(device)
+        torch.backends.cudnn.allow_tf32 = not args.no_amp
         autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         optimizer = create_optimizer(args, model, head, fused=not scaler.is_enabled())
