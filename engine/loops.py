@@ -118,7 +118,10 @@ def _backward(model, clips, labels, scaler, autocast, loss_options, accumulate) 
 
 
 def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast) -> int:
-    """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would."""
+    """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would.
+
+    A sixth is left free: cuDNN chooses the kernels of training by trial, and these need more memory than those here.
+    """
     model.zero_grad()
     model.eval()  # statistics of batch norm stay as they are, and are not sent to other processes
     params = [param for param in model.parameters() if param.requires_grad]
@@ -134,7 +137,7 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)
             high = batch_size
-    return low
+    return low - low // 6
 
 
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SINGLE) -> float:

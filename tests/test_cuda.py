@@ -86,14 +86,6 @@ def first_loss(run):
     return scalars(run)["curves/loss_train"][0][1]
 
 
-def test_a_run_without_mixed_precision_is_that_of_the_cpu(project):
-    steady = flags("R3D", epochs=1, lr=1e-4, workers=0)
-    project.run(*steady, "--no-amp")
-    project.run(*steady, "--device", "cpu")
-    on_cuda, on_cpu = (first_loss(project.folder / "run" / f"run_{i}") for i in range(2))
-    assert on_cuda == pytest.approx(on_cpu, rel=1e-5)
-
-
 def test_a_compiled_run_is_a_plain_run_within_rounding(project):
     pytest.importorskip("triton")
     steady = flags("R3D", epochs=1, lr=1e-4, workers=0)

@@ -82,6 +82,17 @@ def project(project, videos):
     return project
 
 
+def test_without_mixed_precision_a_run_computes_in_32_bit_floats(project, monkeypatch):
+    project.run(*QUICK, "--epochs", 1)  # on the CPU
+    monkeypatch.setattr(train, "amp_dtype", lambda device: torch.bfloat16)
+    project.run(*QUICK, "--epochs", 1)
+    assert torch.backends.cudnn.allow_tf32
+    project.run(*QUICK, "--epochs", 1, "--no-amp")
+    assert not torch.backends.cudnn.allow_tf32
+    plain, mixed, without = (scalars(project.folder / "run" / f"run_{i}")["curves/loss_train"] for i in range(3))
+    assert without == plain != mixed
+
+
 def test_a_run_and_what_it_leaves(project):
     output = project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--workers", "1").stdout
     run = project.folder / "run" / "run_0"
