@@ -15,16 +15,16 @@ from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
 from engine.runs import newest_best_checkpoint
 from network import build_model
-from network.pretrained import WEIGHTS, describe_clip, download_weights, list_weights, load_public
+from network.pretrained import TABLE, describe_clip, download_weights, load_public, weight_urls
 
 
 def load_weights(name: str) -> nn.Module:
     """Load a file of weights, or public ones by name ("help" lists them); OSError or ModelError where that fails."""
     if name == "help":
-        print(list_weights())
+        print(TABLE.read_text(encoding="utf-8"), end="")
         sys.exit()
     file = os.path.expanduser(name)
-    if name in WEIGHTS and not os.path.isfile(file):
+    if name in weight_urls() and not os.path.isfile(file):
         file = download_weights(name)
     elif not os.path.isfile(file):
         raise FileNotFoundError(f"{file}: no such file of weights; --weights help lists those that have a name")
