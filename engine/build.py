@@ -63,7 +63,7 @@ def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]
     if not args.weights:
         file = args.checkpoint or newest_best_checkpoint(Path("run"))
         checkpoint = load_checkpoint(file)
-        return file, restore_model(checkpoint).eval(), ClipConfig.from_dict(checkpoint["clip"])
+        return file, restore_model(checkpoint), ClipConfig.from_dict(checkpoint["clip"])
     name = f"--weights {args.weights}"
     model = load_weights(args.weights)
     num_classes = getattr(model.get_submodule(model.head), "out_features", 0)

@@ -12,12 +12,10 @@ import torch
 from torch import nn
 
 from dataloaders.clips import ClipConfig
-from dataloaders.errors import DataError
 from dataloaders.index import atomic_write
 from engine.errors import CheckpointError
-from network import build_model, count_flops
-from network.errors import ModelError
-from network.pretrained import read_weights, saved_options
+from network import count_flops
+from network.pretrained import build_pretrained, read_weights
 
 CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
 TRAINING_CONTENT = dict.fromkeys(("videos", "optimizer", "scheduler", "scaler", "train_state"), dict)
@@ -112,17 +110,13 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
 
 
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
-    """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
+    """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
-        name = checkpoint["model"]
-        options = saved_options(checkpoint["options"], checkpoint["state_dict"])
-        count_flops(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
-        model = build_model(name, len(checkpoint["classes"]), **options)
-        model.normalize.set(**checkpoint["normalization"])
-        model.load_state_dict(checkpoint["state_dict"])
+        clip_shape = ClipConfig.from_dict(checkpoint["clip"]).shape
+        count_flops(checkpoint["model"], clip_shape, **checkpoint["options"])
+        model = build_pretrained(checkpoint, "state_dict")
         model.get_submodule(checkpoint.get("head") or "")
-        model.classes = checkpoint["classes"]
-    except (AttributeError, DataError, ModelError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
     return model

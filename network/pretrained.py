@@ -107,7 +107,11 @@ def load_public(path: str | Path) -> nn.Module:
     last layer. Its `classes` are names or None; its `clip` says how the clips that it was trained on were cut.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
     """
-    content = read_weights(path)
+    return build_pretrained(read_weights(path), path)
+
+
+def build_pretrained(content: Any, path: str | Path) -> nn.Module:
+    """Build the network of what `path` contains, as `load_public` does."""
     content = content if isinstance(content, dict) else {}
     state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
     is_nested = state is not content
@@ -115,7 +119,9 @@ def load_public(path: str | Path) -> nn.Module:
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if {"normalization", "options", "classes"} <= content.keys():
-        name, options = content["model"], saved_options(content["options"], state)
+        name, options = content["model"], content["options"]
+        if options.get("depth") == 34:  # not all checkpoints say how their planes are counted
+            options = residual_options(state) | options
         classes, normalization, clip = content["classes"], content["normalization"], content["clip"]
         num_classes = len(classes)
     else:
@@ -125,16 +131,14 @@ def load_public(path: str | Path) -> nn.Module:
     model.classes, model.clip = classes, clip
     if not num_classes:
         setattr(model, model.head, nn.Identity())
-    expected = model.state_dict()
-    for key, value in expected.items():
+    for key, value in model.state_dict().items():
         if key not in state and not key.endswith("num_batches_tracked"):
             raise ModelError(f"{path}: weights of another network, they have no {key}")
         if key in state and state[key].shape != value.shape:
             shapes = f"{tuple(state[key].shape)}, not {tuple(value.shape)}"
             raise ModelError(f"{path}: weights of another network, their {key} is {shapes}")
-    if unknown := [key for key in state if key not in expected]:
+    if unknown := model.load_state_dict(state, strict=False).unexpected_keys:
         raise ModelError(f"{path}: weights of another network, {name} has no {unknown[0]}")
-    model.load_state_dict(state, strict=False)
     model.normalize.set(**normalization)
     return model.eval()
 
@@ -178,8 +182,3 @@ def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:
     options = {"depth": 34 if any(name.startswith("layer1.2.") for name in state) else 18}
     second = state.get("layer2.0.conv2.0.0.weight")
     return options if second is None else options | {"shared_midplanes": len(second) == 230}
-
-
-def saved_options(options: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the options of a checkpoint; of 34 layers, not all checkpoints say how their planes are counted."""
-    return residual_options(state) | options if options.get("depth") == 34 else options
