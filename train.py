@@ -25,7 +25,7 @@ from dataloaders.clips import ClipConfig
 from dataloaders.preprocess import add_data_arguments, default_split
 from dataloaders.workers import kill_workers
 from engine import report, runs
-from engine.args import ArgumentParser, inherited_args, parse_training_args
+from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
 from engine.build import amp_dtype, create_model, create_optimizer, freeze, load_pretrained, lr_factor
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, restore_training, save_checkpoint, state_dicts
 from engine.data import BATCH_SIZE, prepare_data
@@ -155,8 +155,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_dir = distributed.broadcast_object(run_dir)
 
     constant = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
-    constant |= {"head": head, "videos": fingerprint, "args": inherited_args(args)}
-    path_of = partial(runs.checkpoint_path, run_dir, args.model, args.dataset)
+    inherited_args = {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
+    constant |= {"head": head, "videos": fingerprint, "args": inherited_args}
+    models, stem = run_dir / "models", f"{args.model}-{args.dataset}"
+    best, last = models / f"{stem}_best.pth", models / f"{stem}_last.pth"
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
     print(f"{run_dir}: {args.model}, {len(train_dataset.classes)} classes, on {device}", end="; ")
@@ -166,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             # Epochs
             if distributed.is_main and not checkpoint:
-                report.log_run_start(writer, inherited_args(args), model, train_dataset, next(iter(sampler)))
+                report.log_run_start(writer, inherited_args, model, train_dataset, next(iter(sampler)))
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
                 bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
@@ -186,18 +188,18 @@ def main(argv: Sequence[str] | None = None) -> None:
                 )
 
                 # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
-                state.finish_epoch()
+                state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0
                 score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
-                files = [path_of("best")] if state.update_best(score, val["loss"]) else []
+                files = [best] if state.update_best(score, val["loss"]) else []
                 if args.snapshot and epoch % args.snapshot == 0:
-                    files.append(path_of(f"epoch-{epoch}"))
+                    files.append(models / f"{stem}_epoch-{epoch}.pth")
                 if distributed.is_main:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, last)
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
             if distributed.is_main:
-                tested = checkpoint if args.test_only else load_checkpoint(path_of("best"))
+                tested = checkpoint if args.test_only else load_checkpoint(best)
                 model.load_state_dict(tested["state_dict"])
             distributed.broadcast_model(model)
             evaluation = evaluate(model, loaders["test"], autocast, stop_signal, distributed)
@@ -211,12 +213,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
                 if state.epoch < args.epochs:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), last)
                 name = signal.Signals(stopped.signum).name
-                print(f"{name}: {distributed.launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
+                torchrun = f"torchrun --nproc_per_node={distributed.local_world_size}"
+                launcher = "python" if distributed.world_size == 1 else torchrun
+                print(f"{name}: {launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
             distributed.barrier()
         except NonFiniteLossError as error:
-            exit_status, reason = 1, error.describe(sampler, train_dataset.sources, path_of("last"))
+            exit_status, reason = 1, error.describe(sampler, train_dataset.sources, last)
             if distributed.is_main:
                 print(f"train.py: {reason}", file=sys.stderr)
             distributed.barrier()

@@ -43,11 +43,6 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def inherited_args(args: Namespace) -> dict[str, Any]:
-    """Return the flags that a checkpoint carries, by name."""
-    return {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
-
-
 def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], source: str) -> None:
     """Make the flags of the checkpoint `source` the defaults of a parser; CheckpointError where one cannot be."""
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
@@ -71,12 +66,11 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
         file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
-        run_dir = file.parent.parent if file.parent.name == "models" else file.parent
     elif args.resume is not None:
-        run_dir = runs.find_run(args.run_dir, args.resume)
-        file = runs.last_checkpoint(run_dir)
+        file = runs.last_checkpoint(args.run_dir, args.resume)
     else:
         return parser.parse_args(argv), None, None
+    run_dir = file.parent.parent if file.parent.name == "models" else file.parent
     checkpoint = load_checkpoint(file)
     validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
     set_inherited_defaults(parser, checkpoint["args"], str(file))

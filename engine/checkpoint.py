@@ -34,11 +34,6 @@ class TrainState:
     best_score: float = 0.0  # its score, as --best-by says, and loss in validation
     best_loss: float = 0.0
 
-    def finish_epoch(self) -> None:
-        """Count the epoch at hand as completed, and reset the sums."""
-        self.epoch += 1
-        self.num_samples, self.loss_sum, self.num_correct = 0, 0.0, 0
-
     def update_best(self, score: float, loss: float) -> bool:
         """Record the validation of the completed epoch if it is the best; the loss decides between equal scores."""
         is_best = not self.best_epoch or (score, -loss) > (self.best_score, -self.best_loss)
