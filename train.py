@@ -103,13 +103,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
-        pretrained = None if checkpoint else load_pretrained(args, weights)
+        pretrained = load_pretrained(args, weights) if weights and not checkpoint else None
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
         options = {} if args.depth == 18 else {"depth": args.depth}
         options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
         flops = count_flops(args.model, config.shape, **options)
-        runs.check_writable(run_dir or args.run_dir)
+        folder = (run_dir or args.run_dir).absolute()
+        folder = next(path for path in (folder, *folder.parents) if path.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise OSError(f"{folder}: not a folder that can be written to; --run-dir says where runs go")
 
         # Data: the first process of each machine extracts the frames while the others wait
         folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset, args.source_fps)
@@ -171,8 +174,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 report.log_run_start(writer, inherited_args, model, train_dataset, next(iter(sampler)))
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
+                title = f"epoch {epoch}/{args.epochs}"
                 bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
-                bar |= {"desc": f"epoch {epoch}/{args.epochs}", "total": batches_per_epoch}
+                bar |= {"desc": title, "total": batches_per_epoch}
                 progress = tqdm(loaders["train"], **bar, disable=not distributed.is_main)
                 control = args.seed, stop_signal, distributed
                 regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
@@ -182,10 +186,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 val = evaluate(model, loaders["val"], autocast, stop_signal, distributed).metrics
                 train = {"loss": state.loss_sum / state.num_samples, "top1": state.num_correct / state.num_samples}
                 report.log_epoch(writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device)
-                print(
-                    f"epoch {epoch}/{args.epochs}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}  "
-                    f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s"
-                )
+                print(f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  ")
+                print(f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s")
 
                 # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
                 state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0

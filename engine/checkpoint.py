@@ -15,7 +15,7 @@ from dataloaders.clips import ClipConfig
 from dataloaders.index import atomic_write
 from engine.errors import CheckpointError
 from network import count_flops
-from network.pretrained import build_pretrained, read_weights
+from network.pretrained import load_public, read_weights
 
 CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
 TRAINING_CONTENT = dict.fromkeys(("videos", "optimizer", "scheduler", "scaler", "train_state"), dict)
@@ -109,7 +109,7 @@ def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     try:
         clip_shape = ClipConfig.from_dict(checkpoint["clip"]).shape
         count_flops(checkpoint["model"], clip_shape, **checkpoint["options"])
-        model = build_pretrained(checkpoint, "state_dict")
+        model = load_public("state_dict", checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error), 200, placeholder=" ...")

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 from pathlib import Path
 
 
@@ -20,14 +19,6 @@ def create_run(root: Path) -> Path:
             run_dir.mkdir()
             (run_dir / "models").mkdir()
             return run_dir
-
-
-def check_writable(folder: Path) -> None:
-    """Raise OSError where `folder` cannot be made or written to."""
-    folder = folder.absolute()
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OSError(f"{parent}: not a folder that can be written to; --run-dir says where runs go")
 
 
 def last_checkpoint(root: Path, name: str) -> Path:

@@ -22,7 +22,6 @@ TABLE = Path(__file__).with_name("weights.txt")
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
-KINETICS = {"mean": resnet.MEAN, "std": resnet.STD}
 # The clips that weights were trained on.
 CLIP8, CLIP16, CLIP32 = ({"clip_len": clip_len, "frame_interval": 1} for clip_len in (8, 16, 32))
 TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
@@ -100,21 +99,18 @@ def read_weights(path: str | Path) -> Any:
         raise ModelError(f"{path}: damaged, or not a checkpoint") from error
 
 
-def load_public(path: str | Path) -> nn.Module:
+def load_public(path: str | Path, content: Any = None) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
 
     The model is in evaluation mode and gives its publisher's logits, or features (N, 512 or 4096) where the file has no
-    last layer. Its `classes` are names or None; its `clip` says how the clips that it was trained on were cut.
+    last layer. It has `num_classes`, 0 without one, whose names are `classes` or None; its `clip` says how the clips
+    that it was trained on were cut. `content` is what the file contains, where it has been read.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
     """
-    return build_pretrained(read_weights(path), path)
-
-
-def build_pretrained(content: Any, path: str | Path) -> nn.Module:
-    """Build the network of what `path` contains, as `load_public` does."""
+    content = read_weights(path) if content is None else content
     content = content if isinstance(content, dict) else {}
-    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
-    is_nested = state is not content
+    nested = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
+    state = content if nested is None else nested
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -125,10 +121,10 @@ def build_pretrained(content: Any, path: str | Path) -> nn.Module:
         classes, normalization, clip = content["classes"], content["normalization"], content["clip"]
         num_classes = len(classes)
     else:
-        name, options, normalization, clip, state = _recognize(path, state, is_nested)
+        name, options, normalization, clip, state = _recognize(path, state, nested is not None)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
     model = build_model(name, num_classes or 1, **options)
-    model.classes, model.clip = classes, clip
+    model.num_classes, model.classes, model.clip = num_classes, classes, clip
     if not num_classes:
         setattr(model, model.head, nn.Identity())
     for key, value in model.state_dict().items():
@@ -155,11 +151,11 @@ def _recognize(path, state, is_nested):
 
     if "stem.0.weight" in state:
         options, clip = residual_options(state), TORCHVISION_CLIP
-        is_factored = "stem.3.weight" in state
-        if is_factored and not options["shared_midplanes"]:  # ig65m and XDC
+        if options.get("shared_midplanes") is False:  # ig65m and XDC
             options["eps"] = 1e-3  # of batch norm in Caffe2
             clip = CLIP8 if "clip8" in Path(path).name else CLIP32  # the weights do not tell
-        return "R2Plus1D" if is_factored else "R3D", options, KINETICS, clip, state
+        name = "R2Plus1D" if "stem.3.weight" in state else "R3D"
+        return name, options, {"mean": resnet.MEAN, "std": resnet.STD}, clip, state
     if "bn1.weight" in state:
         for pattern, name in GLUON_NAMES.items():
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
