@@ -175,9 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
                 title = f"epoch {epoch}/{args.epochs}"
-                bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
-                bar |= {"desc": title, "total": batches_per_epoch}
-                progress = tqdm(loaders["train"], **bar, disable=not distributed.is_main)
+                bar = {"desc": title, "total": batches_per_epoch, "initial": batches_per_epoch - len(sampler)}
+                progress = tqdm(loaders["train"], **bar, unit="batch", leave=False, disable=not distributed.is_main)
                 control = args.seed, stop_signal, distributed
                 regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
                 train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
@@ -192,7 +191,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
                 state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0
                 score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
-                files = [best] if state.update_best(score, val["loss"]) else []
+                files = []
+                if not state.best_epoch or (score, -val["loss"]) > (state.best_score, -state.best_loss):
+                    state.best_epoch, state.best_score, state.best_loss = epoch, score, val["loss"]
+                    files.append(best)
                 if args.snapshot and epoch % args.snapshot == 0:
                     files.append(models / f"{stem}_epoch-{epoch}.pth")
                 if distributed.is_main:

@@ -34,13 +34,6 @@ class TrainState:
     best_score: float = 0.0  # its score, as --best-by says, and loss in validation
     best_loss: float = 0.0
 
-    def update_best(self, score: float, loss: float) -> bool:
-        """Record the validation of the completed epoch if it is the best; the loss decides between equal scores."""
-        is_best = not self.best_epoch or (score, -loss) > (self.best_score, -self.best_loss)
-        if is_best:
-            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
-        return is_best
-
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
     """Write a checkpoint atomically; further names take no more space where hard links exist. OSError on failure."""
