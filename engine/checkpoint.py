@@ -100,8 +100,7 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
     """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
-        clip_shape = ClipConfig.from_dict(checkpoint["clip"]).shape
-        count_flops(checkpoint["model"], clip_shape, **checkpoint["options"])
+        count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])
         model = load_public("state_dict", checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:

@@ -22,10 +22,7 @@ def create_run(root: Path) -> Path:
 
 
 def last_checkpoint(root: Path, name: str) -> Path:
-    """Return the checkpoint that a run resumes from; FileNotFoundError where there is none.
-
-    The run is known by its path, its name or its number ("latest": the highest).
-    """
+    """Return the last checkpoint of a run by path, name or number ("latest": the highest); else FileNotFoundError."""
     if name == "latest":
         if not (numbers := run_numbers(root)):
             raise FileNotFoundError(f"{root}: no run to resume; start one without --resume")
