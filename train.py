@@ -25,7 +25,7 @@ from dataloaders.clips import ClipConfig
 from dataloaders.preprocess import add_data_arguments, default_split
 from dataloaders.workers import kill_workers
 from engine import report, runs
-from engine.args import ArgumentParser, inherited_args, parse_training_args
+from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
 from engine.build import amp_dtype, create_model, create_optimizer, freeze, load_pretrained, lr_factor
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, restore_training, save_checkpoint, state_dicts
 from engine.data import BATCH_SIZE, prepare_data
@@ -103,13 +103,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
-        pretrained = None if checkpoint else load_pretrained(args, weights)
+        pretrained = load_pretrained(args, weights) if weights and not checkpoint else None
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
         options = {} if args.depth == 18 else {"depth": args.depth}
         options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
         flops = count_flops(args.model, config.shape, **options)
-        runs.check_writable(run_dir or args.run_dir)
+        folder = (run_dir or args.run_dir).absolute()
+        folder = next(path for path in (folder, *folder.parents) if path.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise OSError(f"{folder}: not a folder that can be written to; --run-dir says where runs go")
 
         # Data: the first process of each machine extracts the frames while the others wait
         folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset, args.source_fps)
@@ -155,8 +158,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_dir = distributed.broadcast_object(run_dir)
 
     constant = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
-    constant |= {"head": head, "videos": fingerprint, "args": inherited_args(args)}
-    path_of = partial(runs.checkpoint_path, run_dir, args.model, args.dataset)
+    inherited_args = {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
+    constant |= {"head": head, "videos": fingerprint, "args": inherited_args}
+    models, stem = run_dir / "models", f"{args.model}-{args.dataset}"
+    best, last = models / f"{stem}_best.pth", models / f"{stem}_last.pth"
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
     print(f"{run_dir}: {args.model}, {len(train_dataset.classes)} classes, on {device}", end="; ")
@@ -166,12 +171,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             # Epochs
             if distributed.is_main and not checkpoint:
-                report.log_run_start(writer, inherited_args(args), model, train_dataset, next(iter(sampler)))
+                report.log_run_start(writer, inherited_args, model, train_dataset, next(iter(sampler)))
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
-                bar = {"leave": False, "unit": "batch", "initial": batches_per_epoch - len(sampler)}
-                bar |= {"desc": f"epoch {epoch}/{args.epochs}", "total": batches_per_epoch}
-                progress = tqdm(loaders["train"], **bar, disable=not distributed.is_main)
+                title = f"epoch {epoch}/{args.epochs}"
+                bar = {"desc": title, "total": batches_per_epoch, "initial": batches_per_epoch - len(sampler)}
+                progress = tqdm(loaders["train"], **bar, unit="batch", leave=False, disable=not distributed.is_main)
                 control = args.seed, stop_signal, distributed
                 regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
                 train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
@@ -180,24 +185,25 @@ def main(argv: Sequence[str] | None = None) -> None:
                 val = evaluate(model, loaders["val"], autocast, stop_signal, distributed).metrics
                 train = {"loss": state.loss_sum / state.num_samples, "top1": state.num_correct / state.num_samples}
                 report.log_epoch(writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device)
-                print(
-                    f"epoch {epoch}/{args.epochs}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}  "
-                    f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s"
-                )
+                print(f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  ")
+                print(f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s")
 
                 # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
-                state.finish_epoch()
+                state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0
                 score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
-                files = [path_of("best")] if state.update_best(score, val["loss"]) else []
+                files = []
+                if not state.best_epoch or (score, -val["loss"]) > (state.best_score, -state.best_loss):
+                    state.best_epoch, state.best_score, state.best_loss = epoch, score, val["loss"]
+                    files.append(best)
                 if args.snapshot and epoch % args.snapshot == 0:
-                    files.append(path_of(f"epoch-{epoch}"))
+                    files.append(models / f"{stem}_epoch-{epoch}.pth")
                 if distributed.is_main:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, last)
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
             if distributed.is_main:
-                tested = checkpoint if args.test_only else load_checkpoint(path_of("best"))
+                tested = checkpoint if args.test_only else load_checkpoint(best)
                 model.load_state_dict(tested["state_dict"])
             distributed.broadcast_model(model)
             evaluation = evaluate(model, loaders["test"], autocast, stop_signal, distributed)
@@ -211,12 +217,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
                 if state.epoch < args.epochs:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), path_of("last"))
+                    save_checkpoint(constant | state_dicts(model, *optimization, state), last)
                 name = signal.Signals(stopped.signum).name
-                print(f"{name}: {distributed.launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
+                torchrun = f"torchrun --nproc_per_node={distributed.local_world_size}"
+                launcher = "python" if distributed.world_size == 1 else torchrun
+                print(f"{name}: {launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
             distributed.barrier()
         except NonFiniteLossError as error:
-            exit_status, reason = 1, error.describe(sampler, train_dataset.sources, path_of("last"))
+            exit_status, reason = 1, error.describe(sampler, train_dataset.sources, last)
             if distributed.is_main:
                 print(f"train.py: {reason}", file=sys.stderr)
             distributed.barrier()

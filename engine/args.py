@@ -43,27 +43,11 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def inherited_args(args: Namespace) -> dict[str, Any]:
-    """Return the flags that a checkpoint carries, by name."""
-    return {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
-
-
-def set_inherited_defaults(parser: ArgumentParser, values: dict[str, Any], source: str) -> None:
-    """Make the flags of the checkpoint `source` the defaults of a parser; CheckpointError where one cannot be."""
-    actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
-    for name, value in values.items():
-        if (action := actions.get(name)) is None:
-            raise CheckpointError(f"{source}: damaged, or of another version: unknown flag {name}")
-        kind = bool if action.const is True else action.type or str
-        is_valid = isinstance(value, kind) or (kind is float and isinstance(value, int))
-        is_valid = is_valid and (not action.choices or value in action.choices)
-        if not is_valid and (value is not None or action.default is not None):
-            raise CheckpointError(f"{source}: damaged, or of another version: {flag_of(name)} {value!r}")
-    parser.set_defaults(**values)
-
-
 def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> tuple[Namespace, Path | None, Any]:
-    """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults."""
+    """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults.
+
+    UsageError where flags are wrong or not those of the run; CheckpointError where those of the checkpoint are.
+    """
     args = validate_args(parser.parse_args(argv))
     if args.dataset == "demo":
         parser.set_defaults(epochs=7, batch_size=12, crop_size=16)
@@ -71,15 +55,23 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
         parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
     if args.test_only:
         file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
-        run_dir = file.parent.parent if file.parent.name == "models" else file.parent
     elif args.resume is not None:
-        run_dir = runs.find_run(args.run_dir, args.resume)
-        file = runs.last_checkpoint(run_dir)
+        file = runs.last_checkpoint(args.run_dir, args.resume)
     else:
         return parser.parse_args(argv), None, None
+    run_dir = file.parent.parent if file.parent.name == "models" else file.parent
     checkpoint = load_checkpoint(file)
     validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
-    set_inherited_defaults(parser, checkpoint["args"], str(file))
+    actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
+    for name, value in checkpoint["args"].items():
+        if (action := actions.get(name)) is None:
+            raise CheckpointError(f"{file}: damaged, or of another version: unknown flag {name}")
+        kind = bool if action.const is True else action.type or str
+        is_valid = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        is_valid = is_valid and (not action.choices or value in action.choices)
+        if not is_valid and (value is not None or action.default is not None):
+            raise CheckpointError(f"{file}: damaged, or of another version: {flag_of(name)} {value!r}")
+    parser.set_defaults(**checkpoint["args"])
     args = validate_args(parser.parse_args(argv))
     changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
     for name, previous in checkpoint["args"].items():

@@ -15,29 +15,27 @@ from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
 from engine.runs import newest_best_checkpoint
 from network import build_model
-from network.pretrained import WEIGHTS, describe_clip, download_weights, list_weights, load_public
+from network.pretrained import TABLE, describe_clip, download_weights, load_public, weight_urls
 
 
 def load_weights(name: str) -> nn.Module:
     """Load a file of weights, or public ones by name ("help" lists them); OSError or ModelError where that fails."""
     if name == "help":
-        print(list_weights())
+        print(TABLE.read_text(encoding="utf-8"), end="")
         sys.exit()
     file = os.path.expanduser(name)
-    if name in WEIGHTS and not os.path.isfile(file):
+    if name in weight_urls() and not os.path.isfile(file):
         file = download_weights(name)
     elif not os.path.isfile(file):
         raise FileNotFoundError(f"{file}: no such file of weights; --weights help lists those that have a name")
     return load_public(file)
 
 
-def load_pretrained(args: Namespace, weights: str | None) -> nn.Module | None:
-    """Load the model that a run starts from, if there is one, and freeze its stages.
+def load_pretrained(args: Namespace, weights: str) -> nn.Module:
+    """Load the model that a run starts from, and freeze its stages.
 
     Sets `args.input` and, where no flag does, the clips. UsageError where the flags name another model.
     """
-    if not weights:
-        return None
     model = load_weights(weights)
     if (model.name, model.options.get("depth", 18)) != (args.model, args.depth):
         depth = f" --depth {model.options['depth']}" if "depth" in model.options else ""
@@ -63,18 +61,17 @@ def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]
     if not args.weights:
         file = args.checkpoint or newest_best_checkpoint(Path("run"))
         checkpoint = load_checkpoint(file)
-        return file, restore_model(checkpoint).eval(), ClipConfig.from_dict(checkpoint["clip"])
+        return file, restore_model(checkpoint), ClipConfig.from_dict(checkpoint["clip"])
     name = f"--weights {args.weights}"
     model = load_weights(args.weights)
-    num_classes = getattr(model.get_submodule(model.head), "out_features", 0)
-    if not num_classes:
+    if not model.num_classes:
         raise UsageError(f"{name}: has no last layer; train.py --weights trains one")
-    labels = args.labels or (KINETICS_LABELS if num_classes == 400 and not model.classes else None)
+    labels = args.labels or (KINETICS_LABELS if model.num_classes == 400 and not model.classes else None)
     model.classes = read_labels(labels) if labels else model.classes
     if not model.classes:
-        raise UsageError(f"{name}: its {num_classes} classes have no names; --labels FILE has a line for each")
-    if len(model.classes) != num_classes:
-        raise UsageError(f"--labels {labels}: {len(model.classes)} names, and {args.weights} has {num_classes} classes")
+        raise UsageError(f"{name}: its {model.num_classes} classes have no names; --labels FILE has a line for each")
+    if (count := len(model.classes)) != model.num_classes:
+        raise UsageError(f"--labels {labels}: {count} names, and {args.weights} has {model.num_classes} classes")
     clip = model.clip
     return args.weights, model, ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
 
@@ -102,12 +99,11 @@ def create_model(args: Namespace, options: dict, classes: list[str], pretrained:
         model = build_model(args.model, len(classes), **options)
         model.normalize.set(**model.normalize.statistics | {"input": args.input})
     else:
-        num_classes = getattr(model.get_submodule(model.head), "out_features", 0)
-        if num_classes != len(classes) or model.classes not in (None, classes):
+        if model.num_classes != len(classes) or model.classes not in (None, classes):
             head = model.head
             new_model = build_model(args.model, len(classes), **model.options)
             model.set_submodule(head, new_model.get_submodule(head))
-        print(f"the weights know {num_classes} classes" + (f"; {head} is new" if head else ""))
+        print(f"the weights know {model.num_classes} classes" + (f"; {head} is new" if head else ""))
     if args.dropout is not None:
         model.dropout.p = model.options["dropout"] = args.dropout
     return model, head

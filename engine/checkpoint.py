@@ -12,12 +12,10 @@ import torch
 from torch import nn
 
 from dataloaders.clips import ClipConfig
-from dataloaders.errors import DataError
 from dataloaders.index import atomic_write
 from engine.errors import CheckpointError
-from network import build_model, count_flops
-from network.errors import ModelError
-from network.pretrained import read_weights, saved_options
+from network import count_flops
+from network.pretrained import load_public, read_weights
 
 CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
 TRAINING_CONTENT = dict.fromkeys(("videos", "optimizer", "scheduler", "scaler", "train_state"), dict)
@@ -35,18 +33,6 @@ class TrainState:
     best_epoch: int = 0  # the epoch of the best checkpoint, 0 before there is one
     best_score: float = 0.0  # its score, as --best-by says, and loss in validation
     best_loss: float = 0.0
-
-    def finish_epoch(self) -> None:
-        """Count the epoch at hand as completed, and reset the sums."""
-        self.epoch += 1
-        self.num_samples, self.loss_sum, self.num_correct = 0, 0.0, 0
-
-    def update_best(self, score: float, loss: float) -> bool:
-        """Record the validation of the completed epoch if it is the best; the loss decides between equal scores."""
-        is_best = not self.best_epoch or (score, -loss) > (self.best_score, -self.best_loss)
-        if is_best:
-            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
-        return is_best
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
@@ -112,17 +98,12 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
 
 
 def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
-    """Build the model of a checkpoint, on the CPU; CheckpointError where its weights or its clips do not fit."""
+    """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
-        name = checkpoint["model"]
-        options = saved_options(checkpoint["options"], checkpoint["state_dict"])
-        count_flops(name, ClipConfig.from_dict(checkpoint["clip"]).shape, **options)
-        model = build_model(name, len(checkpoint["classes"]), **options)
-        model.normalize.set(**checkpoint["normalization"])
-        model.load_state_dict(checkpoint["state_dict"])
+        count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])
+        model = load_public("state_dict", checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
-        model.classes = checkpoint["classes"]
-    except (AttributeError, DataError, ModelError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
     return model

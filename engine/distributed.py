@@ -38,11 +38,6 @@ class Distributed:
         """Whether this is rank 0, which prints, logs and saves."""
         return self.rank == 0
 
-    @property
-    def launcher(self) -> str:
-        """The start of the command that starts as many processes again."""
-        return "python" if self.world_size == 1 else f"torchrun --nproc_per_node={self.local_world_size}"
-
     def init(self) -> None:
         """Initialize the process group, where `torchrun` has started this process."""
         if self.world_size > 1 or distributed.is_torchelastic_launched():

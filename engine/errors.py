@@ -27,7 +27,6 @@ class Stopped(Exception):
     """Training or testing stopped after a step because of the signal `signum`."""
 
     def __init__(self, signum: int):
-        super().__init__(signum)
         self.signum = signum
 
 
@@ -35,7 +34,6 @@ class NonFiniteLossError(ArithmeticError):
     """The loss or the weights are not finite, `position` clips after the start of the epoch."""
 
     def __init__(self, position: int):
-        super().__init__(position)
         self.position = position
 
     def describe(self, sampler: DistributedBatchSampler, sources: list[str], last: Path) -> str:

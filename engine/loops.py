@@ -4,8 +4,7 @@ import contextlib
 import math
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +149,7 @@ def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SIN
     return sum(values)
 
 
-@dataclass
-class Evaluation:
+class Evaluation(NamedTuple):
     """What `evaluate` returns, tensors on the CPU."""
 
     metrics: dict[str, Any]  # of `metrics.compute_metrics`, and "loss", the mean cross-entropy of the clips

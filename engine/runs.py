@@ -2,13 +2,7 @@
 
 import contextlib
 import itertools
-import os
 from pathlib import Path
-
-
-def checkpoint_path(run_dir: Path, model: str, dataset: str, name: str) -> Path:
-    """Return where a run keeps the checkpoint of such a name, "last", "best" or "epoch-<E>"."""
-    return run_dir / "models" / f"{model}-{dataset}_{name}.pth"
 
 
 def run_numbers(root: Path) -> list[int]:
@@ -27,30 +21,17 @@ def create_run(root: Path) -> Path:
             return run_dir
 
 
-def check_writable(folder: Path) -> None:
-    """Raise OSError where `folder` cannot be made or written to."""
-    folder = folder.absolute()
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OSError(f"{parent}: not a folder that can be written to; --run-dir says where runs go")
-
-
-def find_run(root: Path, name: str) -> Path:
-    """Return the folder of a run by its path, name or number ("latest": the highest); FileNotFoundError without one."""
+def last_checkpoint(root: Path, name: str) -> Path:
+    """Return the last checkpoint of a run by path, name or number ("latest": the highest); else FileNotFoundError."""
     if name == "latest":
         if not (numbers := run_numbers(root)):
             raise FileNotFoundError(f"{root}: no run to resume; start one without --resume")
         name = str(max(numbers))
-    for run_dir in (root / f"run_{name}", root / name, Path(name)):
-        if run_dir.is_dir():
-            return run_dir
-    raise FileNotFoundError(f"--resume {name}: no such run in {root}")
-
-
-def last_checkpoint(run_dir: Path) -> Path:
-    """Return the checkpoint that a run resumes from; FileNotFoundError where there is none."""
-    if not (files := sorted((run_dir / "models").glob("*_last.pth"))):
-        raise FileNotFoundError(f"{run_dir}: no checkpoint, it ended in its first epoch; start a new run")
+    run_dirs = [path for path in (root / f"run_{name}", root / name, Path(name)) if path.is_dir()]
+    if not run_dirs:
+        raise FileNotFoundError(f"--resume {name}: no such run in {root}")
+    if not (files := sorted((run_dirs[0] / "models").glob("*_last.pth"))):
+        raise FileNotFoundError(f"{run_dirs[0]}: no checkpoint, it ended in its first epoch; start a new run")
     return files[0]
 
 

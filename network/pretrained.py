@@ -3,6 +3,7 @@
 import hashlib
 import re
 import socket
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,15 @@ from network import build_model, resnet
 from network.c3d import MEAN
 from network.errors import ModelError
 
-# The clips that the weights were trained on.
-CLIP8, CLIP16, CLIP32 = ({"clip_len": clip_len, "frame_interval": 1} for clip_len in (8, 16, 32))
-TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
-
-TORCHVISION = "https://download.pytorch.org/models"
-IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/r2plus1d_34_clip"
-XDC = "https://github.com/HumamAlwassel/XDC/releases/download/model_weights/r2plus1d_18"
-MMACTION2 = "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m"
-UCF101 = "16x1x1_45e_ucf101_rgb"  # as mmaction2 calls the training on it
-R34 = "R2Plus1D --depth 34"
-# name: (address, whose file name ends in the first digits of its SHA-256; --model of train.py; clips; top-1 in per cent
-# as the publisher reports it, on UCF101 and HMDB51 after fine-tuning)
-WEIGHTS = {
-    "r3d_18": (f"{TORCHVISION}/r3d_18-b3b3357e.pth", "R3D", TORCHVISION_CLIP, "Kinetics-400 63.2"),
-    "r2plus1d_18": (f"{TORCHVISION}/r2plus1d_18-91a641e6.pth", "R2Plus1D", TORCHVISION_CLIP, "Kinetics-400 67.5"),
-    "r2plus1d_34_8_kinetics": (f"{IG65M}8_ft_kinetics_from_ig65m-0aa0550b.pth", R34, CLIP8, "Kinetics-400 74.9"),
-    "r2plus1d_34_32_kinetics": (f"{IG65M}32_ft_kinetics_from_ig65m-ade133f1.pth", R34, CLIP32, "Kinetics-400 80.0"),
-    "r2plus1d_34_8_ig65m": (f"{IG65M}8_ig65m_from_scratch-9bae36ae.pth", R34, CLIP8, ""),
-    "r2plus1d_34_32_ig65m": (f"{IG65M}32_ig65m_from_scratch-449a7af9.pth", R34, CLIP32, "HMDB51 79.8"),
-    "xdc_ig65m_kinetics": (f"{XDC}_xdc_ig65m_kinetics-f24f6ffb.pth", "R2Plus1D", CLIP32, "UCF101 95.5, HMDB51 68.9"),
-    "xdc_ig65m_random": (f"{XDC}_xdc_ig65m_random-189d23f4.pth", "R2Plus1D", CLIP32, "UCF101 94.6, HMDB51 66.5"),
-    "xdc_audioset": (f"{XDC}_xdc_audioset-f29ffe8f.pth", "R2Plus1D", CLIP32, "UCF101 93.0, HMDB51 63.7"),
-    "fs_kinetics": (f"{XDC}_fs_kinetics-622bdad9.pth", "R2Plus1D", CLIP32, "UCF101 94.2, HMDB51 65.1"),
-    "fs_imagenet": (f"{XDC}_fs_imagenet-ff446670.pth", "R2Plus1D", CLIP32, "UCF101 84.0, HMDB51 48.1"),
-    "c3d_sports1m": (f"{MMACTION2}_pretrain_20201016-dcc47ddc.pth", "C3D", CLIP16, ""),
-    "c3d_ucf101": (f"{MMACTION2}_{UCF101}/c3d_sports1m_{UCF101}_20201021-26655025.pth", "C3D", CLIP16, "UCF101 83.3"),
-}
+# The public files of weights, as `--weights help` prints them: the top-1 is what the publisher reports, on UCF101 and
+# HMDB51 after fine-tuning, and the name of the file at the address ends in the first digits of its SHA-256.
+TABLE = Path(__file__).with_name("weights.txt")
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
-KINETICS = {"mean": resnet.MEAN, "std": resnet.STD}
+# The clips that weights were trained on.
+CLIP8, CLIP16, CLIP32 = ({"clip_len": clip_len, "frame_interval": 1} for clip_len in (8, 16, 32))
+TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
 # The statistics of other publishers, and their clips.
 SPORTS1M = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}, CLIP16
 OPENMMLAB = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}, CLIP16
@@ -56,8 +35,7 @@ GLUON = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, {"clip_le
 # The layers of C3D by their numbers in the public Sports-1M file, and by mmaction's names.
 C3D_LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
 NUMBERED = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
-MMACTION = ["conv1a", "conv2a", *C3D_LAYERS[2:10], "fc_cls"]
-C3D_NAMES = dict(zip(NUMBERED + MMACTION, 2 * C3D_LAYERS, strict=True))
+C3D_NAMES = dict(zip(NUMBERED, C3D_LAYERS, strict=True)) | {"conv1a": "conv1", "conv2a": "conv2", "fc_cls": "fc8"}
 # The layers of gluon-cv as patterns, tried in this order: a pair of convolutions, the batch norm behind it, the stem.
 GLUON_PAIR = {r"(\.conv.)\.conv1\.": r"\1.0.0.", r"(\.conv.)\.bn1\.": r"\1.0.1.", r"(\.conv.)\.conv2\.": r"\1.0.3."}
 GLUON_STEM = {r"^conv1\.": "stem.0.", r"^bn1\.": "stem.1.", r"^conv2\.": "stem.3.", r"^bn2\.": "stem.4."}
@@ -77,17 +55,16 @@ def describe_clip(clip: dict[str, Any]) -> str:
     return f"{clip['clip_len']} frames" + (f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row")
 
 
-def list_weights() -> str:
-    rows = [("name", "--model", "clips", "top-1, %", "address")]
-    for name, (url, model, clip, accuracy) in WEIGHTS.items():
-        rows.append((name, model, describe_clip(clip), accuracy or "not reported", url))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+@cache
+def weight_urls() -> dict[str, str]:
+    """Return the addresses of public weights by name."""
+    rows = [line.split() for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
+    return {row[0]: row[-1] for row in rows}
 
 
 def download_weights(name: str) -> Path:
     """Return the file of public weights, downloaded once into the folder of torch.hub; ModelError where that fails."""
-    url = WEIGHTS[name][0]
+    url = weight_urls()[name]
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     digits, timeout = path.stem.rpartition("-")[2], socket.getdefaulttimeout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,41 +99,42 @@ def read_weights(path: str | Path) -> Any:
         raise ModelError(f"{path}: damaged, or not a checkpoint") from error
 
 
-def load_public(path: str | Path) -> nn.Module:
+def load_public(path: str | Path, content: Any = None) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
 
     The model is in evaluation mode and gives its publisher's logits, or features (N, 512 or 4096) where the file has no
-    last layer. Its `classes` are names or None; its `clip` says how the clips that it was trained on were cut.
+    last layer. It has `num_classes`, 0 without one, whose names are `classes` or None; its `clip` says how the clips
+    that it was trained on were cut. `content` is what the file contains, where it has been read.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
     """
-    content = read_weights(path)
+    content = read_weights(path) if content is None else content
     content = content if isinstance(content, dict) else {}
-    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
-    is_nested = state is not content
+    nested = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
+    state = content if nested is None else nested
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if {"normalization", "options", "classes"} <= content.keys():
-        name, options = content["model"], saved_options(content["options"], state)
+        name, options = content["model"], content["options"]
+        if options.get("depth") == 34:  # not all checkpoints say how their planes are counted
+            options = residual_options(state) | options
         classes, normalization, clip = content["classes"], content["normalization"], content["clip"]
         num_classes = len(classes)
     else:
-        name, options, normalization, clip, state = _recognize(path, state, is_nested)
+        name, options, normalization, clip, state = _recognize(path, state, nested is not None)
         classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
     model = build_model(name, num_classes or 1, **options)
-    model.classes, model.clip = classes, clip
+    model.num_classes, model.classes, model.clip = num_classes, classes, clip
     if not num_classes:
         setattr(model, model.head, nn.Identity())
-    expected = model.state_dict()
-    for key, value in expected.items():
+    for key, value in model.state_dict().items():
         if key not in state and not key.endswith("num_batches_tracked"):
             raise ModelError(f"{path}: weights of another network, they have no {key}")
         if key in state and state[key].shape != value.shape:
             shapes = f"{tuple(state[key].shape)}, not {tuple(value.shape)}"
             raise ModelError(f"{path}: weights of another network, their {key} is {shapes}")
-    if unknown := [key for key in state if key not in expected]:
+    if unknown := model.load_state_dict(state, strict=False).unexpected_keys:
         raise ModelError(f"{path}: weights of another network, {name} has no {unknown[0]}")
-    model.load_state_dict(state, strict=False)
     model.normalize.set(**normalization)
     return model.eval()
 
@@ -173,11 +151,11 @@ def _recognize(path, state, is_nested):
 
     if "stem.0.weight" in state:
         options, clip = residual_options(state), TORCHVISION_CLIP
-        is_factored = "stem.3.weight" in state
-        if is_factored and not options["shared_midplanes"]:  # ig65m and XDC
+        if options.get("shared_midplanes") is False:  # ig65m and XDC
             options["eps"] = 1e-3  # of batch norm in Caffe2
             clip = CLIP8 if "clip8" in Path(path).name else CLIP32  # the weights do not tell
-        return "R2Plus1D" if is_factored else "R3D", options, KINETICS, clip, state
+        name = "R2Plus1D" if "stem.3.weight" in state else "R3D"
+        return name, options, {"mean": resnet.MEAN, "std": resnet.STD}, clip, state
     if "bn1.weight" in state:
         for pattern, name in GLUON_NAMES.items():
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
@@ -200,8 +178,3 @@ def residual_options(state: dict[str, Tensor]) -> dict[str, Any]:
     options = {"depth": 34 if any(name.startswith("layer1.2.") for name in state) else 18}
     second = state.get("layer2.0.conv2.0.0.weight")
     return options if second is None else options | {"shared_midplanes": len(second) == 230}
-
-
-def saved_options(options: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the options of a checkpoint; of 34 layers, not all checkpoints say how their planes are counted."""
-    return residual_options(state) | options if options.get("depth") == 34 else options

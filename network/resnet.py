@@ -27,20 +27,16 @@ class BatchNorm3d(nn.BatchNorm3d):
         return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])  # a view: an in-place ReLU copies it
 
 
-class Conv3DSimple(nn.Conv3d):
-    """One 3x3x3 convolution (section 3.2, R3D)."""
-
-    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
-        super().__init__(in_planes, out_planes, 3, stride, padding=1, bias=False)
+def conv3d(in_planes: int, out_planes: int, midplanes: int, stride: int = 1) -> nn.Module:
+    """Build one 3x3x3 convolution (section 3.2, R3D)."""
+    return nn.Conv3d(in_planes, out_planes, 3, stride, padding=1, bias=False)
 
 
-class Conv2Plus1D(nn.Sequential):
-    """A 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5, R(2+1)D)."""
-
-    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1):
-        spatial = nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
-        temporal = nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
-        super().__init__(spatial, BatchNorm3d(midplanes), nn.ReLU(), temporal)
+def conv2plus1d(in_planes: int, out_planes: int, midplanes: int, stride: int = 1) -> nn.Module:
+    """Build a 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5, R(2+1)D)."""
+    spatial = nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    temporal = nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
+    return nn.Sequential(spatial, BatchNorm3d(midplanes), nn.ReLU(), temporal)
 
 
 def count_midplanes(in_planes: int, planes: int) -> int:
@@ -51,7 +47,7 @@ def count_midplanes(in_planes: int, planes: int) -> int:
 class BasicBlock(nn.Module):
     """Two convolutions around a shortcut; a 1x1x1 projection where the shape changes (He et al. 2016, option B)."""
 
-    def __init__(self, conv: type[nn.Module], in_planes: int, planes: int, stride: int, shared_midplanes: bool):
+    def __init__(self, conv, in_planes: int, planes: int, stride: int, shared_midplanes: bool):
         super().__init__()
         midplanes = count_midplanes(in_planes, planes)
         self.conv1 = nn.Sequential(conv(in_planes, planes, midplanes, stride), BatchNorm3d(planes), nn.ReLU())
@@ -70,7 +66,7 @@ class BasicBlock(nn.Module):
 class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
 
-    `conv` is the class of the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm.
+    `conv` builds the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm.
     With `shared_midplanes` the second convolution of a block has as many planes between space and time as its first, as
     in torchvision; by the paper each has its own number.
 
@@ -119,7 +115,7 @@ class VideoResNet(nn.Module):
 def r3d(num_classes: int, depth: int = 18, **options) -> VideoResNet:
     """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34. Its stem is 3x7x7 (table 1)."""
     stem = nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU())
-    return VideoResNet(Conv3DSimple, stem, LAYERS[depth], num_classes, **options)
+    return VideoResNet(conv3d, stem, LAYERS[depth], num_classes, **options)
 
 
 def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options) -> VideoResNet:
@@ -129,4 +125,4 @@ def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = 
     spatial = nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
     temporal = nn.Conv3d(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0), bias=False)
     stem = nn.Sequential(spatial, BatchNorm3d(45), nn.ReLU(), temporal, BatchNorm3d(64), nn.ReLU())
-    return VideoResNet(Conv2Plus1D, stem, LAYERS[depth], num_classes, shared_midplanes, **options)
+    return VideoResNet(conv2plus1d, stem, LAYERS[depth], num_classes, shared_midplanes, **options)

@@ -45,22 +45,6 @@ def test_round_trip(checkpoint, tmp_path):
     assert all(torch.equal(state[key], value) for key, value in checkpoint["state_dict"].items())
 
 
-def test_a_train_state_counts_epochs_and_keeps_the_best():
-    state = TrainState(num_samples=6, loss_sum=3.5, num_correct=2)
-    state.finish_epoch()
-    assert state == TrainState(epoch=1)
-    validations = [((0.5, 2.0), True), ((0.5, 2.0), False), ((0.5, 1.5), True), ((0.4, 0.1), False), ((0.6, 9.0), True)]
-    for epoch, (validation, is_best) in enumerate(validations, start=1):
-        assert state.epoch == epoch
-        assert state.update_best(*validation) == is_best
-        if is_best:
-            best = (epoch, *validation)
-        assert (state.best_epoch, state.best_score, state.best_loss) == best
-        state.finish_epoch()
-    worst = TrainState(epoch=1)
-    assert worst.update_best(0.0, 99.0)  # there is no other yet
-
-
 def test_the_train_state_is_restored(checkpoint):
     state = TrainState(3, 4, 2.5, 1, 2, 0.75, 0.5)
     optimizer = torch.optim.SGD(restore_model(checkpoint).parameters(), 0.2)

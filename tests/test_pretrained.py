@@ -351,7 +351,6 @@ def test_a_tilde_in_the_path_of_weights_is_the_home_of_the_user(tmp_path, monkey
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     save_checkpoint(make_checkpoint(), tmp_path / "a.pth")
     assert load_pretrained(arguments(), "~/a.pth").name == "Tiny"
-    assert load_pretrained(arguments(), None) is None
 
 
 def test_features_and_files_without_names_get_a_last_layer(tmp_path):

@@ -12,7 +12,7 @@ import inference
 import train
 from engine.args import validate_args
 from network import MODELS
-from network.pretrained import WEIGHTS
+from network.pretrained import TABLE
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -100,9 +100,10 @@ def test_each_recipe_is_taken_by_the_parser():
         r"^python train.py (.*)$", "".join(re.findall(r"```sh\n(.*?)```", PAGES["docs/weights.md"], re.DOTALL)), re.M
     )
     assert len(recipes) == 3
+    models = dict(re.split("  +", row)[:2] for row in TABLE.read_text().splitlines())
     for recipe in recipes:
         args = validate_args(train.get_args_parser().parse_args(recipe.split()))
-        assert WEIGHTS[args.weights][1] == args.model + (f" --depth {args.depth}" if args.depth != 18 else "")
+        assert models[args.weights] == args.model + (f" --depth {args.depth}" if args.depth != 18 else "")
 
 
 def test_each_link_leads_to_a_file_that_is_there():

@@ -16,18 +16,22 @@ def test_runs_are_ordered_by_number(tmp_path):
     (tmp_path / "run_13" / "models").rmdir()
     (tmp_path / "run_13").rmdir()
     assert (tmp_path / "run_11" / "models").is_dir()
-    assert runs.find_run(tmp_path, "latest") == tmp_path / "run_11"
+    files = {name: tmp_path / name / "models" / "R3D-demo_last.pth" for name in ("run_9", "run_11")}
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert runs.last_checkpoint(tmp_path, "latest") == files["run_11"]
     for name in ("9", "run_9", str(tmp_path / "run_9")):
-        assert runs.find_run(tmp_path, name) == tmp_path / "run_9"
+        assert runs.last_checkpoint(tmp_path, name) == files["run_9"]
 
 
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
-        runs.find_run(tmp_path / "nowhere", "latest")
+        runs.last_checkpoint(tmp_path / "nowhere", "latest")
     with pytest.raises(FileNotFoundError, match="--resume 7: no such run"):
-        runs.find_run(tmp_path, "7")
+        runs.last_checkpoint(tmp_path, "7")
     with pytest.raises(FileNotFoundError, match="no checkpoint, it ended in its first epoch"):
-        runs.last_checkpoint(runs.create_run(tmp_path))
+        runs.last_checkpoint(tmp_path, runs.create_run(tmp_path).name)
     with pytest.raises(FileNotFoundError, match="no checkpoint under"):
         runs.newest_best_checkpoint(tmp_path)
 
@@ -39,8 +43,3 @@ def test_the_newest_best_checkpoint_is_the_one_written_last(tmp_path):
         file.touch()
         os.utime(file, (modified, modified))
     assert runs.newest_best_checkpoint(tmp_path).parts[-3] == "run_2"
-
-
-def test_the_names_of_checkpoints(tmp_path):
-    path = runs.checkpoint_path(tmp_path, "R3D", "demo", "epoch-10")
-    assert path == tmp_path / "models" / "R3D-demo_epoch-10.pth"

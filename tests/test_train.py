@@ -674,9 +674,16 @@ def test_a_wrong_clip_or_rate_of_fine_tuning_is_one_line(mistake, tmp_path, flag
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("best_by", "best"), [("top1", 1), ("mean_class", 2), ("loss", 3)])
-def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_by, best):
-    validations = iter([(0.9, 0.5, 3.0), (0.8, 0.7, 2.0), (0.7, 0.6, 1.0)])
+RATED = [(0.9, 0.5, 3.0), (0.8, 0.7, 2.0), (0.7, 0.6, 1.0)]
+EQUAL = [(0.0, 0.0, 99.0), (0.0, 0.0, 98.0), (0.0, 0.0, 98.0)]  # the loss decides, then the first
+
+
+@pytest.mark.parametrize(
+    ("best_by", "validations", "best"),
+    [("top1", RATED, 1), ("mean_class", RATED, 2), ("loss", RATED, 3), ("top1", EQUAL, 2), ("top1", EQUAL[1:], 1)],
+)
+def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_by, validations, best):
+    num_epochs, validations = len(validations), iter(validations)
     evaluate = train.evaluate
 
     def rated(model, loader, *args):
@@ -686,7 +693,7 @@ def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_
         return evaluation
 
     monkeypatch.setattr(train, "evaluate", rated)
-    project.run(*QUICK, "--epochs", "3", "--best-by", best_by, "--balance", "sampler")
+    project.run(*QUICK, "--epochs", num_epochs, "--best-by", best_by, "--balance", "sampler")
     results = json.loads((project.folder / "run" / "run_0" / "results.json").read_text())
     assert results["epoch"] == best
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +17,9 @@ import inference
 import train
 from dataloaders.clips import ClipConfig
 from engine.checkpoint import load_checkpoint
-from network import pretrained
+from network import MODELS, pretrained
 from network.errors import ModelError
-from network.pretrained import WEIGHTS, describe_clip, download_weights, list_weights
+from network.pretrained import TABLE, describe_clip, download_weights, weight_urls
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def publish(tmp_path, monkeypatch):
         file = f"{name}-{digest}.pth"
         served[f"/{file}"] = body, len(body) if length is None else length
         url = f"http://127.0.0.1:{server.server_port}/{file}"
-        monkeypatch.setitem(WEIGHTS, name, (url, *WEIGHTS.get(name, (0, "R3D", {}, ""))[1:]))
+        monkeypatch.setitem(weight_urls(), name, url)
         return Path(torch.hub.get_dir(), "checkpoints", file)
 
     yield serve, requests, served
@@ -95,7 +96,7 @@ def test_a_failed_download_leaves_nothing_and_says_where_the_file_goes(publish, 
 def test_without_a_network_one_line_gives_the_address(publish, mistake, monkeypatch):
     serve, _, _ = publish
     path = serve("r2plus1d_18", b"")
-    monkeypatch.setitem(WEIGHTS, "r2plus1d_18", ("http://127.0.0.1:9/r2plus1d_18-91a641e6.pth", *WEIGHTS["r3d_18"][1:]))
+    monkeypatch.setitem(weight_urls(), "r2plus1d_18", "http://127.0.0.1:9/r2plus1d_18-91a641e6.pth")
     line = mistake(train, "--weights", "r2plus1d_18")
     assert "train.py: --weights r2plus1d_18: http://127.0.0.1:9/r2plus1d_18-91a641e6.pth cannot be downloaded" in line
     assert line.endswith(f"put it at {path.parent}/r2plus1d_18-91a641e6.pth")
@@ -113,7 +114,7 @@ def test_a_server_that_falls_silent_is_given_up(publish, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(pretrained, "DOWNLOAD_TIMEOUT", 0.5)
-    monkeypatch.setitem(WEIGHTS, "r3d_18", (f"http://127.0.0.1:{server.server_port}/a-00.pth", "R3D", {}, ""))
+    monkeypatch.setitem(weight_urls(), "r3d_18", f"http://127.0.0.1:{server.server_port}/a-00.pth")
     with pytest.raises(ModelError, match="cannot be downloaded .*timed out"):
         download_weights("r3d_18")
     is_over.set()
@@ -127,18 +128,22 @@ def test_help_lists_names_clips_and_accuracy(capsys, script):
         script.main(["--weights", "help"])
     assert not stop.value.code
     output = capsys.readouterr().out
-    assert output.strip() == list_weights()
-    for name, (url, model, clip, accuracy) in WEIGHTS.items():
-        (row,) = [line for line in output.splitlines() if line.startswith(f"{name} ")]
-        assert all(part in row for part in (url, model, describe_clip(clip), accuracy))
+    header, *rows = output.splitlines()
+    assert re.split("  +", header) == ["name", "--model", "clips", "top-1, %", "address"]
+    assert [row.split()[0] for row in rows] == list(weight_urls())
+    for row in rows:
+        name, model, clip, accuracy, url = re.split("  +", row)
+        assert model.split()[0] in MODELS and re.search(r"\d frames", clip) and re.search(r"\d\.\d|not", accuracy)
+        assert url.startswith("https://") and re.search(r"-[0-9a-f]{8}\.pth$", url)
 
 
 def test_a_file_says_which_clips_it_was_trained_on(tmp_path):
-    for name, (url, model, clip, _) in WEIGHTS.items():
+    for row in TABLE.read_text().splitlines():
+        name, model, clip, _, url = re.split("  +", row)
         if not name.startswith(("r3d", "r2plus1d_18")):
             continue
         torch.save(random_state(model, 400), tmp_path / url.rpartition("/")[2])
-        assert pretrained.load_public(tmp_path / url.rpartition("/")[2]).clip == clip
+        assert describe_clip(pretrained.load_public(tmp_path / url.rpartition("/")[2]).clip) == clip
     state = random_state("R2Plus1D", 3, shared_midplanes=False)
     for file, clip_len in (("r2plus1d_34_clip8_ig65m.pth", 8), ("clip32.pth", 32), ("xdc.pth", 32)):
         torch.save(state, tmp_path / file)
