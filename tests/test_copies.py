@@ -13,7 +13,7 @@ from conftest import write_video
 from dataloaders import copies, preprocess
 from dataloaders.copies import find_copies, join_groups
 from dataloaders.index import VideoRecord
-from dataloaders.splits import group_of, leaked_groups
+from dataloaders.splits import assign_splits, group_of, leaked_groups, validate_split
 
 LIMIT = copies.LIMIT
 
@@ -209,3 +209,13 @@ def test_groups_are_joined_over_classes_unless_little_would_be_left_apart():
     assert [video.group for video in many[:8]] == within[0]
     assert [video.group for video in many[8:]] == ["Run/g01"] * 5 + ["g06", "g07", "g08"]
     assert join_groups(videos, [("gone.avi", videos[0].source, "identical")], within_class=False) == videos
+
+
+def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path):
+    videos = [record(name, f"v_{name}_g{g:02d}_c01") for name in ("Jump", "Run") for g in range(1, 26)]
+    joined = join_groups(videos, [("Run/v_Run_g20_c01.avi", "Run/v_Run_g01_c01.avi", "mirrored")], within_class=True)
+    rows = assign_splits(joined, "official1", split_dir=tmp_path)
+    tested = {video.video for video in rows if video.split == "test"}
+    assert tested == {f"v_{name}_g{g:02d}_c01" for name in ("Jump", "Run") for g in range(1, 8)}
+    assert leaked_groups(rows, "official1") == 1
+    validate_split(rows, "official1")
