@@ -92,7 +92,7 @@ def test_each_kind_of_copy_shares_the_group_and_the_split_of_its_original(root, 
     assert len(set(groups_of(videos).values())) == 12
     output = capsys.readouterr().out
     assert (
-        "6 videos show the same as others, whose group they share (2 encoded again or resized, 2 identical, 2 mirrored)"
+        "6 videos show the same as others, whose group they share (2 encoded again or resized, 2 mirrored, 2 identical)"
         in output
     )
     assert output.count(" = ") == 5
