@@ -13,19 +13,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.clips import CROP_SIZE, ClipConfig
+from dataloaders.copies import find_copies, join_groups
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_all
 from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten, write_table
 from dataloaders.layouts import describe_videos, has_split, list_videos, split_source
 from dataloaders.splits import PROTOCOLS, assign_splits
 
-JOURNAL, SKIPPED = "index.journal", "skipped.csv"  # beside the index
+JOURNAL, SKIPPED, COPIES = "index.journal", "skipped.csv", "copies.csv"  # beside the index
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
@@ -36,7 +38,8 @@ def preprocess(
 
     Videos whose frames are there are not decoded again unless they have changed, or their frames were sampled in
     another way; another split moves folders. The frames of a removed video are removed. A video that cannot be decoded,
-    or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes.
+    or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes. Videos
+    that show the same, see `copies.find_copies`, are listed in `copies.csv` and share a group.
 
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
     `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the rows before any
@@ -67,7 +70,8 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
 
 
 def _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, **split):
-    index, journal, skipped_file, partial = (output_dir / name for name in (INDEX, JOURNAL, SKIPPED, ".partial"))
+    names = INDEX, JOURNAL, SKIPPED, COPIES, ".partial"
+    index, journal, skipped_file, copies_file, partial = (output_dir / name for name in names)
     if dataset == "demo":
         demo.write_videos(root_dir)
     indexed = read_index(index) if index.is_file() else []
@@ -75,7 +79,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     if root_dir.exists() or not indexed:
         sources = list_videos(root_dir, group_pattern)
         modified = {video.source: os.stat(split_source(root_dir, video.source)[0]).st_mtime for video in sources}
-    known = _read_skipped(skipped_file) if skipped_file.is_file() else []  # rows of (source, modification time, reason)
+    known = _read_rows(skipped_file, float)  # of (source, modification time, reason)
     skipped = {row[0]: row for row in known if row[0] in modified and abs(row[1] - modified[row[0]]) < TIME_RESOLUTION}
     if modified and len(skipped) < len(known):
         _write_skipped(skipped_file, skipped)
@@ -88,11 +92,17 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         if not (usable := [video for video in sources if video.source not in unusable]):
             reason = next(iter(unusable.values()))[2]
             raise DataError(f"{root_dir}: none of its videos can be read, see {skipped_file}; the first: {reason}")
-        videos = assign_splits(usable, **split)
+        usable = join_groups(usable, copies, split.get("protocol", "group").startswith("official"))
+        try:
+            videos = assign_splits(usable, **split)
+        except DataError as error:
+            joined = f"; {len(copies)} videos stay with those that show the same, see {copies_file}" if copies else ""
+            raise DataError(f"{error}{joined}") from None
         if validate:
             validate(videos)
         return videos
 
+    copies = _read_rows(copies_file, str)
     videos, passing, num_held = split_videos(skipped), {}, 0
     # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
@@ -131,13 +141,18 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     unusable = skipped | passing
     if any(video.source in unusable for video in missing):
         videos = split_videos(unusable)
+    present = {video[1:3] for video in videos}
+    removed = [v for v in indexed + journaled if v[1:3] not in present and v.source not in unusable]
+    if removed or journal.is_file() or not copies_file.is_file():
+        copies[:] = find_copies(videos, (next(frame_folders(video, output_dir)) for video in videos))
+        write_table(copies_file, ("source", "shows the same as", "kind"), copies)
+        videos = split_videos(unusable) if copies else videos
     for video in videos:
         if (folder := next(frame_folders(video, output_dir))) != video.folder(output_dir):
             _move(folder, video.folder(output_dir))
             with contextlib.suppress(OSError):  # its class has other videos there
                 os.removedirs(folder.parent)
-    present = {video[1:3] for video in videos}
-    if removed := [v for v in indexed + journaled if v[1:3] not in present and v.source not in unusable]:
+    if removed:
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
             _remove_frames(video, output_dir)
@@ -152,6 +167,10 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
     notes += [f"{num_held} have fewer than {config.frame_rate:g} frames a second: they are held"] if num_held else []
     print("; ".join(notes))
+    if copies:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for *_, kind in copies).most_common())
+        print(f"{len(copies)} videos show the same as others, whose group they share ({kinds}), see {copies_file}:")
+        print("  " + shorten([f"{source} = {first}" for source, first, _ in copies]))
     if len({video.group for video in videos}) == len(videos):
         print("each video is a group of its own: where some are cut from one recording, the test is too easy")
     return videos
@@ -164,10 +183,12 @@ def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
             yield folder
 
 
-def _read_skipped(file: Path) -> list[tuple[str, float, str]]:
+def _read_rows(file: Path, kind: type) -> list[tuple[str, Any, str]]:
+    if not file.is_file():
+        return []
     with open(file, newline="", encoding="utf-8") as lines:
         try:
-            return [(source, float(modified), reason) for source, modified, reason in list(csv.reader(lines))[1:]]
+            return [(source, kind(value), text) for source, value, text in list(csv.reader(lines))[1:]]
         except (ValueError, csv.Error):
             raise DataError(f"{file} is damaged: delete it and preprocess again") from None
 

@@ -77,8 +77,8 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
 
 
 def validate_split(videos: Videos, protocol: str) -> None:
-    """Raise DataError where a split leaks that the user has not chosen to, or there is a single class."""
-    if protocol not in ("random", "folders") and (leaked := leaked_groups(videos, protocol)):
+    """Raise DataError where a split leaks that is not given by the user, or there is a single class."""
+    if protocol == "group" and (leaked := leaked_groups(videos, protocol)):
         raise DataError(f"{leaked} groups leak between train, val and test")
     if len(names := _classes(videos)) < 2:
         raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
@@ -127,7 +127,8 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
-        listed = {_key(v.class_name, v.video): "test" if int(v.group[1:]) in tested else "train" for v in videos}
+        numbers = {_key(v.class_name, v.video): int(UCF101_NAME.search(v.video)[1][1:]) for v in videos}
+        listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
     if not listed:
         raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 

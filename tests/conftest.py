@@ -20,7 +20,7 @@ import torch
 from tiny import Tiny
 
 import mypath
-from dataloaders import extract
+from dataloaders import copies, extract
 from dataloaders.clips import ClipConfig
 from engine.checkpoint import TrainState
 from network import MODELS
@@ -234,6 +234,8 @@ class Project:
         shutil.copy(ROOT / "tests" / "tiny.py", self.folder / "network" / "tiny.py")
         with open(self.folder / "network" / "__init__.py", "a") as file:
             file.write('\nfrom network.tiny import Tiny\n\nMODELS["Tiny"] = Tiny\n')
+        with open(self.folder / "dataloaders" / "copies.py", "a") as file:
+            file.write("\nLIMIT = -1\n")
         with open(self.folder / "mypath.py", "a") as file:
             file.write(f"\nPath.DATASETS |= {self.datasets!r}\n")
 
@@ -302,6 +304,12 @@ def decode_here(request, monkeypatch):
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
         monkeypatch.setattr(extract.Worker, "run", lambda worker, *job: extract.answer_job(*job))
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch):
+    """The videos of the tests show the same numbered frames, and are no copies of each other for it."""
+    monkeypatch.setattr(copies, "LIMIT", -1)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_frame_folders_and_index(root, tmp_path):
         for g in range(1, 6)
     ]
     expected = {f"{v.split}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)}
-    assert set(tree(frames)) == expected | {"index.csv"}
+    assert set(tree(frames)) == expected | {"index.csv", "copies.csv"}
 
 
 def test_a_second_start_decodes_nothing(root, tmp_path, decoded):

@@ -1,0 +1,94 @@
+"""Videos that show the same: copies, also mirrored, encoded again or resized."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataloaders.index import VideoRecord
+
+LIMIT = 18  # grey levels; among real clips copies differ by 16 at most, other clips of one recording by 19 at least
+COARSE_LIMIT = 8  # of 16 means of a video, by which copies differ by 3 at most
+CHUNK = 4096  # videos
+
+
+def find_copies(videos: Sequence[VideoRecord], folders: Iterable[Path]) -> list[tuple[str, str, str]]:
+    """Find videos that show the same, by their frame folders: (source, that of the first of them, in what they differ).
+
+    Compared are four frames, in grey means of 8x16 blocks, each added to its mirror image, up to a constant. Two videos
+    agree where no block differs by more than `LIMIT`; one that agrees with a grey area agrees with none. Neighbours in
+    16 coarser means are the candidates, so that the work does not grow with the square of the number of videos.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.neighbors import KDTree
+
+    with ThreadPoolExecutor() as executor:
+        blocks = np.stack(list(executor.map(read_blocks, folders, (video.frames for video in videos))))
+    starts = range(0, len(videos), CHUNK)
+    coarse = [_fold(blocks[start : start + CHUNK]).reshape(-1, 4, 2, 4, 2, 4).mean((3, 5)) for start in starts]
+    coarse = np.concatenate(coarse).reshape(-1, 16)
+    tree, pairs = KDTree(coarse, metric="chebyshev"), []
+    for start in starts:
+        for i, near in enumerate(tree.query_radius(coarse[start : start + CHUNK], COARSE_LIMIT), start):
+            near = np.append(near[near < i], i)
+            folded = _fold(blocks[near])
+            agrees = np.abs(folded - folded[-1]).max((1, 2, 3)) <= LIMIT
+            is_grey = np.abs(folded).max((1, 2, 3)) <= LIMIT
+            pairs += [(i, j) for j in near[agrees & ~is_grey & ~is_grey[-1]]]
+    graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T), (len(videos), len(videos)))
+    labels = connected_components(graph, directed=False)[1]
+    firsts, copies = np.unique(labels, return_index=True)[1][labels], []
+    for i in np.flatnonzero(firsts < np.arange(len(videos))):
+        copy, original = blocks[i].astype(int), blocks[firsts[i]]
+        difference, mirrored = (np.abs(copy - other).sum() for other in (original, original[..., ::-1]))
+        kind = "identical" if not difference else "mirrored" if mirrored < difference else "encoded again or resized"
+        copies.append((videos[i].source, videos[firsts[i]].source, kind))
+    return copies
+
+
+def read_blocks(folder: Path, num_frames: int) -> np.ndarray:
+    """Read four frames, evenly spaced, as grey means of blocks, `uint8` (4, 8, 16); all 0 where one is damaged."""
+    numbers = ((2 * i + 1) * num_frames // 8 + 1 for i in range(4))
+    frames = [cv2.imread(f"{folder}/{number:05d}.jpg", cv2.IMREAD_REDUCED_GRAYSCALE_4) for number in numbers]
+    if any(frame is None for frame in frames):  # training names it
+        return np.zeros((4, 8, 16), np.uint8)
+    return np.stack([cv2.resize(frame, (16, 8), interpolation=cv2.INTER_AREA) for frame in frames])
+
+
+def _fold(blocks: np.ndarray) -> np.ndarray:
+    """Return (N, 4, 8, 8), the same for a video and its mirror image, whatever its brightness."""
+    half = (blocks[..., :8].astype(np.float32) + blocks[..., :7:-1]) / 2
+    return half - half.mean((1, 2, 3), keepdims=True)
+
+
+def join_groups(videos: Sequence[VideoRecord], copies: Sequence[tuple], within_class: bool) -> list[VideoRecord]:
+    """Return the rows with one group for the groups of videos that show the same, which is the first of them by name.
+
+    With `within_class`, and where such a group would hold more than half of the videos, a group ends where its class
+    does: UCF101 numbers the groups of each class from 1.
+    """
+    video_of = {video.source: video for video in videos}
+    pairs = [[video_of[source] for source in pair] for *pair, _ in copies if video_of.keys() >= set(pair)]
+    parents = {}
+
+    def name(video):
+        return f"{video.class_name}/{video.group}" if within_class else video.group
+
+    def find(group):
+        while group in parents:
+            group = parents[group]
+        return group
+
+    for pair in pairs:
+        first, *others = sorted({find(name(video)) for video in pair})
+        parents |= dict.fromkeys(others, first)
+    joined = parents.keys() | parents.values()
+    rows = [video._replace(group=find(name(video))) if name(video) in joined else video for video in videos]
+    largest = max(Counter(row.group for row in rows if row.group in joined).values(), default=0)
+    if 2 * largest > len(rows) and not within_class:
+        return join_groups(videos, copies, within_class=True)
+    return rows
