@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, make_clip
 from dataloaders.errors import DataError
 from dataloaders.files import read_lines
 from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
@@ -69,8 +68,8 @@ class VideoDataset(Dataset):
         self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
         self.flip, self.min_scale = flip, min_scale
-        starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
-        starts = np.array(starts, np.int32).reshape(-1, windows)
+        last = np.maximum(self.num_frames - config.clip_len, 0)[:, None]  # where the last window of a video starts
+        starts = last // 2 if windows == 1 else np.rint(last * np.arange(windows) / (windows - 1)).astype(np.int32)
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
         self.video_indices, self.starts = np.nonzero(is_distinct)[0], starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
@@ -110,11 +109,12 @@ class VideoDataset(Dataset):
             start, augmentation = int(self.starts[item]), {}
         else:
             rng = np.random.default_rng(key)
-            start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
+            start = int(rng.integers(max(num_frames - clip_len, 0) + 1))
             augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
         folder = os.fsdecode(self.folders[index])
-        files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.frame_indices(start, num_frames, clip_len))
-        clip = clips.make_clip(map(read_frame, files), self.config, **augmentation)
+        numbers = (min(start + i, num_frames - 1) for i in range(clip_len))  # a short video repeats its last frame
+        files = (f"{folder}/{number + 1:05d}.jpg" for number in numbers)
+        clip = make_clip(map(read_frame, files), self.config, **augmentation)
         return torch.from_numpy(clip), int(self.labels[index])
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
