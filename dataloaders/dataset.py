@@ -16,9 +16,8 @@ from dataloaders.files import read_lines
 from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
-HERE = Path(__file__).parent
-LABELS = {"ucf101": HERE / "ucf_labels.txt", "hmdb51": HERE / "hmdb_labels.txt"}
-KINETICS_LABELS = HERE / "kinetics_labels.txt"  # of Kinetics-400, in the order of the public weights
+LABELS = {"ucf101": Path(__file__).with_name("ucf_labels.txt"), "hmdb51": Path(__file__).with_name("hmdb_labels.txt")}
+KINETICS_LABELS = Path(__file__).with_name("kinetics_labels.txt")  # of Kinetics-400, in the order of the public weights
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
@@ -28,12 +27,11 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     set, and one under those names with classes of its own, has its class folders in alphabetical order.
     """
     folders = sorted({video.class_name for video in videos})
-    if dataset in LABELS:
-        official = read_labels(LABELS[dataset])
-        if not (foreign := [name for name in folders if name not in official]):
-            return official
+    official = read_labels(LABELS[dataset]) if dataset in LABELS else []
+    foreign = [name for name in folders if name not in official]
+    if official and foreign:
         print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
-    return folders
+    return folders if foreign else official
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -97,10 +95,6 @@ class VideoDataset(Dataset):
         """Return float32 (classes,), inverse to the videos of each class; their mean over the videos is 1."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return (len(self.labels) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))).astype(np.float32)
-
-    def item_index(self, video: int, window: int) -> int:
-        """Return the item that is such a window of a video, counting repeated windows."""
-        return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
 
     def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
         index, key = item if isinstance(item, tuple) else (self.video_indices[item], None)
@@ -170,10 +164,6 @@ class DistributedBatchSampler(Sampler):
             first = self.start + (number * self.world_size + self.rank) * self.batch_size
             positions = range(first, first + self.batch_size)
             yield [(int(order[position]), (self.seed, self.epoch, position)) for position in positions]
-
-    def step_at(self, position: int) -> int:
-        """Return the number of the step, from 1 over the whole run, that starts at a position of the epoch."""
-        return (self.epoch - 1) * (self.num_videos // self.clips_per_step) + position // self.clips_per_step + 1
 
     def order(self) -> np.ndarray:
         """Return the videos of the epoch, position by position."""
