@@ -100,9 +100,7 @@ def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRA
     return cv2.resize(frame, (width, height))
 
 
-def make_clip(
-    frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple[int, int, int, int] | None = None, flip: bool = False
-) -> np.ndarray:
+def make_clip(frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple | None = None, flip=False) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
 
     `crop` is (top, left, height, width) in the scaled frame, in pixels, by default its centre; it is resized where it

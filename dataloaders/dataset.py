@@ -98,18 +98,24 @@ class VideoDataset(Dataset):
 
     def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
         index, key = item if isinstance(item, tuple) else (self.video_indices[item], None)
-        num_frames, clip_len = int(self.num_frames[index]), self.config.clip_len
         if key is None:
             start, augmentation = int(self.starts[item]), {}
         else:
             rng = np.random.default_rng(key)
-            start = int(rng.integers(max(num_frames - clip_len, 0) + 1))
+            start = int(rng.integers(max(self.num_frames[index] - self.config.clip_len, 0) + 1))
             augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
-        folder = os.fsdecode(self.folders[index])
-        numbers = (min(start + i, num_frames - 1) for i in range(clip_len))  # a short video repeats its last frame
-        files = (f"{folder}/{number + 1:05d}.jpg" for number in numbers)
-        clip = make_clip(map(read_frame, files), self.config, **augmentation)
+        clip = make_clip(self._read_frames(index, start), self.config, **augmentation)
         return torch.from_numpy(clip), int(self.labels[index])
+
+    def _read_frames(self, index: int, start: int) -> Iterator[np.ndarray]:
+        """Yield the images of a window, BGR (H, W, 3), a short video's last one again; FileNotFoundError for none."""
+        folder, last = os.fsdecode(self.folders[index]), self.num_frames[index] - 1
+        for number in range(start, start + self.config.clip_len):
+            file = f"{folder}/{min(number, last) + 1:05d}.jpg"
+            if (frame := cv2.imread(file)) is None:
+                mending = f"delete {folder} and start again, which extracts the frames of that video"
+                raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
+            yield frame
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
@@ -121,14 +127,6 @@ class VideoDataset(Dataset):
             height = min(frame_height, max(1, round(np.sqrt(area / aspect))))
             width = min(frame_width, max(1, round(np.sqrt(area * aspect))))
         return int(rng.integers(frame_height - height + 1)), int(rng.integers(frame_width - width + 1)), height, width
-
-
-def read_frame(file: str) -> np.ndarray:
-    """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
-    if (frame := cv2.imread(file)) is None:
-        mending = f"delete {os.path.dirname(file)} and start again, which extracts the frames of that video"
-        raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
-    return frame
 
 
 class ClipLoader(DataLoader):

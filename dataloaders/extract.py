@@ -103,38 +103,35 @@ class Worker:
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
-        answer = self._request(*job)
-        if self.process is None and not self.is_stopped:  # the machine may have been at fault, not the video
-            answer = self._request(*job)
-        return answer
+
+        def ask(process, lines):
+            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
+                print(json.dumps(job, default=str), file=process.stdin, flush=True)
+                lines.append(process.stdout.readline())
+
+        for _ in range(2):  # the machine may have been at fault, not the video
+            process = self.process = self.process or _start_process()
+            if self.is_stopped:  # stop() may have come before there was a process
+                process.kill()
+            lines, num_frames, previous = [], 0, None
+            thread = threading.Thread(target=ask, args=(process, lines), daemon=True)
+            thread.start()
+            while thread.is_alive() and num_frames != previous:
+                thread.join(TIMEOUT)
+                previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
+            is_hanging = thread.is_alive()
+            if lines and lines[0].endswith("\n"):
+                return json.loads(lines[0])
+            status = self._kill()
+            if self.is_stopped:
+                break
+        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def stop(self) -> None:
         """End the process and start no other; it is called while `run` works in another thread."""
         self.is_stopped = True
         self._kill()
-
-    def _request(self, *job):
-        process = self.process = self.process or _start_process()
-        if self.is_stopped:  # stop() may have come before there was a process
-            process.kill()
-        lines, num_frames, previous = [], 0, None
-
-        def ask():
-            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
-                print(json.dumps(job, default=str), file=process.stdin, flush=True)
-                lines.append(process.stdout.readline())
-
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        while thread.is_alive() and num_frames != previous:
-            thread.join(TIMEOUT)
-            previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
-        is_hanging = thread.is_alive()
-        if lines and lines[0].endswith("\n"):
-            return json.loads(lines[0])
-        status = self._kill()
-        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
-        return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def _kill(self):
         process, self.process = self.process, None

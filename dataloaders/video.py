@@ -225,7 +225,6 @@ class ImageFolder:
     def retrieve(self) -> np.ndarray:
         with STDERR_LOG:
             image = cv2.imread(self.files[self.index])
-            is_damaged = image is None or STDERR_LOG.read()  # of a file cut off the rest is grey
-        if is_damaged:
-            raise DataError(f"{self.files[self.index]}: damaged, or not an image")
+            if image is None or STDERR_LOG.read():  # of a file cut off the rest is grey
+                raise DataError(f"{self.files[self.index]}: damaged, or not an image")
         return image
