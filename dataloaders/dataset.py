@@ -49,7 +49,7 @@ class VideoDataset(Dataset):
     crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
     it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
     clip, from `key` alone. Either is (clip, label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError
-    where a frame is missing.
+    where a frame is missing or damaged.
 
     `videos` are rows of the index, `classes` the names in the order of their labels. Evaluation has so many `windows` a
     video, training mirrors half of the clips where `flip` is set. With a `min_scale` below 1 a training crop has a
@@ -108,7 +108,7 @@ class VideoDataset(Dataset):
         return torch.from_numpy(clip), int(self.labels[index])
 
     def _read_frames(self, index: int, start: int) -> Iterator[np.ndarray]:
-        """Yield the images of a window, BGR (H, W, 3), a short video's last one again; FileNotFoundError for none."""
+        """Yield the images of a window, BGR (H, W, 3), the last one of a short video several times."""
         folder, last = os.fsdecode(self.folders[index]), self.num_frames[index] - 1
         for number in range(start, start + self.config.clip_len):
             file = f"{folder}/{min(number, last) + 1:05d}.jpg"

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dataloaders.clips import ClipConfig, frame_number, make_clip, resize_frame
 from dataloaders.errors import DataError
-from dataloaders.video import VideoReader
 
 print_once = cache(print)  # each message, whatever the number of videos
 
@@ -44,13 +43,11 @@ def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[
         yield end - len(recent), list(recent)
 
 
-def cut_windows(
-    frames: Iterable, config: ClipConfig, stride: int | None = None, keep_frames=True, video: VideoReader | None = None
-) -> Iterator[Window]:
+def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=True, video=None) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
 
     The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
-    half a window by default. Clips by frame rate need the `video`, which has it. DataError where there is no frame.
+    half a window by default. Clips by frame rate need the VideoReader, `video`. DataError where there is no frame.
     """
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
