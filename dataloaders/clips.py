@@ -6,7 +6,6 @@ Frame numbers are chosen first, and only those frames are read.
 
 import contextlib
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -74,7 +73,7 @@ class ClipConfig:
         height, width = self.stored_size
         return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}"
 
-    def step(self, fps: float, num_frames: int = sys.maxsize) -> float:
+    def step(self, fps: float, num_frames: float = math.inf) -> float:
         """Return the distance between kept frames, in frames; smaller, but at least 1, where a video is too short."""
         step = fps / self.frame_rate if self.frame_rate else self.frame_interval
         if step > 1 and frame_number(self.clip_len - 1, step) >= num_frames:
@@ -85,22 +84,6 @@ class ClipConfig:
 def frame_number(index: int, step: float) -> int:
     """Return the frame, from 0, nearest to `index` steps; a step below 1 holds frames, keeps them several times."""
     return int(index * step + 0.5)
-
-
-def frame_indices(start: int, num_frames: int, clip_len: int) -> list[int]:
-    """Return the `clip_len` kept frames of the window at `start`, from 0; a shorter video repeats its last one."""
-    return [min(start + i, num_frames - 1) for i in range(clip_len)]
-
-
-def num_windows(num_frames: int, clip_len: int) -> int:
-    """Return the number of places where a window can start without leaving the video, at least 1."""
-    return max(num_frames - clip_len, 0) + 1
-
-
-def uniform_starts(num_frames: int, count: int, clip_len: int) -> list[int]:
-    """Return the starts of `count` windows that lie uniformly over a video; where it is short, some repeat in a row."""
-    last = num_windows(num_frames, clip_len) - 1
-    return [last // 2] if count == 1 else [round(i * last / (count - 1)) for i in range(count)]
 
 
 def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRAME_WIDTH) -> np.ndarray:
@@ -117,9 +100,7 @@ def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRA
     return cv2.resize(frame, (width, height))
 
 
-def make_clip(
-    frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple[int, int, int, int] | None = None, flip: bool = False
-) -> np.ndarray:
+def make_clip(frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple | None = None, flip=False) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
 
     `crop` is (top, left, height, width) in the scaled frame, in pixels, by default its centre; it is resized where it

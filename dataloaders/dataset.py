@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, make_clip
 from dataloaders.errors import DataError
 from dataloaders.files import read_lines
 from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
-HERE = Path(__file__).parent
-LABELS = {"ucf101": HERE / "ucf_labels.txt", "hmdb51": HERE / "hmdb_labels.txt"}
-KINETICS_LABELS = HERE / "kinetics_labels.txt"  # of Kinetics-400, in the order of the public weights
+LABELS = {"ucf101": Path(__file__).with_name("ucf_labels.txt"), "hmdb51": Path(__file__).with_name("hmdb_labels.txt")}
+KINETICS_LABELS = Path(__file__).with_name("kinetics_labels.txt")  # of Kinetics-400, in the order of the public weights
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
@@ -29,12 +27,11 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     set, and one under those names with classes of its own, has its class folders in alphabetical order.
     """
     folders = sorted({video.class_name for video in videos})
-    if dataset in LABELS:
-        official = read_labels(LABELS[dataset])
-        if not (foreign := [name for name in folders if name not in official]):
-            return official
+    official = read_labels(LABELS[dataset]) if dataset in LABELS else []
+    foreign = [name for name in folders if name not in official]
+    if official and foreign:
         print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
-    return folders
+    return folders if foreign else official
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -52,7 +49,7 @@ class VideoDataset(Dataset):
     crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
     it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
     clip, from `key` alone. Either is (clip, label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError
-    where a frame is missing.
+    where a frame is missing or damaged.
 
     `videos` are rows of the index, `classes` the names in the order of their labels. Evaluation has so many `windows` a
     video, training mirrors half of the clips where `flip` is set. With a `min_scale` below 1 a training crop has a
@@ -69,8 +66,8 @@ class VideoDataset(Dataset):
         self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
         self.flip, self.min_scale = flip, min_scale
-        starts = [clips.uniform_starts(n, windows, config.clip_len) for n in self.num_frames.tolist()]
-        starts = np.array(starts, np.int32).reshape(-1, windows)
+        last = np.maximum(self.num_frames - config.clip_len, 0)[:, None]  # where the last window of a video starts
+        starts = last // 2 if windows == 1 else np.rint(last * np.arange(windows) / (windows - 1)).astype(np.int32)
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
         self.video_indices, self.starts = np.nonzero(is_distinct)[0], starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
@@ -99,23 +96,26 @@ class VideoDataset(Dataset):
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return (len(self.labels) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))).astype(np.float32)
 
-    def item_index(self, video: int, window: int) -> int:
-        """Return the item that is such a window of a video, counting repeated windows."""
-        return int(np.searchsorted(self.repeats.cumsum(), video * self.windows + window, side="right"))
-
     def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
         index, key = item if isinstance(item, tuple) else (self.video_indices[item], None)
-        num_frames, clip_len = int(self.num_frames[index]), self.config.clip_len
         if key is None:
             start, augmentation = int(self.starts[item]), {}
         else:
             rng = np.random.default_rng(key)
-            start = int(rng.integers(clips.num_windows(num_frames, clip_len)))
+            start = int(rng.integers(max(self.num_frames[index] - self.config.clip_len, 0) + 1))
             augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
-        folder = os.fsdecode(self.folders[index])
-        files = (f"{folder}/{number + 1:05d}.jpg" for number in clips.frame_indices(start, num_frames, clip_len))
-        clip = clips.make_clip(map(read_frame, files), self.config, **augmentation)
+        clip = make_clip(self._read_frames(index, start), self.config, **augmentation)
         return torch.from_numpy(clip), int(self.labels[index])
+
+    def _read_frames(self, index: int, start: int) -> Iterator[np.ndarray]:
+        """Yield the images of a window, BGR (H, W, 3), the last one of a short video several times."""
+        folder, last = os.fsdecode(self.folders[index]), self.num_frames[index] - 1
+        for number in range(start, start + self.config.clip_len):
+            file = f"{folder}/{min(number, last) + 1:05d}.jpg"
+            if (frame := cv2.imread(file)) is None:
+                mending = f"delete {folder} and start again, which extracts the frames of that video"
+                raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
+            yield frame
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
@@ -127,14 +127,6 @@ class VideoDataset(Dataset):
             height = min(frame_height, max(1, round(np.sqrt(area / aspect))))
             width = min(frame_width, max(1, round(np.sqrt(area * aspect))))
         return int(rng.integers(frame_height - height + 1)), int(rng.integers(frame_width - width + 1)), height, width
-
-
-def read_frame(file: str) -> np.ndarray:
-    """Read a frame, BGR (H, W, 3); FileNotFoundError where it is missing or damaged."""
-    if (frame := cv2.imread(file)) is None:
-        mending = f"delete {os.path.dirname(file)} and start again, which extracts the frames of that video"
-        raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
-    return frame
 
 
 class ClipLoader(DataLoader):
@@ -170,10 +162,6 @@ class DistributedBatchSampler(Sampler):
             first = self.start + (number * self.world_size + self.rank) * self.batch_size
             positions = range(first, first + self.batch_size)
             yield [(int(order[position]), (self.seed, self.epoch, position)) for position in positions]
-
-    def step_at(self, position: int) -> int:
-        """Return the number of the step, from 1 over the whole run, that starts at a position of the epoch."""
-        return (self.epoch - 1) * (self.num_videos // self.clips_per_step) + position // self.clips_per_step + 1
 
     def order(self) -> np.ndarray:
         """Return the videos of the epoch, position by position."""

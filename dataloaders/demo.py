@@ -15,7 +15,7 @@ import numpy as np
 PAIRS = (("Up", "Down"), ("Grow", "Shrink"), ("Part", "Meet"))
 GROUPS = 12
 CLIPS = 2  # videos per class and group
-WIDTH, HEIGHT = 240, 180
+SIZE = 240, 180  # width and height
 FPS = 25
 LENGTH = 61  # frames; every 4th is the same set in both directions
 
@@ -29,7 +29,16 @@ def write_videos(root_dir: Path) -> None:
     for group, clip, (pair, names) in product(range(GROUPS), range(CLIPS), enumerate(PAIRS)):
         frames = draw_video(names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
         for name, ordered in zip(names, (frames, frames[::-1]), strict=True):
-            _write_video(partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi", ordered)
+            path = partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
+            video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE)
+            video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)
+            if not video.isOpened():
+                raise OSError(f"{path}: cannot be written")
+            for frame in ordered:
+                video.write(frame)
+            video.release()
     os.replace(partial, root_dir)
 
 
@@ -41,7 +50,7 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
     corners, hue = scene.choice((3, 4, 6, 64)), scene.integers(180)  # 64 make a disc
     palette = np.uint8([[[hue, 60, 245], [(hue + 90) % 180, 150, 200]]])
     colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()
-    clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    clouds = cv2.resize(scene.uniform(50, 150, (5, 7)), SIZE, interpolation=cv2.INTER_CUBIC)
     background = (clouds[..., None] / 255 * tint).astype(np.uint8)
     x, y, size = motion.uniform(86, 154), motion.uniform(71, 109), motion.uniform(16, 24)
     angles = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
@@ -60,15 +69,3 @@ def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generato
             cv2.polylines(frame, [fixed_point], True, (255, 255, 255), 2, cv2.LINE_AA, shift=4)
         frames.append(frame)
     return frames
-
-
-def _write_video(path, frames):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
-    video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
-    video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)
-    if not video.isOpened():
-        raise OSError(f"{path}: cannot be written")
-    for frame in frames:
-        video.write(frame)
-    video.release()

@@ -35,26 +35,20 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
     DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
     frame cannot be written. Returns the number of "frames", and whether some are "held": written several times.
     """
-    source, folder, config = Path(source), Path(folder), ClipConfig(**settings or {})
-
-    def open_source():
-        video = ImageFolder(source, source_fps) if source.is_dir() else VideoReader(source, threads=1)
+    source, folder, config, num_frames = Path(source), Path(folder), ClipConfig(**settings or {}), 0
+    while True:
+        try:
+            video = ImageFolder(source, source_fps) if source.is_dir() else VideoReader(source, threads=1)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise PassingError(f"{source}: {error.strerror or error}") from None
+        if config.frame_rate and not video.has_frame_rate:
+            raise PassingError(f"{source}: no frame rate in its header; --frame-interval takes it")
         if start:
             video.seek(start)
-        return video
-
-    try:
-        video = open_source()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise PassingError(f"{source}: {error.strerror or error}") from None
-    if config.frame_rate and not video.has_frame_rate:
-        raise PassingError(f"{source}: no frame rate in its header; --frame-interval takes it")
-    length = round((end - start) * video.fps) if end < math.inf else sys.maxsize
-    num_frames = min(length, video.num_frames)
-    while True:
-        step = config.step(video.fps, num_frames)
+        length = round((end - start) * video.fps) if end < math.inf else math.inf
+        step = config.step(video.fps, num_frames or min(length, video.num_frames))  # as counted, or by the header
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         num_frames = num_kept = 0
@@ -69,9 +63,8 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
             num_frames += 1
         if num_frames == 0:
             raise video.no_frame_error()
-        if config.step(video.fps, num_frames) == step:
+        if config.step(video.fps, num_frames) == step:  # else the header is wrong
             return {"frames": num_kept, "held": step < 1}
-        video = open_source()  # the header had the wrong length
 
 
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
@@ -110,38 +103,35 @@ class Worker:
 
     def run(self, *job) -> dict:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
-        answer = self._request(*job)
-        if self.process is None and not self.is_stopped:  # the machine may have been at fault, not the video
-            answer = self._request(*job)
-        return answer
+
+        def ask(process, lines):
+            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
+                print(json.dumps(job, default=str), file=process.stdin, flush=True)
+                lines.append(process.stdout.readline())
+
+        for _ in range(2):  # the machine may have been at fault, not the video
+            process = self.process = self.process or _start_process()
+            if self.is_stopped:  # stop() may have come before there was a process
+                process.kill()
+            lines, num_frames, previous = [], 0, None
+            thread = threading.Thread(target=ask, args=(process, lines), daemon=True)
+            thread.start()
+            while thread.is_alive() and num_frames != previous:
+                thread.join(TIMEOUT)
+                previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
+            is_hanging = thread.is_alive()
+            if lines and lines[0].endswith("\n"):
+                return json.loads(lines[0])
+            status = self._kill()
+            if self.is_stopped:
+                break
+        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def stop(self) -> None:
         """End the process and start no other; it is called while `run` works in another thread."""
         self.is_stopped = True
         self._kill()
-
-    def _request(self, *job):
-        process = self.process = self.process or _start_process()
-        if self.is_stopped:  # stop() may have come before there was a process
-            process.kill()
-        lines, num_frames, previous = [], 0, None
-
-        def ask():
-            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
-                print(json.dumps(job, default=str), file=process.stdin, flush=True)
-                lines.append(process.stdout.readline())
-
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        while thread.is_alive() and num_frames != previous:
-            thread.join(TIMEOUT)
-            previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
-        is_hanging = thread.is_alive()
-        if lines and lines[0].endswith("\n"):
-            return json.loads(lines[0])
-        status = self._kill()
-        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
-        return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def _kill(self):
         process, self.process = self.process, None

@@ -16,11 +16,10 @@ from dataloaders.errors import DataError
 from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_to_pass_over
 from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import ImageFolder, VideoReader, is_image_folder
+from dataloaders.video import IMAGE_SUFFIXES, ImageFolder, VideoReader
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
-SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # a path, perhaps with a part of the recording, in seconds
 
 
 def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoRecord]:
@@ -54,23 +53,21 @@ def has_split(root_dir: Path) -> bool:
     """Whether a data set says who is in train, val and test."""
     if root_dir.is_file():
         return "split" in _read_rows(root_dir)[0]
-    if not root_dir.is_dir():
-        return False
-    folders = {entry.name.lower() for entry in os.scandir(root_dir) if os.path.isdir(entry)} - {"__macosx"}
+    entries = os.scandir(root_dir) if root_dir.is_dir() else ()
+    folders = {entry.name.lower() for entry in entries if os.path.isdir(entry)} - {"__macosx"}
     return "train" in folders and (folders == {"train"} or len(folders & SPLIT_NAMES.keys()) > 1)
 
 
 def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
     """Return the path of a source, and the seconds from which to which it is part of that recording."""
     folder = root_dir.parent if root_dir.is_file() else root_dir
-    path, start, end = SOURCE.fullmatch(source).groups()
+    path, start, end = re.fullmatch(r"(.*?)(?:#t=([\d.]+),([\d.]+))?", source).groups()
     return folder / path, float(start or 0), float(end or "inf")
 
 
 def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: float) -> str:
     """Return lines on classes, groups, split, lengths, rates and sizes, by the headers: nothing is decoded."""
-    counts = {"classes": Counter(video.class_name for video in videos), "split": Counter(v.split for v in videos)}
-    counts |= {"rates": Counter(), "sizes": Counter()}
+    values = {"classes": [v.class_name for v in videos], "split": [v.split for v in videos], "rates": [], "sizes": []}
     seconds, unreadable = [], []
     for video in tqdm(videos, "headers", leave=False, delay=1, unit="video"):
         path, start, end = split_source(root_dir, video.source)
@@ -80,13 +77,13 @@ def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: f
             unreadable.append(f"cannot be read: {error}")
             continue
         seconds.append(min(end, reader.num_frames / reader.fps) - start)
-        counts["rates"][f"{reader.fps:.4g} frames/s"] += 1
+        values["rates"].append(f"{reader.fps:.4g} frames/s")
         if isinstance(reader, VideoReader):
             size = (reader.capture.get(prop) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-            counts["sizes"]["{:.0f}x{:.0f}".format(*size)] += 1
+            values["sizes"].append("{:.0f}x{:.0f}".format(*size))
     lines = [f"{len(videos)} videos, {len({video.group for video in videos})} groups"]
-    for name, count in counts.items():
-        parts = [f"{key or 'none'} ({number})" for key, number in count.most_common()]
+    for name, column in values.items():
+        parts = [f"{value or 'none'} ({count})" for value, count in Counter(column).most_common()]
         lines.append(f"{name}: " + ", ".join(parts if len(parts) <= 6 else [*parts[:3], "...", *parts[-2:]]))
     if seconds:
         lines.append(f"lengths: {min(seconds):.1f} to {max(seconds):.1f} s, median {statistics.median(seconds):.1f}")
@@ -103,7 +100,8 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
             continue
         for source, is_file in sorted(_scan(root_dir, folder)):
             class_name, _, name = source.removeprefix(folder).rpartition("/")
-            is_images = class_name and not is_file and not is_hidden(name) and is_image_folder(root_dir / source)
+            is_folder = class_name and not is_file and not is_hidden(name) and os.path.isdir(root_dir / source)
+            is_images = is_folder and any(f.lower().endswith(IMAGE_SUFFIXES) for f in os.listdir(root_dir / source))
             reason = None if is_images else reason_to_pass_over(name, is_file)
             if is_hidden(class_name):
                 reason = "hidden"
@@ -132,8 +130,7 @@ def _scan(root_dir: Path, prefix: str) -> Iterator[tuple[str, bool]]:
 
 def _describe_layout(root_dir: Path) -> str:
     """Say how a folder without class folders of videos is laid out, and what to do about it."""
-    walk = ((parent, name) for parent, _, files in os.walk(root_dir) for name in files)
-    folders = {Path(p) for p, name in walk if not reason_to_pass_over(name, os.path.isfile(os.path.join(p, name)))}
+    folders = {p.parent for p in root_dir.rglob("*") if not reason_to_pass_over(p.name, os.path.isfile(p))}
     if root_dir in folders:
         return "videos in no class folder; put those of each class into a folder of its name"
     if parents := sorted({folder.parent for folder in folders if not is_hidden(folder.name)}):

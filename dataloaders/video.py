@@ -18,7 +18,7 @@ from dataloaders.stderr_log import STDERR_LOG
 VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
-STREAM_TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
+TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
@@ -63,8 +63,9 @@ class VideoReader:
         self.name, self.is_file = display_name(source), isinstance(source, Path)
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
         self.source, self.last_message, self.is_whole, self.timestamps = source, "", False, array("d")
-        self.capture = _open_file(source, threads) if self.is_file else _open_source(source)
+        self.capture = self._open_file(source, threads) if self.is_file else self._open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
+        self.has_frame_rate = 0 < self.header_fps < 1000
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.duration = self.num_frames / self.header_fps if self.header_fps > 0 else 0.0
         if self.track and self.track.duration and self.track.duration < self.duration:  # an edit list leaves frames out
@@ -83,9 +84,33 @@ class VideoReader:
         is_turned = bool(b) if self.track else self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
         self.pixel_aspect = aspect[is_turned] / aspect[not is_turned] if min(aspect) > 0 else 1.0
 
-    @property
-    def has_frame_rate(self) -> bool:
-        return 0 < self.header_fps < 1000
+    def _open_file(self, path: Path, threads: int) -> cv2.VideoCapture:
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.name}: no such file")
+        if re.search("[\ud800-\udfff]", str(path.resolve())):
+            raise DataError(f"{self.name}: the name is not UTF-8, on which OpenCV crashes; rename the file")
+        arguments = str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads]
+        with STDERR_LOG:
+            capture = cv2.VideoCapture(*arguments)
+            if not capture.isOpened():
+                raise DataError(f"{self.name}: not a video that OpenCV can read")
+            if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
+                if not capture.grab():
+                    command = mending_command(path, "-map 0:V:0 -c copy")
+                    raise DataError(f"{self.name}: OpenCV reads its cover picture in place of the video; {command}")
+                capture = cv2.VideoCapture(*arguments)
+        return capture
+
+    def _open_source(self, source: str) -> cv2.VideoCapture:
+        with STDERR_LOG:
+            if "://" in source:
+                timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT]
+                capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
+            else:
+                capture = cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
+        if not capture.isOpened():
+            raise OSError(f"{self.name}: no such camera, nor a stream that can be opened")
+        return capture
 
     @property
     def fps(self) -> float:
@@ -181,52 +206,17 @@ class VideoReader:
         return times[start], times[end] if end < len(times) else times[-1] + 1 / self.fps
 
 
-def _open_file(path: Path, threads: int) -> cv2.VideoCapture:
-    name = display_name(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: no such file")
-    if re.search("[\ud800-\udfff]", str(path.resolve())):
-        raise DataError(f"{name}: the name is not UTF-8, on which OpenCV crashes; rename the file")
-    arguments = str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads]
-    with STDERR_LOG:
-        capture = cv2.VideoCapture(*arguments)
-        if not capture.isOpened():
-            raise DataError(f"{name}: not a video that OpenCV can read")
-        if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
-            if not capture.grab():
-                command = mending_command(path, "-map 0:V:0 -c copy")
-                raise DataError(f"{name}: OpenCV reads its cover picture in place of the video; {command}")
-            capture = cv2.VideoCapture(*arguments)
-    return capture
-
-
-def _open_source(source: str) -> cv2.VideoCapture:
-    with STDERR_LOG:
-        if "://" in source:
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT]
-            capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
-        else:
-            capture = cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
-    if not capture.isOpened():
-        raise OSError(f"{display_name(source)}: no such camera, nor a stream that can be opened")
-    return capture
-
-
-def is_image_folder(folder: str | Path) -> bool:
-    return os.path.isdir(folder) and any(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in os.scandir(folder))
-
-
 class ImageFolder:
     """Reads a folder of images as `VideoReader` reads a video, in the order of the numbers in their names."""
-
-    has_frame_rate = True
 
     def __init__(self, folder: Path, fps: float):
         names = [n for n in os.listdir(folder) if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith(".")]
         # "a2.jpg" before "a10.jpg": texts and numbers take turns.
         names.sort(key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)])
-        self.folder, self.fps, self.files = folder, fps, [str(folder / name) for name in names]
-        self.num_frames, self.index = len(names), -1
+        if not names:
+            raise DataError(f"{folder}: no images in it")
+        self.files, self.num_frames, self.index = [str(folder / name) for name in names], len(names), -1
+        self.fps, self.has_frame_rate = fps, True
 
     def grab(self) -> bool:
         self.index += 1
@@ -235,10 +225,6 @@ class ImageFolder:
     def retrieve(self) -> np.ndarray:
         with STDERR_LOG:
             image = cv2.imread(self.files[self.index])
-            is_damaged = image is None or STDERR_LOG.read()  # of a file cut off the rest is grey
-        if is_damaged:
-            raise DataError(f"{self.files[self.index]}: damaged, or not an image")
+            if image is None or STDERR_LOG.read():  # of a file cut off the rest is grey
+                raise DataError(f"{self.files[self.index]}: damaged, or not an image")
         return image
-
-    def no_frame_error(self) -> DataError:
-        return DataError(f"{self.folder}: no images in it")

@@ -12,13 +12,8 @@ from torch import Tensor
 
 from dataloaders.clips import ClipConfig, frame_number, make_clip, resize_frame
 from dataloaders.errors import DataError
-from dataloaders.video import VideoReader
 
-
-@cache
-def note_held_frames(frame_rate: float) -> None:
-    """Print once that a video has fewer frames a second than its clips."""
-    print(f"frames are held where a video has fewer than {frame_rate:g} a second")
+print_once = cache(print)  # each message, whatever the number of videos
 
 
 class Window(NamedTuple):
@@ -48,24 +43,21 @@ def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[
         yield end - len(recent), list(recent)
 
 
-def cut_windows(
-    frames: Iterable, config: ClipConfig, stride: int | None = None, keep_frames=True, video: VideoReader | None = None
-) -> Iterator[Window]:
+def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=True, video=None) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
 
     The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
-    half a window by default. Clips by frame rate need the `video`, which has it. DataError where there is no frame.
+    half a window by default. Clips by frame rate need the VideoReader, `video`. DataError where there is no frame.
     """
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
-    def scale_frames():
-        for frame in frames:
-            image = resize_frame(frame, *config.stored_size)
-            if keep_frames:
-                pending.append(frame)
-            yield image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
+    def scale(frame):
+        image = resize_frame(frame, *config.stored_size)
+        if keep_frames:
+            pending.append(frame)
+        return image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
 
-    scaled = scale_frames()
+    scaled = map(scale, frames)
     head = list(islice(scaled, config.clip_len))
     if not head:
         raise DataError("no frame can be decoded")
@@ -74,7 +66,7 @@ def cut_windows(
     head += islice(scaled, max(0, span - len(head)))
     step = config.step(fps, len(head))  # smaller in a video that is shorter than one window
     if step < 1:
-        note_held_frames(config.frame_rate)
+        print_once(f"frames are held where a video has fewer than {config.frame_rate:g} a second")
     offsets = [frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
     images_in_order = chain(iter(head), scaled)

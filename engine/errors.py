@@ -41,7 +41,9 @@ class NonFiniteLossError(ArithmeticError):
         batch = sampler.order()[self.position :][: sampler.batch_size * sampler.world_size]
         names = ", ".join(sources[index] for index in batch)
         fallback = f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet"
-        place = f"step {sampler.step_at(self.position)} (epoch {sampler.epoch})"
+        steps_per_epoch = sampler.num_videos // sampler.clips_per_step
+        step = (sampler.epoch - 1) * steps_per_epoch + self.position // sampler.clips_per_step + 1
+        place = f"step {step} (epoch {sampler.epoch})"
         return f"the loss is not finite in {place}, of {names}. Look at these, or try a smaller --lr; {fallback}"
 
 

@@ -123,8 +123,9 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
         writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
     wrong = torch.nonzero(predictions != labels).flatten()
     most_confident = wrong[confidence[wrong].argsort(descending=True)][:NUM_CLIPS]
+    middle_items = np.repeat(np.arange(len(dataset)), dataset.repeats)[dataset.windows // 2 :: dataset.windows]
     for place, index in enumerate(most_confident.tolist(), start=1):
-        clip, label = dataset[dataset.item_index(index, dataset.windows // 2)]
+        clip, label = dataset[middle_items[index]]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
         add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
 

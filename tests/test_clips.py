@@ -47,23 +47,6 @@ def test_videos_of_any_rate_give_the_same_clip_of_the_same_motion(fps):
         assert all(abs(time - i * expected) <= 0.51 / fps + 1e-9 for i, time in enumerate(times))
 
 
-def test_window_is_in_order_and_holds_the_last_frame_of_a_short_video():
-    assert clips.frame_indices(3, 30, 16) == list(range(3, 19))
-    assert clips.frame_indices(0, 5, 16) == [0, 1, 2, 3] + [4] * 12
-
-
-@pytest.mark.parametrize(("num_frames", "places"), [(1, 1), (15, 1), (16, 1), (17, 2), (40, 25)])
-def test_num_windows_counts_the_last_one(num_frames, places):
-    assert clips.num_windows(num_frames, 16) == places
-
-
-def test_even_starts_reach_from_the_first_window_to_the_last():
-    assert clips.uniform_starts(40, 1, 16) == [12]
-    assert clips.uniform_starts(40, 3, 16) == [0, 12, 24]
-    assert clips.uniform_starts(17, 4, 16) == [0, 0, 1, 1]
-    assert clips.uniform_starts(5, 3, 16) == [0, 0, 0]
-
-
 def test_cut_gives_rgb_in_order_cropped_and_mirrored():
     frames = [clips.resize_frame(numbered_frame(number)) for number in range(16)]
     clip = clips.make_clip(frames, ClipConfig())

@@ -8,7 +8,6 @@ import torch
 from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader, Subset
 
-from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import DistributedBatchSampler, VideoDataset, class_names, read_labels
 from dataloaders.errors import DataError
@@ -54,13 +53,27 @@ def test_evaluation_windows_lie_evenly(data):
     dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], ClipConfig.from_flags(8), windows=3)
     rows = [video for video in videos if video.split == "test"]
     interval = ClipConfig().step(25, length)
-    starts = [start for row in rows for start in sorted(set(clips.uniform_starts(row.frames, 3, 16)))]
+    starts = {5: [0], 16: [0], 20: [0, 2, 4], 100: [0, 4, 9]}[length] * len(rows)
     assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [start * interval for start in starts]
-    assert dataset.repeats.sum() == 3 * len(rows)
-    for i, row in enumerate(rows):
-        for window, start in enumerate(clips.uniform_starts(row.frames, 3, 16)):
-            item = dataset.item_index(i, window)
-            assert (dataset.video_indices[item], dataset.starts[item]) == (i, start)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "windows", "starts"),
+    [
+        (40, 1, [12]),
+        (19, 1, [1]),
+        (40, 3, [0, 12, 24]),
+        (19, 3, [0, 2, 3]),  # a half goes to the even number
+        (17, 4, [0, 0, 1, 1]),
+        (5, 3, [0, 0, 0]),
+    ],
+)
+def test_windows_reach_from_the_first_frame_to_the_last(tmp_path, num_frames, windows, starts):
+    videos = [VideoRecord("test", "Run", name, "g", num_frames, "") for name in "ab"]
+    dataset = VideoDataset(tmp_path, videos, "test", ["Run"], ClipConfig(), windows)
+    assert np.repeat(dataset.starts, dataset.repeats).tolist() == 2 * starts
+    assert dataset.video_indices.tolist() == len(set(starts)) * [0] + len(set(starts)) * [1]
+    assert len(dataset) == 2 * len(set(starts))
 
 
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):

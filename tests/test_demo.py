@@ -72,18 +72,18 @@ def test_videos_are_the_same_every_time_and_written_once(root, tmp_path, monkeyp
 
 
 def test_an_interrupted_start_leaves_no_half_of_it(tmp_path, monkeypatch):
-    save = demo._write_video
+    draw = demo.draw_video
 
-    def interrupted(path, frames):
-        if path.name == "v_Part_g01_c01.avi":
+    def interrupted(name, *generators):
+        if name == "Part":
             raise KeyboardInterrupt
-        save(path, frames)
+        return draw(name, *generators)
 
     monkeypatch.setattr(demo, "GROUPS", 1)
-    monkeypatch.setattr(demo, "_write_video", interrupted)
+    monkeypatch.setattr(demo, "draw_video", interrupted)
     with pytest.raises(KeyboardInterrupt):
         demo.write_videos(tmp_path / "videos")
     assert not (tmp_path / "videos").exists()
-    monkeypatch.setattr(demo, "_write_video", save)
+    monkeypatch.setattr(demo, "draw_video", draw)
     demo.write_videos(tmp_path / "videos")
     assert len(list((tmp_path / "videos").rglob("*.avi"))) == 6 * demo.CLIPS

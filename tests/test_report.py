@@ -15,10 +15,22 @@ from tiny import Tiny
 
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
+from dataloaders.index import VideoRecord
 from dataloaders.preprocess import preprocess
 from engine import report
 from engine.loops import Evaluation
 from network import pretrained
+
+
+def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
+    videos = [VideoRecord("test", name, "v", "g", frames, "") for name, frames in (("Jump", 16), ("Run", 20))]
+    dataset = VideoDataset(tmp_path, videos, "test", ["Jump", "Run"], ClipConfig(), windows=3)
+    items, clip = [], torch.zeros((1, 112, 112, 3), dtype=torch.uint8)
+    monkeypatch.setattr(VideoDataset, "__getitem__", lambda _, item: items.append(item) or (clip, 0))
+    both_wrong = torch.tensor([[0.25, 0.75], [0.75, 0.25]])[:, None].expand(2, 3, 2)
+    with SummaryWriter(str(tmp_path / "events")) as writer:
+        report.log_predictions(writer, 0, Evaluation({}, torch.tensor([0, 1]), both_wrong), dataset)
+    assert sorted(items) == [0, 2]  # of Jump the only window, of Run the second of three
 
 
 def test_the_files_and_images_of_a_test(tmp_path, capsys):

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import write_video
@@ -87,10 +88,13 @@ def test_an_address_among_files_is_told_to_go_behind_source():
 
 
 class Capture:
-    """A stand-in for cv2.VideoCapture whose frames have such time stamps, in seconds."""
+    """A stand-in for cv2.VideoCapture whose frames have such time stamps, in seconds, and whose header such a rate."""
 
-    def __init__(self, seconds):
-        self.seconds = [0, *seconds]
+    def __init__(self, seconds, fps=25):
+        self.seconds, self.fps = [0, *seconds], fps
+
+    def isOpened(self):
+        return True
 
     def grab(self):
         self.seconds.pop(0)
@@ -99,8 +103,8 @@ class Capture:
     def retrieve(self):
         return True, np.zeros((2, 2, 3), np.uint8)
 
-    def get(self, _):
-        return 1000 * self.seconds[0]
+    def get(self, prop):
+        return 1000 * self.seconds[0] if prop == cv2.CAP_PROP_POS_MSEC else self.fps
 
     def release(self):
         pass
@@ -120,10 +124,11 @@ def test_timestamps_are_those_of_the_file_and_continue_evenly_where_it_has_none(
     [(False, 25, 0.1, 25), (False, 1000, 0.1, 10), (True, 25, 0.1, 10), (True, 30, 0.001, 30), (True, 0, 0.001, 25)],
 )
 def test_the_frame_rate_is_measured_where_the_header_has_none_and_for_live_sources(
-    tmp_path, is_live, header_fps, seconds, fps
+    tmp_path, monkeypatch, is_live, header_fps, seconds, fps
 ):
-    video = VideoReader(write_video(tmp_path / "v.avi", 1))
-    video.is_live, video.header_fps = is_live, header_fps
-    video.capture = Capture([seconds * i for i in range(50)])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture([seconds * i for i in range(50)], header_fps))
+    (tmp_path / "v.avi").touch()
+    video = VideoReader(tmp_path / "v.avi")
+    video.is_live = is_live
     assert len(list(video)) == 50
     assert video.fps == pytest.approx(fps)

@@ -8,10 +8,10 @@ import torch
 from conftest import numbered_frame, read_number, write_video
 from torch import nn
 
-from dataloaders.clips import ClipConfig, frame_indices, frame_number
+from dataloaders.clips import ClipConfig, frame_number
 from dataloaders.extract import extract_frames
 from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows, note_held_frames, sliding_windows
+from dataloaders.windows import cut_windows, print_once, sliding_windows
 from engine.predict import predict
 
 
@@ -104,10 +104,10 @@ def test_windows_of_so_many_frames_a_second_are_those_of_training(tmp_path, caps
     config = ClipConfig.from_flags(clip_len=16, frame_rate=frame_rate)
     num_kept = extract_frames(video, tmp_path / "frames", asdict(config))["frames"]
     kept = [read_number(cv2.imread(f"{tmp_path}/frames/{i:05d}.jpg")[..., ::-1]) for i in range(1, num_kept + 1)]
-    note_held_frames.cache_clear()
+    print_once.cache_clear()
     model, reader = FrameRecorder(), VideoReader(video)
     windows = list(predict(model, cut_windows(reader, config, 1, video=reader), 2))
-    assert model.frame_numbers[0] == [kept[i] for i in frame_indices(0, num_kept, 16)]
+    assert model.frame_numbers[0] == [kept[min(i, num_kept - 1)] for i in range(16)]
     held = f"frames are held where a video has fewer than {frame_rate} a second\n"
     assert capsys.readouterr().out == (held if fps < frame_rate else "")
     for window, numbers in zip(windows, model.frame_numbers, strict=True):
