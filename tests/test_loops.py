@@ -133,15 +133,15 @@ class LimitedModel(nn.Linear):
 
 
 @pytest.mark.parametrize("is_backward", [False, True])
-@pytest.mark.parametrize("limit", [1, 5, 6, 7])
-def test_a_batch_too_large_for_the_memory_is_refused_with_the_one_that_fits(monkeypatch, limit, is_backward):
+@pytest.mark.parametrize("limit, told", [(1, 1), (5, 5), (6, 5), (7, 6)])  # a sixth is left free
+def test_a_batch_too_large_for_the_memory_is_refused_with_one_that_fits(monkeypatch, limit, told, is_backward):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     model = LimitedModel(limit, is_backward)
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
     loader = [(torch.ones(8, 2, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))]
-    with pytest.raises(UsageError, match=f"--batch-size 8: too large for the memory of a GPU; {limit} would fit"):
+    with pytest.raises(UsageError, match=f"--batch-size 8: too large for the memory of a GPU; {told} would fit"):
         train_one_epoch(model, loader, optimizer, scheduler, NO_SCALER, FLOAT32, TrainState())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
