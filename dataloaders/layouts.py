@@ -176,7 +176,7 @@ def _read_table(table: Path) -> list[VideoRecord]:
         try:
             if len(row) != len(columns):
                 raise ValueError(f"{len(row)} cells, not {len(columns)}")
-            if not os.path.isfile(file := table.parent / path):
+            if not path or not os.path.exists(file := table.parent / path):
                 raise ValueError(f"no such file {path!r}")
             if not label or counts[label] == 1:
                 raise ValueError(f"the only video of the label {label!r}")

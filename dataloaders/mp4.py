@@ -38,7 +38,8 @@ def _find_video_track(moov: bytes) -> Track | None:
             e, f, g, h = _matrix(movie, 36, 48)  # shown first by the matrix of the track, then by that of the movie
             edits, duration = dict(_boxes(track.get(b"edts", b""))).get(b"elst"), None
             if edits:
-                entries = struct.iter_unpack(">Qq4x" if edits[0] else ">Ii4x", edits[8:])
+                entry, count = ">Qq4x" if edits[0] else ">Ii4x", int.from_bytes(edits[4:8], "big")
+                entries = struct.iter_unpack(entry, edits[8:][: count * struct.calcsize(entry)])
                 duration = sum(length for length, start in entries if start >= 0) / max(1, timescale)
             return Track((a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h), duration)
     return None

@@ -50,6 +50,8 @@ def preprocess(
     OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged.
     """
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
+    if output_dir.resolve() in (root := root_dir.resolve(), *root.parents) or root in output_dir.resolve().parents:
+        raise DataError(f"{output_dir}: the folder for the frames must lie outside {root_dir}; mypath.py names both")
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
     with preprocessing_lock(output_dir):
@@ -233,8 +235,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         layout = mypath.Path.options(args.dataset, args.source_fps)
         if args.dry_run:
             videos = list_videos(Path(root_dir), layout["group_pattern"])
-            with contextlib.suppress(DataError):  # told by the next run
+            try:
                 videos = assign_splits(videos, **split)
+            except DataError as error:
+                print(f"no split: {error}")
             return print(describe_videos(Path(root_dir), videos, layout["source_fps"]))
         for name in (INDEX, JOURNAL, SKIPPED) if args.force else ():
             Path(output_dir, name).unlink(missing_ok=True)

@@ -149,6 +149,14 @@ def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry
     assert "v_Run_g01_c01/frame3.png: damaged, or not an image" in done.stderr
 
 
+def test_a_table_may_name_folders_of_images(tmp_path):
+    root = frames(tmp_path / "videos")
+    rows = [(f"videos/{video.source}", video.class_name) for video in list_videos(root)]
+    table = write_table(tmp_path / "table.csv", rows, "path,label")
+    videos = preprocess.preprocess("own", table, tmp_path / "frames")
+    assert [video.frames for video in videos] == [20] * len(videos) and len(videos) > 5
+
+
 @pytest.mark.parametrize("fourcc", ["MJPG", "XVID"])
 def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc):
     write_video(tmp_path / "day.avi", 200, fourcc=fourcc)
@@ -263,7 +271,17 @@ def test_a_dry_run_says_what_there_is_and_writes_nothing(project, tmp_path):
     shutil.rmtree(root / "Jump")
     for video in list((root / "Sit").iterdir())[2:]:
         video.unlink()
-    assert "split: none (2)" in project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
+    output = project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
+    assert output.startswith("no split: fold 1: every class needs groups in each of train, val and test; ")
+    assert "split: none (2)" in output
+
+
+@pytest.mark.parametrize("frames", ["videos", "videos/frames", "."])
+def test_frames_among_the_videos_are_refused(tmp_path, frames):
+    root = write_dataset(tmp_path / "videos")
+    with pytest.raises(DataError, match=r"the folder for the frames must lie outside .*videos; mypath.py names both"):
+        preprocess.preprocess("own", root, tmp_path / frames)
+    assert sorted(root.iterdir()) == [root / "Jump", root / "Run"]
 
 
 def test_force_extracts_all_frames_anew(project, tmp_path, monkeypatch):

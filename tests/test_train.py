@@ -699,8 +699,9 @@ def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_
 
 
 SPAWN = """
-import multiprocessing, runpy, sys
+import multiprocessing, runpy, signal, sys
 if __name__ == "__main__":
+    del signal.pthread_sigmask
     multiprocessing.set_start_method("spawn")
     sys.argv = sys.argv[1:]
     runpy.run_path("train.py", run_name="__main__")
@@ -708,13 +709,18 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_workers_that_are_spawned_as_on_windows_train_alike(project):
+def test_as_on_windows_workers_are_spawned_and_a_run_is_interrupted_and_ends_alike(project):
     (project.folder / "data").mkdir()
     project.copy()
     (project.folder / "spawned.py").write_text(SPAWN)
-    flags = (*QUICK[1:], "--epochs", "1", "--clips-per-video", "1")
+    flags = (*QUICK[1:], "--epochs", "40", "--clips-per-video", "1")
     project.spawn("train.py", *flags)
-    project.spawn("spawned.py", "train.py", *flags, "--workers", "1")
+    with project.start("spawned.py", "train.py", *flags, "--workers", "1") as process:
+        next(line for line in process.stdout if line.startswith("epoch 1/40"))
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers too
+        assert process.wait(120) == 130, process.stderr.read()
+    assert progress(last_checkpoint(project.folder / "run" / "run_1"))[0] < 40
+    project.spawn("spawned.py", "train.py", "--resume", "--workers", "1")
     one, other = (load_checkpoint(last_checkpoint(project.folder / "run" / name)) for name in ("run_0", "run_1"))
     assert is_equal(one["state_dict"], other["state_dict"])
 
