@@ -10,6 +10,7 @@ Examples:
 
 import contextlib
 import csv
+import html
 import json
 import os
 import signal
@@ -19,24 +20,24 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from dataloaders.files import find_videos
 from dataloaders.index import atomic_write
 from dataloaders.video import VideoReader, display_name
-from dataloaders.windows import cut_windows
-from engine.annotate import CODECS, annotate
+from engine.annotate import CODECS
 from engine.args import ArgumentParser, validate_range
-from engine.build import load_recognizer
-from engine.distributed import Distributed
 from engine.errors import USER_ERRORS, Stopped, StopSignal, UsageError, exit_on_user_error
-from engine.predict import predict, prefetch, read_frames, summarize
+from engine.recognizer import Recognizer
 from network.export import export_model
 
+OPTIONS = ("checkpoint", "weights", "labels", "top_k", "stride", "threshold", "smooth")  # of a Recognizer
 MIN_SHARE = 0.9  # of the duration in a file's header, which may be an estimate; a shorter video is incomplete
 
 
@@ -54,6 +55,11 @@ def get_args_parser() -> ArgumentParser:
     add("--stride", type=int, metavar="N", help="frames from one window to the next (half a window)")
     add("--format", choices=CODECS, default="mp4", help="of the annotated videos; browsers play webm (%(default)s)")
     add("--grad-cam", action="store_true", help="colour where the model looks")
+    add("--layout", choices=("overlay", "below"), default="overlay", help="where labels stand (%(default)s)")
+    add("--threshold", type=float, default=0, metavar="P", help="a window below this probability has no label")
+    add("--smooth", type=int, default=1, metavar="N", help="average the probabilities of N windows (%(default)s)")
+    add("--features", action="store_true", help="write what the last layer sees of each window, as FILE.npy")
+    add("--reconnect", type=int, default=0, metavar="N", help="open a --source that closes again, up to N times")
     add("--no-video", action="store_true", help="write no videos but a table, predictions.csv")
     add("--show", action="store_true", help="show the annotated video in a window as well")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
@@ -63,14 +69,15 @@ def get_args_parser() -> ArgumentParser:
 def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path | str, Path]]]:
     """Parse and validate the flags; return them, and for each source the path of what is written, without ending."""
     args = get_args_parser().parse_args(argv)
-    validate_range(args, {"top_k": 1, "stride": 1}, {})
+    validate_range(args, {"top_k": 1, "stride": 1, "threshold": 0, "smooth": 1, "reconnect": 0}, {"threshold": 1})
     if args.weights != "help" and bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
         raise UsageError("name videos, or a --source, or a file to --export to; --help lists the flags")
     if args.weights and args.checkpoint or args.labels and not args.weights:
         raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
     if args.no_video and (args.grad_cam or args.show):
         raise UsageError(f"--no-video leaves nothing for {'--grad-cam' if args.grad_cam else '--show'}")
-    args.device = Distributed().select_device(args.device)
+    if args.reconnect and args.source is None:
+        raise UsageError("--reconnect goes with --source")
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UsageError("--show needs a display, and there is none; the annotated video is written without it")
     if args.export:
@@ -104,16 +111,19 @@ def annotated_path(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}_annotated.{ending}")
 
 
-def recognize(video, target, model, config, args, progress, stop_signal) -> dict:
-    """Summarize a video, annotated in `target` unless that is None; decoding, model and encoding have a thread each."""
-    frames = prefetch(read_frames(video, progress, stop_signal), 8)
-    windows = cut_windows(frames, config, args.stride, keep_frames=target is not None, video=video)
-    windows = prefetch(predict(model, windows, with_heatmap=args.grad_cam), 1)
-    with contextlib.closing(windows):
-        if target is None:
-            return summarize(video, windows, model.classes, args.top_k)
-        with contextlib.closing(annotate(windows, target, model.classes, video, config, args.show)) as annotated:
-            return summarize(video, annotated, model.classes, args.top_k)
+def write_text(file: Path, text: str) -> None:
+    with atomic_write(file) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def format_subtitles(events: list[dict]) -> str:
+    """Return events as WebVTT, which players show as subtitles."""
+    cues = ["WEBVTT\n"]
+    for event in events:
+        start, end = (f"{datetime.min + timedelta(seconds=event[name]):%H:%M:%S.%f}"[:-3] for name in ("start", "end"))
+        label = html.escape(event["label"], quote=False)
+        cues.append(f"{start} --> {end}\n{label} ({event['probability']:.0%})\n")
+    return "\n".join(cues)
 
 
 def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -> str | None:
@@ -130,8 +140,10 @@ def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error("inference.py", status=2):
         args, videos = parse_args(argv)
-        file, model, config = load_recognizer(args)
-        print(f"{file}: {model.name}, {len(model.classes)} classes")
+        options = {name: getattr(args, name) for name in OPTIONS}
+        recognizer = Recognizer(**options, device="cpu" if args.export else args.device)
+        model, config = recognizer.model, recognizer.config
+        print(f"{recognizer.file}: {model.name}, {len(model.classes)} classes")
         if args.export:
             metadata = {"model": model.name, "classes": model.classes, "clip": asdict(config)}
             stem = args.export.with_suffix("") if args.export.suffix in (".onnx", ".pt2") else args.export
@@ -146,38 +158,44 @@ def main(argv: Sequence[str] | None = None) -> None:
                         raise OSError(f"{target}: cannot be written: {reason}") from error
                 print(f"  in {target}")
             return
-        model.to(args.device, memory_format=torch.channels_last_3d)
         args.output.mkdir(parents=True, exist_ok=True)
         options = {"buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # flush each line
-        table = open(args.output / "predictions.csv", "w", **options) if args.no_video else None  # noqa: SIM115
+        tables = {"events.csv": "video,start,end,label,probability"}
+        tables |= {"predictions.csv": "video,label,probability,frames,seconds"} if args.no_video else {}
+        files = [open(args.output / name, "w", **options) for name in tables]  # noqa: SIM115
 
     has_failed = False
-    with table or contextlib.nullcontext(), StopSignal() as stop:
-        if table:
-            csv.writer(table).writerow(("video", "label", "probability", "frames", "seconds"))
+    with contextlib.ExitStack() as stack, StopSignal() as stop:
+        events, *predictions = (csv.writer(stack.enter_context(file)) for file in files)
+        for table, columns in zip((events, *predictions), tables.values(), strict=True):
+            table.writerow(columns.split(","))
         for number, (source, stem) in enumerate(videos, start=1):
             shown = display_name(source)
             try:
                 video = VideoReader(source)
                 video.count_frames()
-                target = None if table else annotated_path(stem, args.format)
-                if target:
-                    target.parent.mkdir(parents=True, exist_ok=True)
+                target = None if args.no_video else annotated_path(stem, args.format)
+                if target or args.features:
+                    stem.parent.mkdir(parents=True, exist_ok=True)
                 bar = {"desc": f"{number}/{len(videos)} {Path(shown).name}", "total": video.num_frames or None}
                 with tqdm(**bar, unit=" frames", leave=False, delay=0.3) as progress:
-                    summary = recognize(video, target, model, config, args, progress, stop)
-                best, num_frames = summary["top_k"][0], summary["frames"]
-                if table:
+                    settings = target, args.features, args.grad_cam, args.reconnect, progress, stop
+                    result = recognizer.predict(video, *settings, layout=args.layout, show=args.show)
+                best, num_frames = result["top_k"][0], result["frames"]
+                if args.features:
+                    with atomic_write(stem.with_name(f"{stem.name}.npy")) as partial:
+                        np.save(partial, result.pop("features"))
+                events.writerows((shown, *event.values()) for event in result["events"])
+                if args.no_video:
                     seconds = f"{video.interval(0, num_frames)[1]:.2f}"
                     row = shown, best["label"], f"{best['probability']:.4f}", num_frames, seconds
-                    csv.writer(table).writerow(row)
+                    predictions[0].writerow(row)
                     lines = [f"{shown}: {best['label']}, {best['probability']:.1%}"]
                 else:
-                    about = {"video": shown, "checkpoint": str(file), "model": model.name}
-                    with atomic_write(stem.with_name(f"{stem.name}.json")) as partial:
-                        text = json.dumps(about | summary, indent=2, ensure_ascii=False)
-                        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-                    lines = [f"  {guess['probability']:6.1%}  {guess['label']}" for guess in summary["top_k"]]
+                    text = json.dumps(result, indent=2, ensure_ascii=False)
+                    write_text(stem.with_name(f"{stem.name}.json"), text + "\n")
+                    write_text(target.with_suffix(".vtt"), format_subtitles(result["events"]))
+                    lines = [f"  {guess['probability']:6.1%}  {guess['label']}" for guess in result["top_k"]]
                     lines = [shown, *lines, f"  in {target}"]
                 reason = find_incompleteness(video, num_frames, bool(stop.signum))
             except Stopped:

@@ -55,6 +55,7 @@ class VideoReader:
         is_file, is_live: whether `source` is a path, and whether frames come as they happen.
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
+        arrivals: when it was read, by `time.monotonic`.
 
     OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right.
     """
@@ -62,7 +63,8 @@ class VideoReader:
     def __init__(self, source: Path | str, threads: int = 0):
         self.name, self.is_file = display_name(source), isinstance(source, Path)
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
-        self.source, self.last_message, self.is_whole, self.timestamps = source, "", False, array("d")
+        self.source, self.last_message, self.is_whole = source, "", False
+        self.timestamps, self.arrivals = array("d"), array("d")
         self.capture = self._open_file(source, threads) if self.is_file else self._open_source(source)
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.has_frame_rate = 0 < self.header_fps < 1000
@@ -180,11 +182,12 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
-        first = None
+        first, elapsed = None, self.timestamps[-1] + 1 / self.fps if self.timestamps else 0.0
         while self.grab() and (frame := self.retrieve()) is not None:
-            position = time.monotonic() if self.uses_clock else self.position()
+            self.arrivals.append(time.monotonic())
+            position = self.arrivals[-1] if self.uses_clock else self.position()
             first = position if first is None else first
-            seconds = position - first
+            seconds = elapsed + position - first
             if self.timestamps and seconds <= self.timestamps[-1]:  # missing or wrong
                 seconds = self.timestamps[-1] + 1 / self.fps
             self.timestamps.append(seconds)
@@ -192,6 +195,12 @@ class VideoReader:
         if not self.timestamps:
             raise self.no_frame_error()
         self.capture.release()
+
+    def reopen(self) -> None:
+        """Open a stream again; a frame passes meanwhile, without an image. OSError where it cannot be opened."""
+        self.capture = self._open_source(self.source)
+        self.timestamps.append(self.timestamps[-1] + 1 / self.fps)
+        self.arrivals.append(time.monotonic())
 
     def no_frame_error(self) -> DataError:
         """Return the error for a video of which no frame can be decoded; it names the codec."""

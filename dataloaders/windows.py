@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, count, groupby, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +21,13 @@ class Window(NamedTuple):
 
     start: int  # it covers the frames start..end-1
     end: int
-    frames: list  # BGR images (H, W, 3), the frames of the video to which this window is the nearest
+    frames: list  # BGR images (H, W, 3), the frames of the video to which this window is the nearest, where kept
     clip: np.ndarray | None = None  # (T, H, W, 3) RGB, until the model has seen it
     probabilities: Tensor | None = None  # (num_classes,)
     heatmap: np.ndarray | None = None  # (T, H, W), see `network.grad_cam.grad_cam`
     step: float = 1  # distance between two images of the clip, in frames
+    nearest: tuple[int, int] = (0, 0)  # the frames to which it is the nearest are those from .. up to ..
+    features: np.ndarray | None = None  # (512,) or (4096,), what the last layer of the model sees
 
     def heatmap_at(self, frame: int) -> np.ndarray:
         """Return the heat map (H, W) of the clip's image nearest to a frame of the video."""
@@ -76,8 +78,18 @@ def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=T
         if previous:
             border = math.ceil((previous.start + previous.end + start + end) / 4 - 0.5)  # between the two middles
             nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
+            yield previous._replace(frames=nearest, nearest=(num_passed, border))
             num_passed = border
-            yield previous._replace(frames=nearest)
         clip = make_clip((images[min(offset, len(images) - 1)] for offset in offsets), config)
         previous = Window(start, end, [], clip, step=step)
-    yield previous._replace(frames=list(pending))
+    yield previous._replace(frames=list(pending), nearest=(num_passed, end))
+
+
+def cut_runs(numbered: Iterable[tuple[int, np.ndarray]], *settings) -> Iterator[Window]:
+    """Cut windows over each run of frames with consecutive numbers; the settings are those of `cut_windows`."""
+    positions = count()
+    for _, run in groupby(numbered, key=lambda pair: pair[0] - next(positions)):
+        first, frame = next(run)
+        for window in cut_windows(chain([frame], (frame for _, frame in run)), *settings):
+            nearest = window.nearest[0] + first, window.nearest[1] + first
+            yield window._replace(start=window.start + first, end=window.end + first, nearest=nearest)

@@ -23,6 +23,7 @@ DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/D
 MIN_SHARE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
 HEATMAP_OPACITY = 0.7
+GREY = (60, 60, 60)
 PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
 COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
 
@@ -65,26 +66,37 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
     box[:] = np.asarray(image)
 
 
-def make_panel(height: int, width: int, predictions: Sequence[tuple[str, float, tuple]]) -> np.ndarray:
+def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colour_bar: bool = False) -> np.ndarray:
     """Draw a panel, BGR (its height, W, 3), for an image of such a size: a line and a bar for each prediction.
 
-    They are (label, probability, colour), the likeliest first, which alone is written on an image too small for bars.
+    They are (label, probability, colour), the likeliest first, which alone is written on an image too small for bars; a
+    probability of None has neither. The colour bar explains those of a heat map.
     """
-    line, margin = max(13, height // 13), max(2, height // 60)
+    line, margin = max(13, height // 16), max(2, height // 60)
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)
     if width < 160 or height < 8 * line:
         label, probability, _ = predictions[0]
         panel = np.zeros((max(12, height // 12), width, 3), np.uint8)
-        draw_text(panel, f"{probability:.0%}  {label}", margin, 0, width - 2 * margin, len(panel))
+        text = label if probability is None else f"{probability:.0%}  {label}"
+        draw_text(panel, text, margin, 0, width - 2 * margin, len(panel))
+        if with_colour_bar:
+            panel[-2:] = cv2.resize(ramp, (width, 2))
         return panel
-    panel = np.zeros((len(predictions) * line + margin, width, 3), np.uint8)
+    rows = [*predictions, ("contribution", None, None)] if with_colour_bar else predictions
+    panel = np.zeros((len(rows) * line + margin, width, 3), np.uint8)
     left, right = round(0.6 * width), width - margin
-    for row, (label, probability, colour) in enumerate(predictions):
+    for row, (label, probability, colour) in enumerate(rows):
         top = margin // 2 + row * line
         upper, lower = top + line // 6, top + line - line // 6
         draw_text(panel, label, margin, top, left - 3 * margin, line, 255 if row == 0 else 190)
-        cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
-        cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
-        draw_text(panel, f"{probability:.0%}", left + margin, top, right - left, line)
+        if colour is None:
+            panel[upper:lower, left:right] = cv2.resize(ramp, (right - left, lower - upper))
+            draw_text(panel, "low", left + margin, top, right - left, line)
+            draw_text(panel, "high", right - 2 * line, top, 2 * line, line)
+        elif probability is not None:
+            cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
+            cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
+            draw_text(panel, f"{probability:.0%}", left + margin, top, right - left, line)
     return panel
 
 
@@ -126,7 +138,7 @@ class Timeline:
     """The colours of the likeliest classes over a video; where its length is unknown, they shrink as it grows."""
 
     def __init__(self, width: int, duration: float, is_known: bool):
-        self.pixels, self.duration, self.is_known = np.full((width, 3), 60, np.uint8), duration, is_known
+        self.pixels, self.duration, self.is_known = np.full((width, 3), GREY, np.uint8), duration, is_known
 
     def add(self, start: float, end: float, colour: tuple[int, int, int]) -> None:
         """Colour the seconds from `start` to `end`."""
@@ -134,39 +146,52 @@ class Timeline:
         if self.duration < end:
             previous, self.duration = self.duration, end if self.is_known else max(end, 2 * self.duration)
             past = cv2.resize(self.pixels[None], (max(1, int(width * previous / self.duration)), 1))[0]
-            self.pixels[:] = 60
+            self.pixels[:] = GREY
             self.pixels[: len(past)] = past
         self.pixels[int(width * start / self.duration) : int(width * end / self.duration)] = colour
 
 
 def annotate(
-    windows: Iterable[Window], target: Path, classes: Sequence[str], video: VideoReader, config: ClipConfig, show=False
+    windows: Iterable[Window],
+    target: Path,
+    classes: Sequence[str],
+    video: VideoReader,
+    config: ClipConfig,
+    threshold: float = 0,
+    layout: str = "overlay",
+    show: bool = False,
 ) -> Iterator[Window]:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
 
-    The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column.
-    Each window is yielded when its frames are written, under its heat map if it has one. `show` plays them in a window
-    as well, where q and Escape act like Ctrl-C.
+    The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column;
+    in the layout "below" the classes and the timeline have rows of their own. A window whose likeliest class is below
+    the threshold shows "none". Each window is yielded when its frames are written, under its heat map if it has one.
+    `show` plays them in a window as well, where q and Escape act like Ctrl-C.
     """
     writer, num_written, started_at, names = None, 0, None, drawable_names(tuple(classes))
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:
             top = zip(*(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))), strict=True)
             predictions = [(names[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
+            if predictions[0][1] < threshold:
+                predictions = [("none", None, GREY), *((name, value, GREY) for name, value, _ in predictions[:-1])]
             if window.frames:
                 height, width = window.frames[0].shape[:2]
                 width = round(width * video.pixel_aspect)
+                panel = make_panel(height, width, predictions, window.heatmap is not None)
+                below = 0 if layout == "overlay" else len(panel) + max(2, (height + len(panel)) // 59)
                 if writer is None:
-                    writer = open_writer(partial, video.fps, (width, height))
+                    writer = open_writer(partial, video.fps, (width, height + below))
                     stack.callback(writer.release)
                     timeline = Timeline(width, video.duration, video.num_frames > 0)
-                panel = make_panel(height, width, predictions)
-                timeline.add(*video.interval(num_written, num_written + len(window.frames)), predictions[0][2])
-            for number, frame in enumerate(window.frames, start=num_written):
+                timeline.add(*video.interval(*window.nearest), predictions[0][2])
+            for number, frame in enumerate(window.frames, start=window.nearest[0]):
                 if frame.shape[1] != width:
                     frame = cv2.resize(frame, (width, height))
                 if window.heatmap is not None:
                     draw_heatmap(frame, window.heatmap_at(number), config)
+                if below:
+                    frame = cv2.copyMakeBorder(frame, 0, below, 0, 0, cv2.BORDER_CONSTANT)
                 seconds = video.timestamps[number]
                 draw_overlay(frame, panel, timeline.pixels, seconds / timeline.duration)
                 if writer.write(frame) is False:  # None before OpenCV 5

@@ -4,16 +4,11 @@ import math
 import os
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import KINETICS_LABELS, read_labels
-from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
-from engine.runs import newest_best_checkpoint
 from network import build_model
 from network.pretrained import TABLE, describe_clip, download_weights, load_public, weight_urls
 
@@ -50,30 +45,6 @@ def load_pretrained(args: Namespace, weights: str) -> nn.Module:
     print(f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}")
     freeze(model, args.freeze)
     return model
-
-
-def load_recognizer(args: Namespace) -> tuple[str | Path, nn.Module, ClipConfig]:
-    """Load what inference.py is told to, a checkpoint or weights: (name of the file, model, how its clips are cut).
-
-    The model is in evaluation mode, and its `classes` are names; UsageError where these are missing.
-    OSError or one of our errors where a file cannot be read.
-    """
-    if not args.weights:
-        file = args.checkpoint or newest_best_checkpoint(Path("run"))
-        checkpoint = load_checkpoint(file)
-        return file, restore_model(checkpoint), ClipConfig.from_dict(checkpoint["clip"])
-    name = f"--weights {args.weights}"
-    model = load_weights(args.weights)
-    if not model.num_classes:
-        raise UsageError(f"{name}: has no last layer; train.py --weights trains one")
-    labels = args.labels or (KINETICS_LABELS if model.num_classes == 400 and not model.classes else None)
-    model.classes = read_labels(labels) if labels else model.classes
-    if not model.classes:
-        raise UsageError(f"{name}: its {model.num_classes} classes have no names; --labels FILE has a line for each")
-    if (count := len(model.classes)) != model.num_classes:
-        raise UsageError(f"--labels {labels}: {count} names, and {args.weights} has {model.num_classes} classes")
-    clip = model.clip
-    return args.weights, model, ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
 
 
 def freeze(model: nn.Module, last: str) -> None:

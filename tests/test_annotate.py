@@ -80,8 +80,8 @@ def test_a_bar_is_as_long_as_its_class_is_likely():
 def test_frames_show_their_window(tmp_path):
     grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(60)]
     windows = [
-        Window(0, 31, grey[:30], probabilities=torch.tensor([0.9, 0.1])),
-        Window(29, 60, grey[30:], probabilities=torch.tensor([0.2, 0.8])),
+        Window(0, 31, grey[:30], probabilities=torch.tensor([0.9, 0.1]), nearest=(0, 30)),
+        Window(29, 60, grey[30:], probabilities=torch.tensor([0.2, 0.8]), nearest=(30, 60)),
     ]
     assert list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG)) == windows
     frames = list(VideoReader(tmp_path / "a.mp4"))
@@ -133,7 +133,9 @@ def test_the_timeline_keeps_its_colours_where_the_video_is_longer_than_its_heade
     grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(90)]
     labels = (0, 1, 0)
     windows = [
-        Window(start, start + 30, grey[start : start + 30], probabilities=torch.eye(2)[label])
+        Window(
+            start, start + 30, grey[start : start + 30], probabilities=torch.eye(2)[label], nearest=(start, start + 30)
+        )
         for start, label in zip((0, 30, 60), labels, strict=True)
     ]
     list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(num_frames), CONFIG))

@@ -114,7 +114,8 @@ def test_each_model_annotates_a_video(project, checkpoint, tmp_path, name):
     run = project.spawn if name == "Tiny" else project.run
     run("inference.py", video, "--checkpoint", file, "--top-k", "2", "--stride", "3", "--output", "out/there")
     output = project.folder / "out" / "there"
-    assert sorted(path.name for path in output.iterdir()) == ["300+ [x] (1)!!!.json", "300+ [x] (1)!!!_annotated.mp4"]
+    written = {"300+ [x] (1)!!!.json", "300+ [x] (1)!!!_annotated.mp4", "300+ [x] (1)!!!_annotated.vtt", "events.csv"}
+    assert {path.name for path in output.iterdir()} == written
 
     report = json.loads((output / "300+ [x] (1)!!!.json").read_text())
     assert report["frames"] == 40
@@ -211,7 +212,7 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
     file = checkpoint(crop_size=32)
     done = project.run("inference.py", "videos", "--no-video", "--checkpoint", file)
     assert done.stderr.rpartition("\r")[2] == ""  # the progress bar is cleared
-    assert [path.name for path in (project.folder / "output").iterdir()] == ["predictions.csv"]
+    assert {path.name for path in (project.folder / "output").iterdir()} == {"predictions.csv", "events.csv"}
     rows = list(csv.DictReader((project.folder / "output" / "predictions.csv").open()))
     assert [(row["video"], row["frames"], row["seconds"]) for row in rows] == [
         ("videos/a/one.avi", "40", "4.00"),
@@ -332,6 +333,8 @@ def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
         "b_annotated.mp4",
         "c.json",
         "c_annotated.mp4",
+        "c_annotated.vtt",
+        "events.csv",
     ]
 
 
@@ -383,7 +386,8 @@ def test_interrupted_it_leaves_no_part_of_a_video(project, checkpoint, interrupt
     file = checkpoint(crop_size=16)
     done = project.run("inference.py", "a.avi", "b.avi", "c.avi", "--checkpoint", file, ok=False)
     assert done.returncode == 130
-    assert sorted(path.name for path in (project.folder / "output").iterdir()) == ["a.json", "a_annotated.mp4"]
+    files = {"a.json", "a_annotated.mp4", "a_annotated.vtt", "events.csv"}
+    assert {path.name for path in (project.folder / "output").iterdir()} == files
     assert len(written) < 400
 
 
@@ -392,7 +396,8 @@ def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(project
     interrupt_at(100)
     done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint(crop_size=16), ok=False)
     assert done.returncode == 130
-    assert sorted(path.name for path in (project.folder / "output").iterdir()) == ["v.json", "v_annotated.mp4"]
+    files = {"v.json", "v_annotated.mp4", "v_annotated.vtt", "events.csv"}
+    assert {path.name for path in (project.folder / "output").iterdir()} == files
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -406,7 +411,7 @@ def test_a_signal_ends_it_in_silence(project, checkpoint, number):
         errors = process.communicate()[1]
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert list((project.folder / "output").iterdir()) == []
+    assert [path.name for path in (project.folder / "output").iterdir()] == ["events.csv"]
 
 
 @pytest.fixture
@@ -441,8 +446,8 @@ def stream():
 def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
     source = f"http://me:secret@127.0.0.1:{stream.server_port}/camera.mjpg"
     project.run("inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16))
-    files = sorted((project.folder / "output").iterdir())
-    assert [path.suffix for path in files] == [".json", ".mp4"]
+    *files, subtitles, _ = sorted((project.folder / "output").iterdir(), key=lambda path: (path.suffix == ".csv", path))
+    assert [path.suffix for path in (*files, subtitles)] == [".json", ".mp4", ".vtt"]
     report = json.loads(files[0].read_text())
     assert report["video"] == source.replace("me:secret@", "")
     assert len(report["windows"]) > 1

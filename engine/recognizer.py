@@ -1,0 +1,140 @@
+"""A trained model that recognises the actions in videos."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataloaders.clips import ClipConfig
+from dataloaders.dataset import KINETICS_LABELS, read_labels
+from dataloaders.video import VideoReader
+from dataloaders.windows import Window, cut_runs
+from engine.annotate import annotate
+from engine.build import load_weights
+from engine.checkpoint import load_checkpoint, restore_model
+from engine.distributed import Distributed
+from engine.errors import StopSignal, UsageError
+from engine.predict import follow, predict, prefetch, read_frames, smooth_windows
+from engine.runs import newest_best_checkpoint
+
+
+class Recognizer:
+    """A model in evaluation mode, with how its clips are cut.
+
+    It is that of a `checkpoint` of train.py, by default the newest best under ./run, or of public `weights`, a file or
+    a name, whose classes are the lines of the file `labels`. The `device` is "cuda" where there is one, else "cpu". The
+    `top_k` likeliest classes are reported of windows that are `stride` frames apart (half a window). Probabilities are
+    the mean over `smooth` windows; a window whose likeliest class stays below the `threshold` has no label.
+
+    OSError or one of our errors where a file cannot be read; UsageError for weights without classes.
+    """
+
+    def __init__(
+        self, checkpoint=None, weights=None, labels=None, device=None, top_k=5, stride=None, threshold=0.0, smooth=1
+    ):
+        device = Distributed().select_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.file = weights or checkpoint or newest_best_checkpoint(Path("run"))
+        if weights:
+            self.model = load_weights(weights)
+            name, clip, num_classes = f"--weights {weights}", self.model.clip, self.model.num_classes
+            self.config = ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
+            if not num_classes:
+                raise UsageError(f"{name}: has no last layer; train.py --weights trains one")
+            labels = labels or (KINETICS_LABELS if num_classes == 400 and not self.model.classes else None)
+            self.model.classes = read_labels(labels) if labels else self.model.classes
+            if not self.model.classes:
+                raise UsageError(f"{name}: its {num_classes} classes have no names; --labels FILE has a line for each")
+            if (count := len(self.model.classes)) != num_classes:
+                raise UsageError(f"--labels {labels}: {count} names, and {weights} has {num_classes} classes")
+        else:
+            content = load_checkpoint(Path(self.file))
+            self.model, self.config = restore_model(content), ClipConfig.from_dict(content["clip"])
+        self.model.eval().to(device, memory_format=torch.channels_last_3d)
+        self.classes, self.top_k, self.stride = self.model.classes, top_k, stride
+        self.threshold, self.smooth = threshold, smooth
+
+    def predict(
+        self, video, target=None, features=False, grad_cam=False, reconnect=0, progress=None, stop=None, **drawing
+    ) -> dict[str, Any]:
+        """Recognise the actions in a file, a stream (by its address), a camera (by its number) or a VideoReader.
+
+        Returns what inference.py writes as JSON, with `features` also those of the windows, float32 (windows, 512 or
+        4096). The file `target` gets the annotated video, see `annotate` for how it is drawn, with `grad_cam` coloured
+        where the model looks. A stream that closes is opened again up to `reconnect` times. A StopSignal can `stop` it.
+
+        OSError where a file cannot be read or written, DataError where a video cannot be decoded; Stopped where the
+        signal arrives while a file is read.
+        """
+        if not isinstance(video, VideoReader):
+            is_file = isinstance(video, Path) or "://" not in video and not video.isdecimal()
+            video = VideoReader(Path(video) if is_file else video)
+        progress = tqdm(disable=True) if progress is None else progress
+        frames = read_frames(video, progress, stop or StopSignal(), reconnect)
+        windows = self._windows(frames, video, target is not None, None, grad_cam, features)
+        total, num_seen, parts, rows, latencies = 0, 0, [], [], []
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(windows))
+            if target:
+                drawing |= {"threshold": self.threshold}
+                windows = annotate(windows, target, self.classes, video, self.config, **drawing)
+                stack.enter_context(contextlib.closing(windows))
+            for window in windows:
+                parts.append((self._describe(window, video), video.interval(*window.nearest)))
+                rows.append(window.features)
+                total, num_seen = total + window.probabilities, num_seen + window.nearest[1] - window.nearest[0]
+                if video.is_live:
+                    latencies.append(time.monotonic() - video.arrivals[window.end - 1])
+                    progress.set_postfix_str(f"latency {latencies[-1]:.1f} s")
+        result = {"video": video.name, "checkpoint": str(self.file), "model": self.model.name, "fps": video.fps}
+        result |= {"frames": window.end, "top_k": self._top_k(total / len(parts)), "events": find_events(parts)}
+        result["windows"] = [part for part, _ in parts]
+        if latencies:
+            result["latency"] = {"mean": round(fmean(latencies), 3), "max": round(max(latencies), 3)}
+            result["dropped"] = len(video.timestamps) - num_seen
+        return result | ({"features": np.stack(rows)} if features else {})
+
+    def stream(self, frames: Iterable[np.ndarray], fps: float = 25) -> Iterator[dict[str, Any]]:
+        """Yield the windows of images, BGR `uint8` (H, W, 3), `fps` of them a second, as soon as each is seen."""
+        video = SimpleNamespace(fps=fps, is_live=False, interval=lambda start, end: (start / fps, end / fps))
+        with contextlib.closing(self._windows(frames, video, batch_size=1)) as windows:
+            yield from (self._describe(window, video) for window in windows)
+
+    def _windows(self, frames, video, keep_frames=False, batch_size=None, *outputs) -> Iterator[Window]:
+        # Decoding, the model and whoever takes the windows have a thread each.
+        numbered = follow(frames, video, self.config) if video.is_live else enumerate(prefetch(frames, 8))
+        windows = cut_runs(numbered, self.config, self.stride, keep_frames, video)
+        windows = predict(self.model, windows, 1 if video.is_live else batch_size, *outputs)
+        return prefetch(smooth_windows(windows, self.smooth), 1)
+
+    def _describe(self, window, video) -> dict[str, Any]:
+        start, end = (round(seconds, 3) for seconds in video.interval(window.start, window.end))
+        likeliest = self._top_k(window.probabilities)  # plain values, as small tensors fragment memory
+        label = likeliest[0]["label"] if likeliest[0]["probability"] >= self.threshold else None
+        return {"start": start, "end": end, "label": label, "top_k": likeliest}
+
+    def _top_k(self, probabilities) -> list[dict[str, Any]]:
+        values, labels = probabilities.topk(min(self.top_k, len(self.classes)))
+        pairs = zip(labels.tolist(), values.tolist(), strict=True)
+        return [{"label": self.classes[label], "probability": probability} for label, probability in pairs]
+
+
+def find_events(parts: list[tuple[dict[str, Any], tuple[float, float]]]) -> list[dict[str, Any]]:
+    """Merge neighbouring windows of one label into events: "start" and "end", in seconds, "label", "probability".
+
+    Each window has the seconds in which it is the nearest. The probability is the mean over the windows.
+    """
+    events = []
+    for label, group in groupby(parts, key=lambda part: part[0]["label"]):
+        windows, spans = zip(*group, strict=True)
+        probability = fmean(window["top_k"][0]["probability"] for window in windows)
+        event = {"start": round(spans[0][0], 3), "end": round(spans[-1][1], 3)}
+        events += [event | {"label": label, "probability": probability}] if label is not None else []
+    return events
