@@ -134,23 +134,6 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
     raise OSError(f"{path}: cannot be written")
 
 
-class Timeline:
-    """The colours of the likeliest classes over a video; where its length is unknown, they shrink as it grows."""
-
-    def __init__(self, width: int, duration: float, is_known: bool):
-        self.pixels, self.duration, self.is_known = np.full((width, 3), GREY, np.uint8), duration, is_known
-
-    def add(self, start: float, end: float, colour: tuple[int, int, int]) -> None:
-        """Colour the seconds from `start` to `end`."""
-        width = len(self.pixels)
-        if self.duration < end:
-            previous, self.duration = self.duration, end if self.is_known else max(end, 2 * self.duration)
-            past = cv2.resize(self.pixels[None], (max(1, int(width * previous / self.duration)), 1))[0]
-            self.pixels[:] = GREY
-            self.pixels[: len(past)] = past
-        self.pixels[int(width * start / self.duration) : int(width * end / self.duration)] = colour
-
-
 def annotate(
     windows: Iterable[Window],
     target: Path,
@@ -183,8 +166,14 @@ def annotate(
                 if writer is None:
                     writer = open_writer(partial, video.fps, (width, height + below))
                     stack.callback(writer.release)
-                    timeline = Timeline(width, video.duration, video.num_frames > 0)
-                timeline.add(*video.interval(*window.nearest), predictions[0][2])
+                    timeline, duration, segments = np.zeros((width, 3), np.uint8), video.duration, []
+                segments.append((*video.interval(*window.nearest), predictions[0][2]))
+                end = segments[-1][1]
+                if duration < end:  # the header is wrong, or does not say
+                    duration = end if video.num_frames else max(end, 2 * duration)
+                timeline[:] = GREY
+                for start, end, colour in segments:
+                    timeline[int(width * start / duration) : int(width * end / duration)] = colour
             for number, frame in enumerate(window.frames, start=window.nearest[0]):
                 if frame.shape[1] != width:
                     frame = cv2.resize(frame, (width, height))
@@ -193,7 +182,7 @@ def annotate(
                 if below:
                     frame = cv2.copyMakeBorder(frame, 0, below, 0, 0, cv2.BORDER_CONSTANT)
                 seconds = video.timestamps[number]
-                draw_overlay(frame, panel, timeline.pixels, seconds / timeline.duration)
+                draw_overlay(frame, panel, timeline, seconds / duration)
                 if writer.write(frame) is False:  # None before OpenCV 5
                     raise OSError(f"{target}: cannot be written; is the disk full?")
                 if show:

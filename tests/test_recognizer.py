@@ -1,0 +1,351 @@
+"""Events, features, live sources, and the class that a program recognises actions with."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, make_checkpoint, numbered_frame, read_number, write_video
+from torch import nn
+
+from dataloaders.clips import ClipConfig
+from dataloaders.demo import LENGTH, draw_video
+from dataloaders.video import VideoReader
+from dataloaders.windows import Window
+from engine import predict as predict_module
+from engine import recognizer as recognizer_module
+from engine.checkpoint import save_checkpoint
+from engine.predict import smooth_windows
+from engine.recognizer import find_events
+from inference import Recognizer
+from network import build_model
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    file = tmp_path / "model.pth"
+    save_checkpoint(make_checkpoint(), file)
+    return file
+
+
+class BrightnessModel(nn.Module):
+    """Knows three classes, by how bright a clip is: a below 85, b below 170, else c, each with four fifths."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.clips = []
+
+    def forward(self, x):
+        self.clips += list(x.permute(0, 2, 3, 4, 1).numpy())
+        labels = (x.double().mean((1, 2, 3, 4)) // 85).long().clamp(0, 2)
+        return (0.7 * torch.eye(3)[labels] + 0.1).log()
+
+
+@pytest.fixture
+def brightness(checkpoint, monkeypatch):
+    """Let checkpoints have a model that knows the brightness."""
+
+    def restore_model(content):
+        model = BrightnessModel()
+        model.name, model.classes, model.head = "Tiny", ["a", "b", "c"], "unused"
+        return model
+
+    monkeypatch.setattr(recognizer_module, "restore_model", restore_model)
+    return checkpoint
+
+
+def grey(*levels_and_counts):
+    return [np.full((48, 64, 3), level, np.uint8) for level, count in levels_and_counts for _ in range(count)]
+
+
+def tables(folder):
+    with open(folder / "events.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("num_windows", [1, 2, 5, 12])
+def test_smoothing_is_the_mean_over_the_windows_around(count, num_windows):
+    torch.manual_seed(0)
+    values = torch.rand(num_windows, 3).softmax(1)
+    windows = [Window(i, i + 1, [], probabilities=values[i]) for i in range(num_windows)]
+    smoothed = list(smooth_windows(windows, count))
+    assert [window.start for window in smoothed] == list(range(num_windows))
+    for i, window in enumerate(smoothed):
+        first = max(0, i - (count - 1 - count // 2))
+        torch.testing.assert_close(window.probabilities, values[first : i + count // 2 + 1].mean(0))
+
+
+def test_neighbouring_windows_of_one_label_are_an_event():
+    def part(label, probability, start, end):
+        return {"label": label, "top_k": [{"label": "x", "probability": probability}]}, (start, end)
+
+    parts = [part("a", 0.8, 0, 1.5), part("a", 0.6, 1.5, 2.0004), part(None, 0.3, 2, 3), part("a", 0.9, 3, 4)]
+    assert find_events([*parts, part("b", 1.0, 4, 5)]) == [
+        {"start": 0, "end": 2.0, "label": "a", "probability": pytest.approx(0.7)},
+        {"start": 3, "end": 4, "label": "a", "probability": 0.9},
+        {"start": 4, "end": 5, "label": "b", "probability": 1.0},
+    ]
+    assert find_events(parts[2:3]) == []
+
+
+def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness, tmp_path):
+    write_video(project.folder / "one.avi", grey((20, 100), (120, 100), (220, 100)), 25)
+    write_video(project.folder / "two, with a comma.avi", grey((220, 70)), 25)
+    flags = ("--checkpoint", brightness, "--stride", 10)
+    project.run("inference.py", "one.avi", "two, with a comma.avi", *flags)
+    rows = tables(project.folder / "output")
+    assert [(row["video"], row["label"]) for row in rows] == [
+        ("one.avi", "a"), ("one.avi", "b"), ("one.avi", "c"), ("two, with a comma.avi", "c")
+    ]  # fmt: skip
+    report = json.loads((project.folder / "output" / "one.json").read_text())
+    for row, event in zip(rows, report["events"], strict=False):
+        assert [str(value) for value in event.values()] == list(row.values())[1:]
+        assert event["probability"] == pytest.approx(0.8, abs=1e-6)
+    assert [event["start"] for event in report["events"]] == pytest.approx([0, 4, 8], abs=10 / 25)
+    assert [event["end"] for event in report["events"]] == pytest.approx([4, 8, 12], abs=10 / 25)
+    assert report["events"][0]["end"] == report["events"][1]["start"] and report["events"][2]["end"] == 12
+    cues = (project.folder / "output" / "one_annotated.vtt").read_text().split("\n\n")
+    assert cues[0] == "WEBVTT" and len(cues) == 4
+    assert cues[3] == f"00:00:{report['events'][2]['start']:06.3f} --> 00:00:12.000\nc (80%)\n"
+
+    project.run("inference.py", "one.avi", *flags, "--threshold", 0.81, "--output", "none")
+    report = json.loads((project.folder / "none" / "one.json").read_text())
+    assert report["events"] == [] == tables(project.folder / "none")
+    assert all(window["label"] is None and window["top_k"] for window in report["windows"])
+    assert (project.folder / "none" / "one_annotated.vtt").read_text() == "WEBVTT\n"
+    shown, unlabelled = (
+        next(iter(VideoReader(project.folder / name / "one_annotated.mp4"))).astype(int) for name in ("output", "none")
+    )
+    assert np.ptp(shown[-1], axis=1).max() > 60 > 30 > np.ptp(unlabelled[-1], axis=1).max()  # the timeline is grey
+
+
+def test_labels_are_escaped_in_subtitles():
+    import inference
+
+    text = inference.format_subtitles([{"start": 3599.9994, "end": 3700.5, "label": "<a> & b", "probability": 0.755}])
+    assert text == "WEBVTT\n\n00:59:59.999 --> 01:01:40.500\n&lt;a&gt; &amp; b (76%)\n"
+
+
+def test_smoothed_probabilities_bridge_a_short_change(project, brightness):
+    write_video(project.folder / "one.avi", grey((20, 150), (220, 30), (20, 150)), 25)
+    flags = ("one.avi", "--checkpoint", brightness, "--stride", 10, "--no-video")
+    project.run("inference.py", *flags)
+    assert [row["label"] for row in tables(project.folder / "output")] != ["a"]
+    project.run("inference.py", *flags, "--smooth", 15)
+    assert [row["label"] for row in tables(project.folder / "output")] == ["a"]
+
+
+@pytest.mark.parametrize("name, size", [("R3D", 512), pytest.param("C3D", 4096, marks=pytest.mark.slow)])
+def test_features_are_what_the_last_layer_sees(project, tmp_path, name, size):
+    torch.manual_seed(0)
+    model = build_model(name, 3)
+    nn.init.normal_(model.get_submodule(model.head).weight, std=0.3)
+    config = ClipConfig.from_flags(112 if name == "C3D" else 32)
+    changes = {"model": name, "state_dict": model.state_dict(), "normalization": model.normalize.statistics}
+    save_checkpoint(make_checkpoint(**changes, clip=vars(config)), tmp_path / "model.pth")
+    video = write_video(project.folder / "videos" / "a" / "v.avi", 70)
+    flags = ("videos", "--checkpoint", tmp_path / "model.pth", "--features", "--stride", 5)
+    project.run("inference.py", *flags)
+    features = np.load(project.folder / "output" / "a" / "v.npy")
+    report = json.loads((project.folder / "output" / "a" / "v.json").read_text())
+    assert features.dtype == np.float32 and features.shape == (len(report["windows"]), size) == (3, size)
+    probabilities = model.get_submodule(model.head)(torch.from_numpy(features)).softmax(1)
+    for row, window in zip(probabilities, report["windows"], strict=True):
+        found = {guess["label"]: guess["probability"] for guess in window["top_k"]}
+        assert [found[label] for label in "abc"] == pytest.approx(row.tolist(), abs=1e-5)
+    project.run("inference.py", *flags, "--no-video", "--output", "table")
+    assert np.allclose(np.load(project.folder / "table" / "a" / "v.npy"), features, atol=1e-5)
+    found = Recognizer(tmp_path / "model.pth", stride=5).predict(video, features=True, grad_cam=True)["features"]
+    assert np.allclose(found, features, atol=1e-4)
+
+
+def test_a_program_gets_what_the_script_writes(project, checkpoint):
+    video = write_video(project.folder / "v.avi", 100)
+    project.run("inference.py", "v.avi", "--checkpoint", checkpoint, "--stride", 12, "--smooth", 3, "--threshold", 0.3)
+    written = json.loads((project.folder / "output" / "v.json").read_text())
+    recognizer = Recognizer(checkpoint, stride=12, smooth=3, threshold=0.3)
+    found = recognizer.predict(str(video))
+    assert list(found) == list(written)
+    assert json.loads(json.dumps(found)) == written | {"video": str(video)}
+    for one, other in zip(recognizer.stream(iter(VideoReader(video)), fps=25), found["windows"], strict=True):
+        assert [one[name] for name in ("start", "end", "label")] == [other[name] for name in ("start", "end", "label")]
+        assert [guess["probability"] for guess in one["top_k"]] == pytest.approx(
+            [guess["probability"] for guess in other["top_k"]], abs=1e-5
+        )
+    assert recognizer.predict(video, project.folder / "a.mp4", layout="below")["windows"] == found["windows"]
+    assert next(iter(VideoReader(project.folder / "a.mp4"))).shape[0] > 120
+
+
+def test_a_window_of_a_stream_is_there_as_soon_as_its_frames_are(checkpoint):
+    def frames():
+        for number in range(500):
+            taken.append(number)
+            yield numbered_frame(number % 256)
+
+    taken = []
+    windows = Recognizer(checkpoint, stride=30).stream(frames(), fps=50)
+    assert next(windows)["end"] == 61 / 50
+    assert len(taken) < 61 + 3 * 30 + 10
+    windows.close()
+
+
+class Camera(BaseHTTPRequestHandler):
+    """Sends numbered frames as motion JPEG, `count` of them in a connection, `pause` seconds apart."""
+
+    def do_GET(self):
+        self.server.connections += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(self.server.count):
+                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256))[1].tobytes()
+                self.server.number += 1
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                self.wfile.write(head.encode() + picture + b"\r\n")
+                time.sleep(self.server.pause)
+            time.sleep(self.server.stall)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def camera():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        server.daemon_threads, server.connections, server.number = True, 0, 0
+        server.count, server.pause, server.stall = 300, 0.005, 0
+        server.address = f"http://127.0.0.1:{server.server_port}/camera.mjpg"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def clip_numbers(model):
+    return [[read_number(image) for image in clip] for clip in model.clips]
+
+
+def test_a_source_that_is_faster_than_the_machine_is_followed(brightness, camera, tmp_path, capsys):
+    recognizer = Recognizer(brightness, stride=8)
+    forward = recognizer.model.forward
+    recognizer.model.forward = lambda x: (time.sleep(0.1), forward(x))[1]  # 80 frames a second; 200 come
+    camera.count = 600
+    result = recognizer.predict(camera.address, tmp_path / "a.mp4")
+    assert result["dropped"] > 100
+    assert result["frames"] > 300 and len(result["windows"]) < 60
+    for numbers in clip_numbers(recognizer.model)[:-1]:  # each has consecutive frames; the rest may be shorter
+        assert [(number - numbers[0]) % 256 for number in numbers] == list(range(0, 61, 4))
+    kept = len(list(VideoReader(tmp_path / "a.mp4")))
+    assert kept + result["dropped"] == 600
+    assert result["latency"].keys() == {"mean", "max"}
+    assert 0 < result["latency"]["mean"] <= result["latency"]["max"] < 3
+    starts = [window["start"] for window in result["windows"]]
+    assert starts == sorted(starts)
+
+
+def test_a_slow_source_is_seen_whole(brightness, camera):
+    camera.count, camera.pause = 150, 0.01
+    result = Recognizer(brightness).predict(camera.address)
+    assert (result["dropped"], result["frames"]) == (0, 150)
+
+
+def test_a_source_that_closes_or_stalls_is_opened_again(project, brightness, camera, monkeypatch):
+    monkeypatch.setattr(predict_module, "RECONNECT_PAUSE", 0.1)
+    monkeypatch.setattr("dataloaders.video.TIMEOUT", 1000)
+    camera.count, camera.stall = 100, 5
+    flags = ("inference.py", "--source", camera.address, "--checkpoint", brightness, "--output")
+    done = project.run(*flags, "twice", "--reconnect", 2, ok=False)
+    assert camera.connections == 3
+    (report,) = (json.loads(file.read_text()) for file in (project.folder / "twice").glob("*.json"))
+    assert 298 <= report["frames"] <= 302
+    assert report["dropped"] == 2  # between two connections
+    assert re.findall(r"closed, opened again \((\d of \d)\)", done.stderr) == ["1 of 2", "2 of 2"]
+    assert done.stderr.rstrip().endswith(f"ended after {report['frames']} frames, which are done")
+    spans = [(window["start"], window["end"]) for window in report["windows"]]
+    assert all(end > start for start, end in spans) and spans == sorted(spans)
+    done = project.run(*flags, "once", ok=False)
+    assert camera.connections == 4 and "opened again" not in done.stderr
+
+
+def test_reconnect_is_for_sources(project, checkpoint):
+    write_video(project.folder / "v.avi", 20)
+    done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint, "--reconnect", 2, ok=False)
+    assert done.stderr == "inference.py: --reconnect goes with --source\n"
+
+
+@pytest.mark.parametrize("size", [(96, 64), (160, 120), (322, 242), (1280, 720)])
+def test_below_the_picture_labels_hide_nothing_of_it(brightness, tmp_path, size):
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    video = write_video(tmp_path / "v.avi", [picture] * 20)
+    recognizer = Recognizer(brightness)
+    below, over = tmp_path / "below.mp4", tmp_path / "over.mp4"
+    recognizer.predict(video, below, layout="below")
+    recognizer.predict(video, over)
+    original, below, over = (list(VideoReader(file))[10].astype(int) for file in (video, below, over))
+    height = size[1]
+    assert over.shape == original.shape
+    assert below.shape[1] == size[0] and 1.05 * height < below.shape[0] < 1.6 * height
+    assert np.abs(below[: height - 8] - original[: height - 8]).mean() < 6
+    assert np.abs(over[-height // 20 :] - original[-height // 20 :]).mean() > 20
+    assert below[height + 2 :].max() > 150  # letters
+
+
+def test_the_docs_classify_and_compare_videos_by_their_features(project, checkpoint, monkeypatch):
+    for number, name in enumerate(("Jump", "Run")):
+        for clip in range(4):
+            write_video(project.folder / "videos" / name / f"{clip}.avi", grey((200 * number + 10 * clip, 20)))
+    project.run("inference.py", "videos", "--features", "--no-video", "--checkpoint", checkpoint)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)[:1]
+    assert len(block.splitlines()) <= 12
+    monkeypatch.chdir(project.folder)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(block, {})
+    accuracy, nearest = output.getvalue().splitlines()
+    assert float(accuracy) == 1.0
+    assert nearest.split()[0] == "0" and len(nearest.split()) > 1
+
+
+@pytest.mark.slow
+def test_a_network_that_knows_a_background_finds_where_actions_begin_and_end(project, tmp_path):
+    """Trained on demo videos of two classes, and on still ones."""
+    pairs = {"Up": 0, "Grow": 1}
+    for name, pair in pairs.items():
+        for group in range(10):
+            for clip in range(2):
+                frames = draw_video(name, np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
+                names = (
+                    (name, f"v_{name}_g{group:02d}_c{clip:02d}"),
+                    ("background", f"v_{name}still_g{group:02d}_c{clip:02d}"),
+                )
+                for (folder, stem), images in zip(names, (frames, [frames[0 if clip else -1]] * LENGTH), strict=True):
+                    write_video(tmp_path / "videos" / folder / f"{stem}.avi", images)
+    project.set_path("own", tmp_path / "videos")
+    flags = ("--epochs", 14, "--batch-size", 12, "--crop-size", 16, "--workers", 0)
+    project.run("train.py", "--dataset", "own", "--model", "R2Plus1D", *flags)
+
+    up, grow = (
+        draw_video(name, np.random.default_rng(20), np.random.default_rng((20, 0, pairs[name]))) for name in pairs
+    )
+    write_video(project.folder / "joined.avi", [up[0]] * 90 + up + [up[-1]] * 90 + grow + [grow[-1]] * 90, 25)
+    project.run("inference.py", "joined.avi")
+    events = json.loads((project.folder / "output" / "joined.json").read_text())["events"]
+    runs = [
+        list(run) for is_pause, run in groupby(events, lambda event: event["label"] == "background") if not is_pause
+    ]
+    borders = [round(25 * seconds) for run in runs for seconds in (run[0]["start"], run[-1]["end"])]
+    stride = 30
+    assert borders == pytest.approx([90, 90 + LENGTH, 180 + LENGTH, 180 + 2 * LENGTH], abs=stride)
+    assert runs[0][0]["label"] == "Up"
