@@ -92,19 +92,13 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
     videos = [(path, args.output / folder / path.stem) for path, folder in find_videos(args.videos, args.output)]
     counts = Counter(stem for _, stem in videos)
     videos = [(path, stem if counts[stem] == 1 else stem.with_name(path.name)) for path, stem in videos]
-    if not args.no_video:
-        validate_targets(videos, args.format)
-    return args, videos
-
-
-def validate_targets(videos: list[tuple[Path, Path]], ending: str) -> None:
-    """Raise UsageError where a video would be overwritten."""
     owners, sources = {}, {os.path.realpath(path) for path, _ in videos}
-    for path, stem in videos:
+    for path, stem in () if args.no_video else videos:
         if (owner := owners.setdefault(stem, path)) is not path:
             raise UsageError(f"{owner} and {path} would write the same files; give each its own --output")
-        if os.path.realpath(target := annotated_path(stem, ending)) in sources:
+        if os.path.realpath(target := annotated_path(stem, args.format)) in sources:
             raise UsageError(f"{target}: would be overwritten; choose another --output")
+    return args, videos
 
 
 def annotated_path(stem: Path, ending: str) -> Path:

@@ -135,14 +135,7 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
 
 
 def annotate(
-    windows: Iterable[Window],
-    target: Path,
-    classes: Sequence[str],
-    video: VideoReader,
-    config: ClipConfig,
-    threshold: float = 0,
-    layout: str = "overlay",
-    show: bool = False,
+    windows: Iterable[Window], target: Path, classes, video: VideoReader, config, threshold=0, layout="overlay", show=False
 ) -> Iterator[Window]:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
 
@@ -168,8 +161,7 @@ def annotate(
                     stack.callback(writer.release)
                     timeline, duration, segments = np.zeros((width, 3), np.uint8), video.duration, []
                 segments.append((*video.interval(*window.nearest), predictions[0][2]))
-                end = segments[-1][1]
-                if duration < end:  # the header is wrong, or does not say
+                if duration < (end := segments[-1][1]):  # the header is wrong, or does not say
                     duration = end if video.num_frames else max(end, 2 * duration)
                 timeline[:] = GREY
                 for start, end, colour in segments:
