@@ -135,7 +135,7 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
 
 
 def annotate(
-    windows: Iterable[Window], target: Path, classes, video: VideoReader, config, threshold=0, layout="overlay", show=False
+    windows: Iterable[Window], target: Path, classes, video, config, threshold=0, layout="overlay", show=False
 ) -> Iterator[Window]:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
 
