@@ -23,7 +23,7 @@ DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/D
 MIN_SHARE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
 HEATMAP_OPACITY = 0.7
-GREY = (60, 60, 60)
+GREY, LIGHT_GREY = (60, 60, 60), (140, 140, 140)
 PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
 COLOURS = [tuple(bytes.fromhex(colour)) for colour in PALETTE.split()]
 
@@ -150,7 +150,8 @@ def annotate(
             top = zip(*(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))), strict=True)
             predictions = [(names[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
             if predictions[0][1] < threshold:
-                predictions = [("none", None, GREY), *((name, value, GREY) for name, value, _ in predictions[:-1])]
+                others = [(name, value, LIGHT_GREY) for name, value, _ in predictions[:-1]]
+                predictions = [("none", None, GREY), *others]
             if window.frames:
                 height, width = window.frames[0].shape[:2]
                 width = round(width * video.pixel_aspect)

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from dataclasses import asdict
 from functools import cache
 from itertools import count, islice
 from pathlib import Path
@@ -45,10 +46,10 @@ from dataloaders.windows import cut_windows
 from dataloaders.workers import worker_init_fn
 from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
-from engine.checkpoint import TrainState
+from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
 from engine.predict import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
-from network import MODELS
+from network import MODELS, build_model
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
@@ -393,6 +394,30 @@ def time_infer(videos, work_dir, device):
     for name in MODELS:
         model = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
         yield from infer_model(name, model, long, work_dir, device)
+    yield time_folder(videos, work_dir, device)
+
+
+def time_folder(videos, work_dir, device, num_videos=20):
+    """A row: inference.py on a folder of videos, with its start, the loading of R(2+1)D and the encoding."""
+    folder, checkpoint = work_dir / "folder", work_dir / "model.pth"
+    folder.mkdir()
+    files = [path for path in sorted(videos.glob("*/*")) if path.is_file()]
+    num_frames = 0
+    for i in range(num_videos):
+        video = shutil.copy(files[i % len(files)], folder / f"{i}{files[i % len(files)].suffix}")
+        num_frames += VideoReader(Path(video)).num_frames
+    model = build_model("R2Plus1D", len(CLASSES))
+    content = {"model": model.name, "options": {}, "classes": CLASSES, "clip": asdict(ClipConfig())}
+    content |= {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
+    save_checkpoint(content, checkpoint)
+    script = Path(__file__).parent.parent / "inference.py"
+    command = [sys.executable, script, folder, "--checkpoint", checkpoint, "--output", work_dir / "out"]
+
+    def ours():
+        subprocess.run([*command, "--device", str(device)], capture_output=True, check=True)
+        return num_frames
+
+    return {"work": f"infer a folder of {num_videos} videos, frames/s"} | best(2, ours=ours)
 
 
 def infer_model(name, model, video, work_dir, device):
