@@ -76,14 +76,6 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
     return sum(count > 1 for count in Counter(key[:2] for key in splits).values())
 
 
-def validate_split(videos: Videos, protocol: str) -> None:
-    """Raise DataError where a split leaks that is not given by the user, or there is a single class."""
-    if protocol == "group" and (leaked := leaked_groups(videos, protocol)):
-        raise DataError(f"{leaked} groups leak between train, val and test")
-    if len(names := _classes(videos)) < 2:
-        raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
-
-
 def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
     # Fifths of all, then fifths of the rest; larger shares only where a class has too few groups for fifths.
     for test_folds in (5, 4, 3) if fold == 1 else (5,):

@@ -37,15 +37,12 @@ class TrainState:
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
     """Write a checkpoint atomically; further names take no more space where hard links exist. OSError on failure."""
-    with atomic_write(path) as partial:
-        try:
-            with open(partial, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
-        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
-            reason = str(error).partition("\n")[0]
-            raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
+    try:
+        with atomic_write(path) as partial, open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
+        reason = str(error).partition("\n")[0]
+        raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
     for copy in copies:
         with atomic_write(copy) as partial:
             try:
@@ -74,12 +71,11 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                is_whole = archive.testzip() is None  # by the checksums that PyTorch writes and does not read
+                if archive.testzip():  # by the checksums that PyTorch writes and does not read
+                    raise zipfile.BadZipFile
             checkpoint = read_weights(path)
         except Exception:  # zipfile raises all kinds of errors on foreign bytes
-            is_whole = False
-    if not is_whole:
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint")
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint") from None
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
     validate_types(checkpoint, CONTENT, f"{path}: damaged")
