@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -183,7 +182,7 @@ def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
             yield folder
 
 
-def _read_rows(file: Path, kind: type) -> list[tuple[str, Any, str]]:
+def _read_rows(file: Path, kind: type) -> list[tuple]:
     if not file.is_file():
         return []
     with open(file, newline="", encoding="utf-8") as lines:

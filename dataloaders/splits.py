@@ -187,10 +187,8 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
         else:
             names = groups
             folds = StratifiedGroupKFold(n_splits).split(videos, labels, groups)
-        held_out_groups = [{names[i] for i in held_out} for _, held_out in folds]
-    parts = [
-        ([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out_groups
-    ]
+        held_out = [{names[i] for i in indices} for _, indices in folds]
+    parts = [([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out]
     for part in sorted(parts, key=lambda part: abs(len(part[1]) * n_splits - len(videos))):
         if all(_classes(half) == set(labels) for half in part):
             yield part

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dataloaders.clips import ClipConfig
 from dataloaders.index import atomic_write
@@ -93,7 +92,7 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
             raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
-def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
+def restore_model(checkpoint: dict[str, Any]) -> torch.nn.Module:
     """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
         count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])
