@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -71,24 +72,16 @@ def join_groups(videos: Sequence[VideoRecord], copies: Sequence[tuple], within_c
     With `within_class`, and where such a group would hold more than half of the videos, a group ends where its class
     does: UCF101 numbers the groups of each class from 1.
     """
-    video_of = {video.source: video for video in videos}
-    pairs = [[video_of[source] for source in pair] for *pair, _ in copies if video_of.keys() >= set(pair)]
-    parents = {}
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def name(video):
-        return f"{video.class_name}/{video.group}" if within_class else video.group
-
-    def find(group):
-        while group in parents:
-            group = parents[group]
-        return group
-
+    names = {v.source: f"{v.class_name}/{v.group}" if within_class else v.group for v in videos}
+    pairs = [(names[copy], names[original]) for copy, original, _ in copies if names.keys() >= {copy, original}]
+    groups = DisjointSet(chain.from_iterable(pairs))
     for pair in pairs:
-        first, *others = sorted({find(name(video)) for video in pair})
-        parents |= dict.fromkeys(others, first)
-    joined = parents.keys() | parents.values()
-    rows = [video._replace(group=find(name(video))) if name(video) in joined else video for video in videos]
-    largest = max(Counter(row.group for row in rows if row.group in joined).values(), default=0)
-    if 2 * largest > len(rows) and not within_class:
+        groups.merge(*pair)
+    first_of = {name: min(joined) for joined in groups.subsets() if len(joined) > 1 for name in joined}
+    rows = [v._replace(group=first_of[names[v.source]]) if names[v.source] in first_of else v for v in videos]
+    sizes = Counter(first_of[name] for name in names.values() if name in first_of)
+    if not within_class and 2 * max(sizes.values(), default=0) > len(rows):
         return join_groups(videos, copies, within_class=True)
     return rows

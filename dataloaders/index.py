@@ -63,8 +63,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
 
 
 @contextlib.contextmanager
@@ -74,6 +72,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
     try:
         yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
         for seconds in (0.1, 0.4, 1.5):
             with contextlib.suppress(PermissionError):  # of Windows, while another program reads the file
                 return os.replace(partial, path)

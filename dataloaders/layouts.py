@@ -167,7 +167,7 @@ def _read_table(table: Path) -> list[VideoRecord]:
     names = read_lines(labels) if (labels := table.with_name("labels.txt")).is_file() else []
     if not rows:
         raise DataError(f"{table}: a table without rows")
-    videos, faults, durations = {}, {}, {}
+    videos, faults, durations = {}, [], {}
     counts = Counter(row[columns.index("label")].strip() for _, row in rows if len(row) == len(columns))
     for number, row in rows:
         values = dict(zip(columns, map(str.strip, row), strict=False))
@@ -187,19 +187,17 @@ def _read_table(table: Path) -> list[VideoRecord]:
                 durations[file] = VideoReader(file).duration
             if start < 0 or end and not start < end <= durations[file] + 0.5 or start and not end:
                 raise ValueError(f"{start:g} to {end:g} is no part of its {durations.get(file, 0):.1f} seconds")
+            class_name = sys.intern(names[int(label)] if label.isdecimal() and int(label) < len(names) else label)
+            video = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
+            group = values.get("group") or (path if end else group_of(class_name, video))
+            source, video = (f"{path}#t={start:g},{end:g}", f"{video}_{start:g}-{end:g}") if end else (path, video)
+            if source in videos:
+                raise ValueError(f"{source} stands in a row above")
+            videos[source] = VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source)
         except (ValueError, OSError) as error:
-            faults[number] = str(error)
-            continue
-        class_name = sys.intern(names[int(label)] if label.isdecimal() and int(label) < len(names) else label)
-        video = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
-        group = values.get("group") or (path if end else group_of(class_name, video))
-        source, video = (f"{path}#t={start:g},{end:g}", f"{video}_{start:g}-{end:g}") if end else (path, video)
-        if source in videos:
-            faults[number] = f"{source} stands in a row above"
-        videos[source] = VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source)
+            faults.append(f"row {number}: {error}")
     if faults:
-        examples = "; ".join(f"row {number}: {reason}" for number, reason in list(faults.items())[:5])
-        raise DataError(f"{table}: {len(faults)} of {len(rows)} rows cannot be used; {examples}")
+        raise DataError(f"{table}: {len(faults)} of {len(rows)} rows cannot be used; {'; '.join(faults[:5])}")
     if unusable := [video.class_name for video in videos.values() if not is_folder_name(video.class_name)]:
         raise DataError(f"{table}: labels that cannot be names of folders: {shorten(unusable)}")
     return list(videos.values())

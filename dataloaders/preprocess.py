@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -117,7 +116,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
     if missing:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        (partial / "kept").mkdir(parents=True)  # os.renames removes a folder that it leaves empty
         for video in missing:
             extracted.pop(video.source, None)
         write_table(journal, COLUMNS, extracted.values())
@@ -135,7 +134,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
                     _write_skipped(skipped_file, skipped)
                     continue
                 os.utime(partial / str(i), (time, time))  # shows later whether the video has changed
-                _move(partial / str(i), video.folder(output_dir))
+                os.renames(partial / str(i), video.folder(output_dir))
                 extracted[video.source] = video._replace(frames=answer["frames"], sampling=config.sampling)
                 num_held += answer["held"]
                 with open(journal, "a", newline="", encoding="utf-8") as file:
@@ -151,9 +150,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         videos = split_videos(unusable) if copies else videos
     for video in videos:
         if (folder := next(frame_folders(video, output_dir))) != video.folder(output_dir):
-            _move(folder, video.folder(output_dir))
-            with contextlib.suppress(OSError):  # its class has other videos there
-                os.removedirs(folder.parent)
+            os.renames(folder, video.folder(output_dir))
     if removed:
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
@@ -185,7 +182,7 @@ def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
             yield folder
 
 
-def _read_rows(file: Path, kind: type) -> list[tuple[str, Any, str]]:
+def _read_rows(file: Path, kind: type) -> list[tuple]:
     if not file.is_file():
         return []
     with open(file, newline="", encoding="utf-8") as lines:
@@ -207,11 +204,6 @@ def _remove_frames(video: VideoRecord, output_dir: Path) -> None:
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # its class has other videos there
             os.removedirs(folder.parent)
-
-
-def _move(folder: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(folder, target)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

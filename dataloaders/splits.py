@@ -76,14 +76,6 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
     return sum(count > 1 for count in Counter(key[:2] for key in splits).values())
 
 
-def validate_split(videos: Videos, protocol: str) -> None:
-    """Raise DataError where a split leaks that is not given by the user, or there is a single class."""
-    if protocol == "group" and (leaked := leaked_groups(videos, protocol)):
-        raise DataError(f"{leaked} groups leak between train, val and test")
-    if len(names := _classes(videos)) < 2:
-        raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
-
-
 def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
     # Fifths of all, then fifths of the rest; larger shares only where a class has too few groups for fifths.
     for test_folds in (5, 4, 3) if fold == 1 else (5,):
@@ -121,22 +113,23 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
 
 def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[str, Videos]:
     listed, name = {}, f"official split {number}"
-    for class_name, file, split in _read_lists(Path(split_dir), number):
-        if listed.setdefault(key := _key(class_name, os.path.splitext(file)[0]), split) != split:
-            raise DataError(f"{split_dir}: {class_name}/{file} is listed in {listed[key]} and in {split}")
+    for path, split in _read_lists(Path(split_dir), number):
+        if listed.setdefault(key := os.path.splitext(path)[0].casefold(), split) != split:
+            raise DataError(f"{split_dir}: {path} is listed in {listed[key]} and in {split}")
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         tested = range(7 * number - 6, 7 * number + 1)
-        numbers = {_key(v.class_name, v.video): int(UCF101_NAME.search(v.video)[1][1:]) for v in videos}
+        numbers = {f"{v.class_name}/{v.video}".casefold(): int(UCF101_NAME.search(v.video)[1][1:]) for v in videos}
         listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
     if not listed:
         raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 
     parts, found, unlisted = defaultdict(list), set(), []
-    same_name = Counter(_key("", video.video) for video in videos)
+    same_name = Counter(video.video.casefold() for video in videos)
     for video in videos:
-        # A list may leave the class out; the name alone serves where it is the only one.
-        key, bare_key = _key(video.class_name, video.video), _key("", video.video)
+        # Lists differ from the files in upper and lower case. One may leave the class out; the name alone serves where
+        # it is the only one.
+        key, bare_key = f"{video.class_name}/{video.video}".casefold(), video.video.casefold()
         if key not in listed and bare_key in listed and same_name[bare_key] > 1:
             raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")
         key = key if key in listed else bare_key
@@ -144,7 +137,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
             unlisted.append(f"{video.class_name}/{video.video}")
         parts[listed.get(key, UNUSED)].append(video)
         found.add(key)
-    missing = [key.removeprefix("/") for key in listed if key not in found]
+    missing = [key for key in listed if key not in found]
     for names, place in ((missing, "in the lists but not on disk"), (unlisted, "on disk but not in the lists")):
         if names:
             print(f"{len(names)} {place}: {shorten(names)}")
@@ -157,25 +150,19 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     return dict(parts) | carved
 
 
-def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str, str]]:
-    """Yield (class, file, split) of every listed video; the class may be empty."""
+def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str]]:
+    """Yield (path, split) of every listed video; the path is Class/video.avi, or video.avi in a list of no classes."""
     for split in ("train", "test"):  # UCF101: Class/video.avi, in train followed by the label
         path = split_dir / f"{split}list{number:02d}.txt"
         for line in read_lines(path) if path.is_file() else ():
             if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
-            *_, class_name, file = ["", *line.replace("\\", "/").split("/")]
-            yield class_name, file, split
+            yield "/".join(re.findall(r"[^/\\]+", line)[-2:]), split
     for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
         for line in read_lines(path):
             file, part = (line.rsplit(maxsplit=1) + [""])[:2]
-            class_name = path.name.removesuffix(f"_test_split{number}.txt")
-            yield class_name, file.rpartition("/")[2], {"1": "train", "2": "test"}.get(part, UNUSED)
-
-
-def _key(class_name: str, video: str) -> str:
-    """Return the key of a video in the lists, which differ from the files in upper and lower case."""
-    return f"{class_name}/{video}".casefold()
+            class_name, name = path.name.removesuffix(f"_test_split{number}.txt"), file.rpartition("/")[2]
+            yield f"{class_name}/{name}", {"1": "train", "2": "test"}.get(part, UNUSED)
 
 
 def _carve_val(remaining: Videos) -> dict[str, Videos] | None:
@@ -200,10 +187,8 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
         else:
             names = groups
             folds = StratifiedGroupKFold(n_splits).split(videos, labels, groups)
-        held_out_groups = [{names[i] for i in held_out} for _, held_out in folds]
-    parts = [
-        ([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out_groups
-    ]
+        held_out = [{names[i] for i in indices} for _, indices in folds]
+    parts = [([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out]
     for part in sorted(parts, key=lambda part: abs(len(part[1]) * n_splits - len(videos))):
         if all(_classes(half) == set(labels) for half in part):
             yield part

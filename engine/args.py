@@ -67,8 +67,7 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
         if (action := actions.get(name)) is None:
             raise CheckpointError(f"{file}: damaged, or of another version: unknown flag {name}")
         kind = bool if action.const is True else action.type or str
-        is_valid = isinstance(value, kind) or (kind is float and isinstance(value, int))
-        is_valid = is_valid and (not action.choices or value in action.choices)
+        is_valid = isinstance(value, (float, int) if kind is float else kind) and value in (action.choices or [value])
         if not is_valid and (value is not None or action.default is not None):
             raise CheckpointError(f"{file}: damaged, or of another version: {flag_of(name)} {value!r}")
     parser.set_defaults(**checkpoint["args"])

@@ -51,10 +51,10 @@ def freeze(model: nn.Module, last: str) -> None:
     """Freeze the stages up to `last`, or "none", or all but the last layer ("backbone"); UsageError for another."""
     names = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())  # in order
     stages = [name for name in names if name != model.head]
-    numbers = {"none": 0} | {name: number for number, name in enumerate(stages, start=1)} | {"backbone": len(stages)}
-    if last not in numbers:
-        raise UsageError(f"--freeze {last}: {model.name} has {', '.join(numbers)}")
-    for name in stages[: numbers[last]]:
+    choices = ["none", *stages, "backbone"]
+    if last not in choices:
+        raise UsageError(f"--freeze {last}: {model.name} has {', '.join(choices)}")
+    for name in stages[: choices.index(last)]:
         model.get_submodule(name).requires_grad_(False)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dataloaders.clips import ClipConfig
 from dataloaders.index import atomic_write
@@ -37,15 +36,12 @@ class TrainState:
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
     """Write a checkpoint atomically; further names take no more space where hard links exist. OSError on failure."""
-    with atomic_write(path) as partial:
-        try:
-            with open(partial, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
-        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
-            reason = str(error).partition("\n")[0]
-            raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
+    try:
+        with atomic_write(path) as partial, open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
+        reason = str(error).partition("\n")[0]
+        raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
     for copy in copies:
         with atomic_write(copy) as partial:
             try:
@@ -74,12 +70,11 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                is_whole = archive.testzip() is None  # by the checksums that PyTorch writes and does not read
+                if archive.testzip():  # by the checksums that PyTorch writes and does not read
+                    raise zipfile.BadZipFile
             checkpoint = read_weights(path)
         except Exception:  # zipfile raises all kinds of errors on foreign bytes
-            is_whole = False
-    if not is_whole:
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint")
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint") from None
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
     validate_types(checkpoint, CONTENT, f"{path}: damaged")
@@ -97,7 +92,7 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
             raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
-def restore_model(checkpoint: dict[str, Any]) -> nn.Module:
+def restore_model(checkpoint: dict[str, Any]) -> torch.nn.Module:
     """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
         count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])

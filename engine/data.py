@@ -6,9 +6,10 @@ from pathlib import Path
 
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, shard_indices
+from dataloaders.errors import DataError
 from dataloaders.index import INDEX, SPLITS, VideoRecord, fingerprint, read_index, validate_same_data
 from dataloaders.preprocess import preprocess
-from dataloaders.splits import leaked_groups, validate_split
+from dataloaders.splits import leaked_groups
 from dataloaders.workers import worker_init_fn
 from engine.distributed import Distributed
 from engine.errors import UsageError
@@ -67,8 +68,11 @@ def prepare_data(
 
 
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
-    """Return the largest possible batch size; DataError where the split leaks, UsageError for a larger one."""
-    validate_split(videos, args.split)
+    """Return the largest possible batch size; UsageError for a larger one, DataError for a leak or a single class."""
+    if args.split == "group" and (leaked := leaked_groups(videos, "group")):  # others are as the user wants them
+        raise DataError(f"{leaked} groups leak between train, val and test")
+    if len(names := {video.class_name for video in videos}) < 2:
+        raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
     largest = sum(video.split == "train" for video in videos) // (world_size * args.accumulate)
     if (args.batch_size or 1) > largest and not args.test_only:
         raise UsageError(f"--batch-size {args.batch_size or 1}: there are training videos for {largest} at most")

@@ -169,26 +169,21 @@ def evaluate(
     model.eval()
     dataset, device = loader.dataset, next(model.parameters()).device
     items, repeats = torch.tensor(list(loader.sampler)), torch.from_numpy(dataset.repeats)
-    # Filled in place: a list of small tensors would fragment memory, and keep a file open for each batch of labels.
-    loss, num_done = torch.zeros((), device=device), 0
-    labels_of_items = torch.zeros(len(dataset), dtype=torch.long, device=device)
-    probabilities = torch.zeros(len(dataset), len(dataset.classes), device=device)
+    # Filled in place: a list of small tensors would fragment memory.
+    logits, num_done = torch.zeros(len(dataset), len(dataset.classes), device=device), 0
     batches = iter(loader)
     for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often
         if (batch := next(batches, None)) is not None:
-            clips, labels = clips_to_device(batch[0], device), batch[1].to(device, non_blocking=True)
+            clips, count = clips_to_device(batch[0], device), len(batch[0])
             if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
-                clips = F.pad(clips, (0,) * 9 + (loader.batch_size - len(clips),))
+                clips = F.pad(clips, (0,) * 9 + (loader.batch_size - count,))
             with autocast:
-                logits = model(clips)[: len(labels)].float()
-            done = items[num_done : num_done + len(labels)]
-            loss += F.cross_entropy(logits, labels, reduction="none") @ repeats[done].to(device, logits.dtype)
-            labels_of_items[done], probabilities[done] = labels, logits.softmax(1)
-            num_done += len(labels)
+                logits[items[num_done : num_done + count]] = model(clips)[:count].float()
+            num_done += count
         distributed.raise_if_stopped(stop_signal)
-    loss, labels_of_items, probabilities = loss.cpu().double(), labels_of_items.cpu(), probabilities.cpu()
-    distributed.all_reduce_sum(loss, labels_of_items, probabilities)
-    labels = labels_of_items.repeat_interleave(repeats)[:: dataset.windows]
-    probabilities = probabilities.repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
+    logits, labels = logits.cpu(), torch.from_numpy(dataset.labels)
+    distributed.all_reduce_sum(logits)
+    losses = F.cross_entropy(logits, labels[dataset.video_indices], reduction="none").double()
+    probabilities = logits.softmax(1).repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
     metrics = compute_metrics(probabilities, labels, dataset.classes)
-    return Evaluation(metrics | {"loss": loss.item() / repeats.sum().item()}, labels, probabilities)
+    return Evaluation(metrics | {"loss": (losses @ repeats.double() / repeats.sum()).item()}, labels, probabilities)

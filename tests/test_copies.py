@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from argparse import Namespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ from conftest import write_video
 from dataloaders import copies, preprocess
 from dataloaders.copies import find_copies, join_groups
 from dataloaders.index import VideoRecord
-from dataloaders.splits import assign_splits, group_of, leaked_groups, validate_split
+from dataloaders.splits import assign_splits, group_of, leaked_groups
+from engine.data import validate_data
 
 LIMIT = copies.LIMIT
 
@@ -218,4 +220,5 @@ def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path)
     tested = {video.video for video in rows if video.split == "test"}
     assert tested == {f"v_{name}_g{g:02d}_c01" for name in ("Jump", "Run") for g in range(1, 8)}
     assert leaked_groups(rows, "official1") == 1
-    validate_split(rows, "official1")
+    args = Namespace(split="official1", batch_size=1, accumulate=1, test_only=False)
+    assert validate_data(args, 1, rows) == sum(video.split == "train" for video in rows)

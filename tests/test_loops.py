@@ -271,6 +271,7 @@ class NumberedClips(Dataset):
 
     windows, classes = 2, ["a", "b", "c"]
     repeats = np.ones(1000, np.int64)
+    labels, video_indices = np.arange(500) % 3, np.arange(1000) // 2
 
     def __len__(self):
         return 1000

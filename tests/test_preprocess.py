@@ -46,7 +46,7 @@ def decoded(monkeypatch):
 
 def interrupt_4th_move(monkeypatch):
     """Have Ctrl-C come where the fourth frame folder would be moved; later moves are done."""
-    move, moved = preprocess._move, []
+    move, moved = os.renames, []
 
     def interrupted(*args):
         moved.append(args)
@@ -54,7 +54,7 @@ def interrupt_4th_move(monkeypatch):
             raise KeyboardInterrupt
         return move(*args)
 
-    monkeypatch.setattr(preprocess, "_move", interrupted)
+    monkeypatch.setattr(os, "renames", interrupted)
 
 
 def test_frame_folders_and_index(root, tmp_path):
@@ -255,14 +255,14 @@ def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch)
     preprocess.preprocess("own", root, tmp_path / "frames")
     video = root / "Run" / "v_Run_g02_c01.avi"
     make_newer(write_video(video, 30))
-    move = preprocess._move
+    move = os.renames
 
     def interrupted(*args):
         move(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(preprocess, "_move", interrupted)
+        patched.setattr(os, "renames", interrupted)
         preprocess.preprocess("own", root, tmp_path / "frames")
     preprocess.preprocess("own", root, tmp_path / "frames")
     preprocess.preprocess("own", root, tmp_path / "fresh")

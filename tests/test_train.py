@@ -14,12 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import Tiny
 
 import train
-from dataloaders import splits
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import DistributedBatchSampler
 from dataloaders.index import read_index
 from dataloaders.preprocess import preprocess
-from engine import loops
+from engine import data, loops
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, save_checkpoint
 from mypath import Path
 
@@ -530,7 +529,7 @@ def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkey
 
 def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
-    monkeypatch.setattr(splits, "leaked_groups", lambda videos, protocol: 1)
+    monkeypatch.setattr(data, "leaked_groups", lambda videos, protocol: 1)
     assert mistake(train, "--dataset", "own") == "train.py: 1 groups leak between train, val and test"
     assert not (tmp_path / "run").exists()
 
