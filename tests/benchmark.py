@@ -48,7 +48,7 @@ from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
-from engine.predict import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
+from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
 from network import MODELS, build_model
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]

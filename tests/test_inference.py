@@ -37,7 +37,7 @@ from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows
 from engine import annotate
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from engine.predict import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, predict, prefetch
+from engine.recognizer import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, predict, prefetch
 from network import MODELS
 
 

@@ -21,11 +21,9 @@ from dataloaders.clips import ClipConfig
 from dataloaders.demo import LENGTH, draw_video
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
-from engine import predict as predict_module
 from engine import recognizer as recognizer_module
 from engine.checkpoint import save_checkpoint
-from engine.predict import smooth_windows
-from engine.recognizer import find_events
+from engine.recognizer import find_events, smooth_windows
 from inference import Recognizer
 from network import build_model
 
@@ -261,7 +259,7 @@ def test_a_slow_source_is_seen_whole(brightness, camera):
 
 
 def test_a_source_that_closes_or_stalls_is_opened_again(project, brightness, camera, monkeypatch):
-    monkeypatch.setattr(predict_module, "RECONNECT_PAUSE", 0.1)
+    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
     monkeypatch.setattr("dataloaders.video.TIMEOUT", 1000)
     camera.count, camera.stall = 100, 5
     flags = ("inference.py", "--source", camera.address, "--checkpoint", brightness, "--output")

@@ -12,7 +12,7 @@ from dataloaders.clips import ClipConfig, frame_number
 from dataloaders.extract import extract_frames
 from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows, print_once, sliding_windows
-from engine.predict import predict
+from engine.recognizer import predict
 
 
 class FrameRecorder(nn.Module):
