@@ -10,7 +10,7 @@ from typing import NamedTuple
 class Track(NamedTuple):
     """The first video track."""
 
-    matrix: tuple[float, float, float, float]  # (a, b, c, d): the point (x, y) is shown at (a x + c y, b x + d y)
+    is_mirrored: bool  # by its display matrix, which OpenCV obeys only in so far as it turns images
     duration: float | None  # seconds that are left of it by its edit list, 0 if unknown; None where it has no list
 
 
@@ -34,20 +34,20 @@ def _find_video_track(moov: bytes) -> Track | None:
     for kind, box in _boxes(moov):
         track = dict(_boxes(box)) if kind == b"trak" else {}
         if track and dict(_boxes(track[b"mdia"]))[b"hdlr"][8:12] == b"vide":
-            a, b, c, d = _matrix(track[b"tkhd"], 40, 52)
-            e, f, g, h = _matrix(movie, 36, 48)  # shown first by the matrix of the track, then by that of the movie
+            # Images are shown by the matrix of the track, and then by that of the movie.
+            is_mirrored = _determinant(track[b"tkhd"], 40, 52) * _determinant(movie, 36, 48) < 0
             edits, duration = dict(_boxes(track.get(b"edts", b""))).get(b"elst"), None
             if edits:
                 entry, count = ">Qq4x" if edits[0] else ">Ii4x", int.from_bytes(edits[4:8], "big")
                 entries = struct.iter_unpack(entry, edits[8:][: count * struct.calcsize(entry)])
                 duration = sum(length for length, start in entries if start >= 0) / max(1, timescale)
-            return Track((a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h), duration)
+            return Track(is_mirrored, duration)
     return None
 
 
-def _matrix(header: bytes, place: int, long_place: int) -> list[float]:
-    numbers = struct.unpack_from(">9i", header, long_place if header[0] else place)
-    return [numbers[i] / 2**16 for i in (0, 1, 3, 4)]
+def _determinant(header: bytes, place: int, long_place: int) -> int:
+    a, b, _, c, d = struct.unpack_from(">5i", header, long_place if header[0] else place)
+    return a * d - b * c
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -77,14 +77,9 @@ class VideoReader:
         # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
         mjpg = cv2.VideoWriter_fourcc(*"MJPG")
         self.uses_clock = self.is_live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg)
-        # OpenCV turns images by the angle of a display matrix and ignores that it mirrors them.
-        a, b, c, d = self.track.matrix if self.track else (1, 0, 0, 1)
-        self.mirroring = (a, b) if a * d - b * c < 0 else None
-        if self.mirroring:
-            self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self.is_turned = self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
         aspect = [self.capture.get(prop) for prop in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
-        is_turned = bool(b) if self.track else self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
-        self.pixel_aspect = aspect[is_turned] / aspect[not is_turned] if min(aspect) > 0 else 1.0
+        self.pixel_aspect = aspect[self.is_turned] / aspect[not self.is_turned] if min(aspect) > 0 else 1.0
 
     def _open_file(self, path: Path, threads: int) -> cv2.VideoCapture:
         if not path.is_file():
@@ -174,10 +169,8 @@ class VideoReader:
                 raise DataError(f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}")
             reason = message.partition("] ")[2].partition("\n")[0]
             raise DataError(f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}")
-        if is_decoded and self.mirroring:
-            a, b = self.mirroring
-            frame = cv2.transpose(frame) if b else cv2.flip(frame, int(a < 0))
-            frame = cv2.flip(frame, -1) if b < 0 else frame
+        if is_decoded and self.track and self.track.is_mirrored:  # OpenCV has turned it only
+            frame = cv2.flip(frame, int(self.is_turned))
         return frame if is_decoded else None
 
     def __iter__(self) -> Iterator[np.ndarray]:

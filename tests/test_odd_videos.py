@@ -312,7 +312,7 @@ def test_a_passing_fault_is_told_and_tried_again_at_the_next_start(tmp_path, mon
 def test_damaged_headers_of_mp4_files_are_no_error(tmp_path):
     rng, file = np.random.default_rng(0), tmp_path / "v.mp4"
     plain = write_video(file, 5, fourcc="mp4v").read_bytes()
-    assert mp4.read_video_track(file) == mp4.Track((1, 0, 0, 1), pytest.approx(0.2))
+    assert mp4.read_video_track(file) == mp4.Track(False, pytest.approx(0.2))
     for _ in range(1000):
         data = bytearray(plain[: rng.integers(1, len(plain))] if rng.random() < 0.3 else plain)
         for place in rng.integers(plain.rindex(b"moov") - 8, len(plain), 4):
