@@ -181,9 +181,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                         np.save(partial, result.pop("features"))
                 events.writerows((shown, *event.values()) for event in result["events"])
                 if args.no_video:
-                    seconds = f"{video.interval(0, num_frames)[1]:.2f}"
-                    row = shown, best["label"], f"{best['probability']:.4f}", num_frames, seconds
-                    predictions[0].writerow(row)
+                    seconds, probability = f"{video.interval(0, num_frames)[1]:.2f}", f"{best['probability']:.4f}"
+                    predictions[0].writerow((shown, best["label"], probability, num_frames, seconds))
                     lines = [f"{shown}: {best['label']}, {best['probability']:.1%}"]
                 else:
                     text = json.dumps(result, indent=2, ensure_ascii=False)

@@ -102,10 +102,8 @@ def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRA
 
 def make_clip(frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple | None = None, flip=False) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
-
     `crop` is (top, left, height, width) in the scaled frame, in pixels, by default its centre; it is resized where it
-    has not the crop size. `flip` mirrors left and right.
-    """
+    has not the crop size. `flip` mirrors left and right."""
     size = config.crop_size
     top, left, height, width = crop or ((config.height - size) // 2, (config.width - size) // 2, size, size)
     clip = np.empty((*config.shape, 3), np.uint8)

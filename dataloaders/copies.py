@@ -18,11 +18,9 @@ CHUNK = 4096  # videos
 
 def find_copies(videos: Sequence[VideoRecord], folders: Iterable[Path]) -> list[tuple[str, str, str]]:
     """Find videos that show the same, by their frame folders: (source, that of the first of them, in what they differ).
-
     Compared are four frames, in grey means of 8x16 blocks, each added to its mirror image, up to a constant. Two videos
     agree where no block differs by more than `LIMIT`; one that agrees with a grey area agrees with none. Neighbours in
-    16 coarser means are the candidates, so that the work does not grow with the square of the number of videos.
-    """
+    16 coarser means are the candidates, so that the work does not grow with the square of the number of videos."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.neighbors import KDTree
@@ -68,10 +66,8 @@ def _fold(blocks: np.ndarray) -> np.ndarray:
 
 def join_groups(videos: Sequence[VideoRecord], copies: Sequence[tuple], within_class: bool) -> list[VideoRecord]:
     """Return the rows with one group for the groups of videos that show the same, which is the first of them by name.
-
     With `within_class`, and where such a group would hold more than half of the videos, a group ends where its class
-    does: UCF101 numbers the groups of each class from 1.
-    """
+    does: UCF101 numbers the groups of each class from 1."""
     from scipy.cluster.hierarchy import DisjointSet
 
     names = {v.source: f"{v.class_name}/{v.group}" if within_class else v.group for v in videos}

@@ -22,10 +22,8 @@ KINETICS_LABELS = Path(__file__).with_name("kinetics_labels.txt")  # of Kinetics
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     """Return the classes of a data set, all rows of whose index are `videos`; a label is an index into this list.
-
     UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
-    set, and one under those names with classes of its own, has its class folders in alphabetical order.
-    """
+    set, and one under those names with classes of its own, has its class folders in alphabetical order."""
     folders = sorted({video.class_name for video in videos})
     official = read_labels(LABELS[dataset]) if dataset in LABELS else []
     foreign = [name for name in folders if name not in official]
@@ -44,17 +42,14 @@ def read_labels(path: str | Path) -> list[str]:
 
 class VideoDataset(Dataset):
     """The clips of the videos of one split.
-
     `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
     crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
     it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
     clip, from `key` alone. Either is (clip, label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError
     where a frame is missing or damaged.
-
     `videos` are rows of the index, `classes` the names in the order of their labels. Evaluation has so many `windows` a
     video, training mirrors half of the clips where `flip` is set. With a `min_scale` below 1 a training crop has a
-    random share of the frame's area, at least this one.
-    """
+    random share of the frame's area, at least this one."""
 
     def __init__(self, output_dir, videos, split, classes, config: ClipConfig, windows=1, flip=True, min_scale=1):
         videos = [video for video in videos if video.split == split]
@@ -139,13 +134,11 @@ class ClipLoader(DataLoader):
 
 class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
-
     Where videos have `weights`, as many are drawn in proportion to these, with replacement. Order and keys depend on
     the seed, the epoch and the position in the epoch alone, never on the number of workers. The ranks take turns, a
     batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped; another order drops
     others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts the training videos
-    of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step.
-    """
+    of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step."""
 
     def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):
         self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)

@@ -44,9 +44,7 @@ def write_videos(root_dir: Path) -> None:
 
 def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generator) -> list[np.ndarray]:
     """Draw one video of the class `name`, the first of its pair: `LENGTH` BGR images, 240x180.
-
-    `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace.
-    """
+    `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace."""
     corners, hue = scene.choice((3, 4, 6, 64)), scene.integers(180)  # 64 make a disc
     palette = np.uint8([[[hue, 60, 245], [(hue + 90) % 180, 150, 200]]])
     colour, tint = cv2.cvtColor(palette, cv2.COLOR_HSV2BGR)[0].tolist()

@@ -30,11 +30,9 @@ TIMEOUT = 120  # seconds without a new frame, after which a decoder is considere
 
 def extract_frames(source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25) -> dict:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
-
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
     DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
-    frame cannot be written. Returns the number of "frames", and whether some are "held": written several times.
-    """
+    frame cannot be written. Returns the number of "frames", and whether some are "held": written several times."""
     source, folder, config, num_frames = Path(source), Path(folder), ClipConfig(**settings or {}), 0
     while True:
         try:
@@ -69,7 +67,6 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
 
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
-
     Jobs, arguments of `extract_frames` with absolute paths, are taken as workers become free. Yields (number, answer).
     """
     workers, pending = [Worker() for _ in range(processes)], set()

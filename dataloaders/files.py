@@ -15,10 +15,8 @@ from dataloaders.video import display_name, has_video_suffix
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
     """Find the videos that names of files, names of folders and glob patterns stand for.
-
     Returns a list of (path, folder), each path once; `folder` is its place below the folder or pattern that was named.
-    What lies in `output_dir` is not found from outside it. FileNotFoundError where a name stands for no video.
-    """
+    What lies in `output_dir` is not found from outside it. FileNotFoundError where a name stands for no video."""
     videos, output_dir = {}, os.path.realpath(output_dir)
 
     def is_inside(path):

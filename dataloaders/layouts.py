@@ -24,12 +24,9 @@ TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
 
 def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoRecord]:
     """List the videos of a data set, without frames; they have a split where the data set says it.
-
     It is a folder of class folders, of videos or of folders of images; a folder of such `train`, `val` and `test`; or a
     table. Where there is a `group_pattern`, what it captures in the path of a video is the group.
-
-    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row is unusable.
-    """
+    FileNotFoundError where there is no video; DataError where two would share a frame folder, or a row is unusable."""
     if not root_dir.exists():
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos = _read_table(root_dir) if root_dir.is_file() else _list_folders(root_dir)

@@ -34,20 +34,16 @@ def preprocess(
     dataset: str, root_dir: str | Path, output_dir: str | Path, processes=None, validate=None, config=None, **options
 ) -> list[VideoRecord]:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
-
     Videos whose frames are there are not decoded again unless they have changed, or their frames were sampled in
     another way; another split moves folders. The frames of a removed video are removed. A video that cannot be decoded,
     or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes. Videos
     that show the same, see `copies.find_copies`, are listed in `copies.csv` and share a group.
-
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
     `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the rows before any
     video is decoded, and again where some could not be; it raises what speaks against training on them. `config` is the
     ClipConfig whose clips the frames are for. The options are `group_pattern` of `layouts.list_videos`; `source_fps`,
     the rate of videos that are folders of images (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
-
-    OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged.
-    """
+    OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged."""
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     if output_dir.resolve() in (root := root_dir.resolve(), *root.parents) or root in output_dir.resolve().parents:
         raise DataError(f"{output_dir}: the folder for the frames must lie outside {root_dir}; mypath.py names both")

@@ -26,9 +26,7 @@ Videos = Sequence[VideoRecord]
 
 def group_of(class_name: str, video: str) -> str:
     """Return the group of a video, the recording that it was cut from, by its name without ending.
-
-    `g01` for UCF101's `v_Archery_g01_c02`, `Film` for HMDB51's `Film_golf_f_cm_np1_ri_goo_0`, else one of its own.
-    """
+    `g01` for UCF101's `v_Archery_g01_c02`, `Film` for HMDB51's `Film_golf_f_cm_np1_ri_goo_0`, else one of its own."""
     if match := UCF101_NAME.search(video):
         return match[1]
     if match := HMDB51_NAME.search(video):
@@ -40,7 +38,6 @@ def group_of(class_name: str, video: str) -> str:
 
 def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None) -> list[VideoRecord]:
     """Assign each video to a split; the same on every machine and for every order of `videos`.
-
     Args:
         protocol: one of `PROTOCOLS`.
             group: about 64/16/20, stratified by class, whole groups kept together.
@@ -49,10 +46,8 @@ def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Pat
                 val carved from their train by whole groups; what they leave out is "unused".
             random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
         fold: 1 to 5, the fifth of the groups that the protocol "group" tests on.
-
     Returns the rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing;
-    DataError, which names classes, where no such split has every class in train, val and test.
-    """
+    DataError, which names classes, where no such split has every class in train, val and test."""
     videos = sorted(videos, key=attrgetter("class_name", "video"))
     if protocol == "group":
         parts = _group_split(videos, fold)
@@ -68,9 +63,7 @@ def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Pat
 
 def leaked_groups(videos: Videos, protocol: str) -> int:
     """Count the groups with videos in more than one of train, val and test.
-
-    Under official lists a group counts per class: HMDB51's send the classes cut from one film different ways.
-    """
+    Under official lists a group counts per class: HMDB51's send the classes cut from one film different ways."""
     within_class = protocol.startswith("official")
     splits = {(v.group, v.class_name if within_class else "", v.split) for v in videos if v.split in SPLITS}
     return sum(count > 1 for count in Counter(key[:2] for key in splits).values())

@@ -47,18 +47,14 @@ def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yu
 
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
-
     `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` are one a core.
-
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
         is_file, is_live: whether `source` is a path, and whether frames come as they happen.
         pixel_aspect: width of a pixel divided by its height.
         timestamps: when each frame read so far begins, in seconds from the first.
         arrivals: when it was read, by `time.monotonic`.
-
-    OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right.
-    """
+    OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right."""
 
     def __init__(self, source: Path | str, threads: int = 0):
         self.name, self.is_file = display_name(source), isinstance(source, Path)

@@ -47,10 +47,8 @@ def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[
 
 def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=True, video=None) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
-
     The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
-    half a window by default. Clips by frame rate need the VideoReader, `video`. DataError where there is no frame.
-    """
+    half a window by default. Clips by frame rate need the VideoReader, `video`. DataError where there is no frame."""
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
     def scale(frame):

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,6 @@ from dataloaders.errors import DataError
 from dataloaders.index import atomic_write, shorten
 from dataloaders.stderr_log import STDERR_LOG
 from dataloaders.video import VideoReader
-from dataloaders.windows import Window
 
 DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")  # comes with matplotlib
 MIN_SHARE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
@@ -68,10 +67,8 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
 
 def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colour_bar: bool = False) -> np.ndarray:
     """Draw a panel, BGR (its height, W, 3), for an image of such a size: a line and a bar for each prediction.
-
     They are (label, probability, colour), the likeliest first, which alone is written on an image too small for bars; a
-    probability of None has neither. The colour bar explains those of a heat map.
-    """
+    probability of None has neither. The colour bar explains those of a heat map."""
     line, margin = max(13, height // 16), max(2, height // 60)
     ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)
     if width < 160 or height < 8 * line:
@@ -134,16 +131,12 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
     raise OSError(f"{path}: cannot be written")
 
 
-def annotate(
-    windows: Iterable[Window], target: Path, classes, video, config, threshold=0, layout="overlay", show=False
-) -> Iterator[Window]:
+def annotate(windows, target: Path, classes, video, config, threshold=0, layout="overlay", show=False) -> Iterator:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
-
     The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column;
     in the layout "below" the classes and the timeline have rows of their own. A window whose likeliest class is below
     the threshold shows "none". Each window is yielded when its frames are written, under its heat map if it has one.
-    `show` plays them in a window as well, where q and Escape act like Ctrl-C.
-    """
+    `show` plays them in a window as well, where q and Escape act like Ctrl-C."""
     writer, num_written, started_at, names = None, 0, None, drawable_names(tuple(classes))
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:

@@ -45,9 +45,7 @@ def flag_of(name: str) -> str:
 
 def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> tuple[Namespace, Path | None, Any]:
     """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults.
-
-    UsageError where flags are wrong or not those of the run; CheckpointError where those of the checkpoint are.
-    """
+    UsageError where flags are wrong or not those of the run; CheckpointError where those of the checkpoint are."""
     args = validate_args(parser.parse_args(argv))
     if args.dataset == "demo":
         parser.set_defaults(epochs=7, batch_size=12, crop_size=16)

@@ -28,9 +28,7 @@ def load_weights(name: str) -> nn.Module:
 
 def load_pretrained(args: Namespace, weights: str) -> nn.Module:
     """Load the model that a run starts from, and freeze its stages.
-
-    Sets `args.input` and, where no flag does, the clips. UsageError where the flags name another model.
-    """
+    Sets `args.input` and, where no flag does, the clips. UsageError where the flags name another model."""
     model = load_weights(weights)
     if (model.name, model.options.get("depth", 18)) != (args.model, args.depth):
         depth = f" --depth {model.options['depth']}" if "depth" in model.options else ""
@@ -60,9 +58,7 @@ def freeze(model: nn.Module, last: str) -> None:
 
 def create_model(args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None) -> tuple:
     """Build the model of a new run, or give a pretrained one a new last layer where the classes differ.
-
-    Returns (model, head): head names the last layer where it is new on top of pretrained ones, else it is None.
-    """
+    Returns (model, head): head names the last layer where it is new on top of pretrained ones, else it is None."""
     torch.manual_seed(args.seed)
     model, head = pretrained, None
     if not pretrained:
@@ -91,10 +87,8 @@ def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused:
 
 def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step, from 0, as a fraction of --lr.
-
     "cosine" is a linear warmup over the first tenth of the steps, then half a cosine down to 0; "step" divides by ten
-    after every tenth epoch.
-    """
+    after every tenth epoch."""
     if name == "step":
         return 0.1 ** (step // (10 * steps_per_epoch))
     num_steps = epochs * steps_per_epoch
@@ -106,7 +100,6 @@ def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
     """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
-
     It is where PyTorch can have wrong gradients of Conv3d: on the CPU, and, which is printed, in some releases on CUDA.
     """
     if device.type != "cuda":

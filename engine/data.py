@@ -21,11 +21,9 @@ def prepare_data(
     args: Namespace, root_dir, output_dir, config: ClipConfig, distributed: Distributed, checkpoint, device, **layout
 ) -> tuple[dict[str, ClipLoader], dict[str, list], int]:
     """Preprocess the videos where that is due, and build the datasets and loaders; `layout` is for `preprocess`.
-
     The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
     Returns the loaders by split, the fingerprint by which a resumed run notices other videos, and how many groups leak.
-    OSError or DataError where the videos cannot be used, or are not those of the checkpoint.
-    """
+    OSError or DataError where the videos cannot be used, or are not those of the checkpoint."""
     validate = partial(validate_data, args, distributed.world_size)
     if distributed.local_rank == 0:
         layout |= {"protocol": args.split, "fold": args.fold, "config": config}

@@ -18,9 +18,7 @@ TIMEOUT = timedelta(days=30)  # rank 0 may preprocess for days while the other r
 @dataclass(frozen=True)
 class Distributed:
     """This process in its process group; the defaults describe a plain start without `torchrun`.
-
-    Control messages and sums use the gloo backend. On CUDA the gradients and SyncBatchNorm use NCCL.
-    """
+    Control messages and sums use the gloo backend. On CUDA the gradients and SyncBatchNorm use NCCL."""
 
     rank: int = 0
     world_size: int = 1

@@ -66,7 +66,6 @@ def exit_on_user_error(script: str, status: int) -> Iterator[None]:
 
 class StopSignal:
     """Records the first SIGINT or SIGTERM as its `signum`, 0 before, so that the step at hand can be finished.
-
     A second signal, more than two seconds later, has its usual effect. Leaving the `with` block restores the handlers.
     """
 

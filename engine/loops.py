@@ -44,11 +44,9 @@ def train_one_epoch(
     class_weights: Tensor | None = None,
 ) -> None:
     """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
-
     Each rank has a loader of its own, of batches (clips, labels), clips `uint8` (N, T, H, W, 3). A step averages the
     gradients of `accumulate` batches, of which the loader has a multiple, and cuts their norm to `clip_grad`. The seed
     is that of dropout. The sums in `state` are updated in place, and continued where it has some.
-
     Raises Stopped after the step in which any rank received a signal; NonFiniteLossError on all ranks where a loss is
     not finite on any, or the weights are not in the end; UsageError where the batch does not fit into the GPU's memory.
     """
@@ -118,9 +116,7 @@ def _backward(model, clips, labels, scaler, autocast, loss_options, accumulate) 
 
 def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast) -> int:
     """Find by bisection how many of the clips of a batch that does not fit into the memory of the GPU would.
-
-    A sixth is left free: cuDNN chooses the kernels of training by trial, and these need more memory than those here.
-    """
+    A sixth is left free: cuDNN chooses the kernels of training by trial, and these need more memory than those here."""
     model.zero_grad()
     model.eval()  # statistics of batch norm stay as they are, and are not sent to other processes
     params = [param for param in model.parameters() if param.requires_grad]
@@ -158,14 +154,10 @@ class Evaluation(NamedTuple):
 
 
 @torch.inference_mode()
-def evaluate(
-    model: nn.Module, loader: DataLoader, autocast: torch.autocast, stop_signal=None, distributed: Distributed = SINGLE
-) -> Evaluation:
+def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, distributed=SINGLE) -> Evaluation:
     """Evaluate a model on the windows of every video; Stopped after the batch in which a signal was received.
-
     A window that a video has several times passes through the model once, and counts as often as it occurs. The
-    sampler of the loader has the items of this rank, those of all ranks are the whole data set.
-    """
+    sampler of the loader has the items of this rank, those of all ranks are the whole data set."""
     model.eval()
     dataset, device = loader.dataset, next(model.parameters()).device
     items, repeats = torch.tensor(list(loader.sampler)), torch.from_numpy(dataset.repeats)

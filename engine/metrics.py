@@ -13,11 +13,9 @@ from torch import Tensor
 
 def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Compute the accuracies of a test from the softmax of each window (videos, windows, classes) and labels (videos,).
-
     "clip_top1" is of windows; "video_top1" and "video_top5" are of the mean over the windows of a video; "mean_class"
     is the mean recall of the classes, which is their top-1; "per_class" has {class: its "precision", "recall" and
-    "support", the number of its videos}. Classes without a video count for nothing.
-    """
+    "support", the number of its videos}. Classes without a video count for nothing."""
     from sklearn.metrics import precision_recall_fscore_support
 
     video_probabilities, present = probabilities.mean(1), labels.unique().tolist()

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from dataloaders.clips import ClipConfig, frame_number
@@ -48,9 +47,7 @@ def prefetch(items: Iterable, count: int) -> Iterator:
 
 def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, reconnect: int = 0) -> Iterator:
     """Yield and count the frames of a video; a signal ends a stream, and raises Stopped between two of a file.
-
-    A stream that closes is opened again up to `reconnect` times; None stands between what was before and comes then.
-    """
+    A stream that closes is opened again up to `reconnect` times; None stands between what was before and comes then."""
     for attempt in range(1 + reconnect * video.is_live):
         if attempt:
             progress.write(f"{video.name}: closed, opened again ({attempt} of {reconnect})", sys.stderr)
@@ -71,10 +68,8 @@ def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, rec
 
 def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number, frame) of the frames of a live source, which another thread reads as they come.
-
     Once as many wait as a clip spans, those that come are dropped until none waits any longer, so that a window has
-    consecutive frames, and the delay a bound.
-    """
+    consecutive frames, and the delay a bound."""
     waiting, is_closed = queue.SimpleQueue(), False
     capacity = frame_number(config.clip_len - 1, config.step(video.fps)) + 1
 
@@ -100,9 +95,7 @@ def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator
         reading.result()  # raises what the reader has raised
 
 
-def predict(
-    model: nn.Module, windows: Iterable[Window], batch_size: int | None = None, with_heatmap=False, with_features=False
-) -> Iterator[Window]:
+def predict(model, windows, batch_size=None, with_heatmap=False, with_features=False) -> Iterator[Window]:
     """Classify windows with a model in evaluation mode; they are yielded with the predictions instead of the clip."""
     device, batch, captured = next(model.parameters()).device, [], {}
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
@@ -147,14 +140,11 @@ def smooth_windows(windows: Iterable[Window], count: int) -> Iterator[Window]:
 
 class Recognizer:
     """A model in evaluation mode, with how its clips are cut.
-
     It is that of a `checkpoint` of train.py, by default the newest best under ./run, or of public `weights`, a file or
     a name, whose classes are the lines of the file `labels`. The `device` is "cuda" where there is one, else "cpu". The
     `top_k` likeliest classes are reported of windows that are `stride` frames apart (half a window). Probabilities are
     the mean over `smooth` windows; a window whose likeliest class stays below the `threshold` has no label.
-
-    OSError or one of our errors where a file cannot be read; UsageError for weights without classes.
-    """
+    OSError or one of our errors where a file cannot be read; UsageError for weights without classes."""
 
     def __init__(
         self, checkpoint=None, weights=None, labels=None, device=None, top_k=5, stride=None, threshold=0.0, smooth=1
@@ -177,21 +167,17 @@ class Recognizer:
             content = load_checkpoint(Path(self.file))
             self.model, self.config = restore_model(content), ClipConfig.from_dict(content["clip"])
         self.model.eval().to(device, memory_format=torch.channels_last_3d)
-        self.classes, self.top_k, self.stride = self.model.classes, top_k, stride
-        self.threshold, self.smooth = threshold, smooth
+        self.top_k, self.stride, self.threshold, self.smooth = top_k, stride, threshold, smooth
 
     def predict(
         self, video, target=None, features=False, grad_cam=False, reconnect=0, progress=None, stop=None, **drawing
     ) -> dict[str, Any]:
         """Recognise the actions in a file, a stream (by its address), a camera (by its number) or a VideoReader.
-
         Returns what inference.py writes as JSON, with `features` also those of the windows, float32 (windows, 512 or
         4096). The file `target` gets the annotated video, see `annotate` for how it is drawn, with `grad_cam` coloured
         where the model looks. A stream that closes is opened again up to `reconnect` times. A StopSignal can `stop` it.
-
         OSError where a file cannot be read or written, DataError where a video cannot be decoded; Stopped where the
-        signal arrives while a file is read.
-        """
+        signal arrives while a file is read."""
         if not isinstance(video, VideoReader):
             is_file = isinstance(video, Path) or "://" not in video and not video.isdecimal()
             video = VideoReader(Path(video) if is_file else video)
@@ -203,7 +189,7 @@ class Recognizer:
             stack.enter_context(contextlib.closing(windows))
             if target:
                 drawing |= {"threshold": self.threshold}
-                windows = annotate(windows, target, self.classes, video, self.config, **drawing)
+                windows = annotate(windows, target, self.model.classes, video, self.config, **drawing)
                 stack.enter_context(contextlib.closing(windows))
             for window in windows:
                 parts.append((self._describe(window, video), video.interval(*window.nearest)))
@@ -240,16 +226,14 @@ class Recognizer:
         return {"start": start, "end": end, "label": label, "top_k": likeliest}
 
     def _top_k(self, probabilities) -> list[dict[str, Any]]:
-        values, labels = probabilities.topk(min(self.top_k, len(self.classes)))
+        values, labels = probabilities.topk(min(self.top_k, len(self.model.classes)))
         pairs = zip(labels.tolist(), values.tolist(), strict=True)
-        return [{"label": self.classes[label], "probability": probability} for label, probability in pairs]
+        return [{"label": self.model.classes[label], "probability": probability} for label, probability in pairs]
 
 
 def find_events(parts: list[tuple[dict[str, Any], tuple[float, float]]]) -> list[dict[str, Any]]:
     """Merge neighbouring windows of one label into events: "start" and "end", in seconds, "label", "probability".
-
-    Each window has the seconds in which it is the nearest. The probability is the mean over the windows.
-    """
+    Each window has the seconds in which it is the nearest. The probability is the mean over the windows."""
     events = []
     for label, group in groupby(parts, key=lambda part: part[0]["label"]):
         windows, spans = zip(*group, strict=True)

@@ -8,7 +8,6 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,6 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
-from torch import nn
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
@@ -29,9 +27,7 @@ METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which 
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
 
 
-def log_run_start(
-    writer: SummaryWriter, hyperparameters: dict[str, Any], model: nn.Module, dataset: VideoDataset, items: Sequence
-) -> None:
+def log_run_start(writer: SummaryWriter, hyperparameters: dict, model, dataset: VideoDataset, items: Sequence) -> None:
     """Log the hyperparameters of a run, and animations of its first `items`, before and after `model.normalize`."""
     for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[:2]:  # the third marks the run as completed
         writer.file_writer.add_summary(summary)
@@ -56,9 +52,7 @@ def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> Summar
     return SummaryWriter(run_dir, purge_step=first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
 
 
-def log_epoch(
-    writer: SummaryWriter, epoch: int, train: dict, val: dict, lr: float, clips_per_second: float, device: torch.device
-) -> None:
+def log_epoch(writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device) -> None:
     """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
     scalars = {"curves/top5_val": val["video_top5"], "curves/mean_class_val": val["mean_class"]}
     for part, loss, top1 in (("train", train["loss"], train["top1"]), ("val", val["loss"], val["clip_top1"])):
@@ -76,9 +70,7 @@ def log_epoch(
     writer.flush()
 
 
-def write_test_report(
-    run_dir: Path, writer: SummaryWriter, results: dict[str, Any], evaluation: Evaluation, dataset: VideoDataset
-) -> None:
+def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluation, dataset: VideoDataset) -> None:
     """Write `results.json`, in which `results` say what was tested, and `predictions.csv`; log and print the test."""
     epoch, test = results["epoch"], evaluation.metrics
     writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS

@@ -16,10 +16,8 @@ from network.errors import ModelError
 
 def export_model(model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict) -> dict[str, Callable]:
     """Export a model in evaluation mode, on the CPU: RGB `clips`, `uint8` (N, 3, T, H, W) -> `logits` (N, num_classes).
-
     The metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
-    Returns the functions that write it to a path, by the ending of the file; ModelError where a package is missing.
-    """
+    Returns the functions that write it to a path, by the ending of the file; ModelError where a package is missing."""
     try:
         import onnxscript  # noqa: F401
     except ImportError:

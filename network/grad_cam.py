@@ -7,13 +7,10 @@ from torch.nn import functional as F
 
 def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Compute a heat map of what each pixel contributes to the likeliest class of each clip, in evaluation mode.
-
     3-D Grad-CAM over the last convolutional stage (Selvaraju et al. 2017, arXiv:1610.02391, section 3) has few cells.
     As in the paper's Guided Grad-CAM it is multiplied by a map at the resolution of the input: the gradient at the
     normalised input times the distance of that input from the mean of its frame.
-
-    Returns (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip.
-    """
+    Returns (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip."""
     last_pool, captured = model.get_submodule(model.last_pool), {}
     with (
         model.normalize.register_forward_hook(lambda *call: captured.update(pixels=call[2].requires_grad_())),

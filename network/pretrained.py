@@ -101,12 +101,10 @@ def read_weights(path: str | Path) -> Any:
 
 def load_public(path: str | Path, content: Any = None) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
-
     The model is in evaluation mode and gives its publisher's logits, or features (N, 512 or 4096) where the file has no
     last layer. It has `num_classes`, 0 without one, whose names are `classes` or None; its `clip` says how the clips
     that it was trained on were cut. `content` is what the file contains, where it has been read.
-    OSError where the file cannot be opened; ModelError, which names the network, where it is not built here.
-    """
+    OSError where the file cannot be opened; ModelError, which names the network, where it is not built here."""
     content = read_weights(path) if content is None else content
     content = content if isinstance(content, dict) else {}
     nested = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)

@@ -65,13 +65,10 @@ class BasicBlock(nn.Module):
 
 class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
-
     `conv` builds the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm.
     With `shared_midplanes` the second convolution of a block has as many planes between space and time as its first, as
     in torchvision; by the paper each has its own number.
-
-    Input: RGB clips (N, 3, T, H, W), 0..255, `uint8` or float, of any size. Output: logits (N, num_classes).
-    """
+    Input: RGB clips (N, 3, T, H, W), 0..255, `uint8` or float, of any size. Output: logits (N, num_classes)."""
 
     last_pool = "avgpool"
 
