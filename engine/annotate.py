@@ -79,7 +79,7 @@ def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colou
         if with_colour_bar:
             panel[-2:] = cv2.resize(ramp, (width, 2))
         return panel
-    rows = [*predictions, ("contribution", None, None)] if with_colour_bar else predictions
+    rows = [*predictions[:2], ("contribution", None, None)] if with_colour_bar else predictions
     panel = np.zeros((len(rows) * line + margin, width, 3), np.uint8)
     left, right = round(0.6 * width), width - margin
     for row, (label, probability, colour) in enumerate(rows):

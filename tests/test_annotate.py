@@ -2,6 +2,7 @@ import os
 import signal
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -193,3 +194,24 @@ def test_frames_show_the_heat_map_of_their_moment(tmp_path):
     list(annotate.annotate([window], tmp_path / "a.mp4", ["l", "r"], even_video(16), CONFIG))
     spread = [int(np.ptp(frame[30, 80].astype(int))) for frame in VideoReader(tmp_path / "a.mp4")]
     assert [number for number, value in enumerate(spread) if value > 60] == [8]
+
+
+@pytest.mark.parametrize("size", [(320, 240), (96, 64)])
+def test_a_colour_bar_explains_the_heat_map_and_takes_no_more_room(size):
+    plain = annotate.make_panel(size[1], size[0], PREDICTIONS)
+    panel = annotate.make_panel(size[1], size[0], PREDICTIONS, with_colour_bar=True)
+    assert panel.shape == plain.shape
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)[0].astype(int)
+    bar = panel[-1] if size[0] < 160 else panel[-10, round(0.6 * size[0]) : -4]
+    for place in (0.35, 0.5):
+        colour = bar[round(place * (len(bar) - 1))].astype(int)
+        nearest = np.abs(ramp - colour).sum(1).argmin() / 255
+        assert nearest == pytest.approx(place, abs=0.06)
+
+
+def test_a_window_without_a_label_says_so_and_has_no_colour(tmp_path):
+    grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(9)]
+    windows = [Window(0, 9, grey, probabilities=torch.tensor([0.6, 0.4]), nearest=(0, 9))]
+    list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(9), CONFIG, threshold=0.7))
+    frame = list(VideoReader(tmp_path / "a.mp4"))[0].astype(int)
+    assert np.ptp(frame, axis=2).max() < 25
