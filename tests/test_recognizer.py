@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 
 import cv2
 import numpy as np
@@ -237,17 +237,19 @@ def clip_numbers(model):
 def test_a_source_that_is_faster_than_the_machine_is_followed(brightness, camera, tmp_path, capsys):
     recognizer = Recognizer(brightness, stride=8)
     forward = recognizer.model.forward
-    recognizer.model.forward = lambda x: (time.sleep(0.1), forward(x))[1]  # 80 frames a second; 200 come
+    recognizer.model.forward = lambda x: (time.sleep(0.25), forward(x))[1]  # 32 frames a second; up to 200 come
     camera.count = 600
     result = recognizer.predict(camera.address, tmp_path / "a.mp4")
-    assert result["dropped"] > 100
+    assert result["dropped"] > 50
     assert result["frames"] > 300 and len(result["windows"]) < 60
-    for numbers in clip_numbers(recognizer.model)[:-1]:  # each has consecutive frames; the rest may be shorter
-        assert [(number - numbers[0]) % 256 for number in numbers] == list(range(0, 61, 4))
+    steps = [{(b - a) % 256 for a, b in pairwise(numbers)} for numbers in clip_numbers(recognizer.model)]
+    assert steps[0] == {4}
+    # Consecutive frames, in the end perhaps of a short rest, whose last one is repeated.
+    assert all(len(step - {0}) <= 1 and max(step) <= 4 for step in steps)
     kept = len(list(VideoReader(tmp_path / "a.mp4")))
     assert kept + result["dropped"] == 600
     assert result["latency"].keys() == {"mean", "max"}
-    assert 0 < result["latency"]["mean"] <= result["latency"]["max"] < 3
+    assert 0 < result["latency"]["mean"] <= result["latency"]["max"] < 10  # a bound that 600 frames would break
     starts = [window["start"] for window in result["windows"]]
     assert starts == sorted(starts)
 
