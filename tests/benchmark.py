@@ -397,7 +397,7 @@ def time_infer(videos, work_dir, device):
     yield time_folder(videos, work_dir, device)
 
 
-def time_folder(videos, work_dir, device, num_videos=20):
+def time_folder(videos, work_dir, device, num_videos=8):
     """A row: inference.py on a folder of videos, with its start, the loading of R(2+1)D and the encoding."""
     folder, checkpoint = work_dir / "folder", work_dir / "model.pth"
     folder.mkdir()
