@@ -160,7 +160,7 @@ def test_each_command_on_the_page_runs(project, tmp_path):
         tried_network |= "run/run_0/models/R2Plus1D-demo_best.pth: R2Plus1D, 6 classes" in done.stdout
     assert tried_network
     written = {path.name for path in (project.folder / "output").iterdir()}
-    assert written >= {"v_Up_g01_c01_annotated.mp4", "v.json", "v_annotated.webm", "predictions.csv"}
+    assert written >= {"v_Up_g01_c01_annotated.mp4", "v.json", "v_annotated.vtt", "predictions.csv", "events.csv"}
     assert (project.folder / "model.onnx").stat().st_size > 1e8
     for name in ("convolutions.svg", "c3d.svg", "resnets.svg"):
         assert (project.folder / "assets" / name).read_bytes() == (ROOT / "assets" / name).read_bytes()
