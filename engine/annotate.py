@@ -153,12 +153,13 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                 if writer is None:
                     writer = open_writer(partial, video.fps, (width, height + below))
                     stack.callback(writer.release)
-                    timeline, duration, segments = np.zeros((width, 3), np.uint8), video.duration, []
+                    timeline, duration, segments = np.full((width, 3), GREY, np.uint8), video.duration, []
                 segments.append((*video.interval(*window.nearest), predictions[0][2]))
-                if duration < (end := segments[-1][1]):  # the header is wrong, or does not say
+                is_longer = duration < (end := segments[-1][1])  # the header is wrong, or does not say
+                if is_longer:
                     duration = end if video.num_frames else max(end, 2 * duration)
-                timeline[:] = GREY
-                for start, end, colour in segments:
+                    timeline[:] = GREY
+                for start, end, colour in segments if is_longer else segments[-1:]:
                     timeline[int(width * start / duration) : int(width * end / duration)] = colour
             for number, frame in enumerate(window.frames, start=window.nearest[0]):
                 if frame.shape[1] != width:

@@ -128,8 +128,7 @@ def predict(model, windows, batch_size=None, with_heatmap=False, with_features=F
 
 def smooth_windows(windows: Iterable[Window], count: int) -> Iterator[Window]:
     """Replace the probabilities of each window by the mean over `count` windows around it, fewer at the ends."""
-    num_ahead = count // 2
-    pending, around = deque(), deque(maxlen=count)
+    num_ahead, pending, around = count // 2, deque(), deque(maxlen=count)
     for window in chain(windows, [None] * num_ahead):
         pending.append(window)
         around.append(window.probabilities if window else None)
