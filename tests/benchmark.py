@@ -13,6 +13,7 @@ import copy
 import csv
 import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from itertools import count, islice
@@ -55,6 +57,7 @@ CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
 CUDA_KEYS = ("share of the bf16 peak", "peak memory, GiB")
 CORES = os.cpu_count()
+TRAIN_SIZES = {"cpu": [(4, 4)], "cuda": [(16, 1024), (64, 2048)]}  # clips of a batch, and in all
 # Dense bf16 matrix products, FLOP/s, from the data sheets; the first name that occurs in that of the card counts.
 PEAKS = {"H100 PCIe": 756e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
 
@@ -297,9 +300,45 @@ def train_loader(dataset, batch_size, num_clips, device, num_workers=CORES):
     )
 
 
+def fast_model(name, num_classes, device, is_compiled):
+    model = MODELS[name](num_classes).to(device, memory_format=torch.channels_last_3d)
+    if is_compiled:
+        torch.compiler.reset()  # or another batch size would be compiled for any
+        model.compile()
+    return model
+
+
+def forward_and_backward(model, pixels):
+    dtype = amp_dtype(pixels.device)
+    with torch.autocast(pixels.device.type, dtype, enabled=dtype is not None):
+        labels = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
+        loss = torch.nn.functional.cross_entropy(model(pixels.permute(0, 4, 1, 2, 3)), labels)
+    loss.backward()
+    model.zero_grad()
+
+
+def resident_clips(batch_size, device):
+    return torch.randint(0, 256, (batch_size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
+
+
+def compile_once(name, num_classes, batch_size, device):
+    forward_and_backward(fast_model(name, num_classes, device, True), resident_clips(batch_size, device))
+
+
+def compile_ahead(names, num_classes, batch_sizes, device):
+    """Compile all networks at once, each in a process that leaves its kernels in the cache on disk.
+
+    What fails here is compiled again, and then told, in its row.
+    """
+    jobs = [(name, num_classes, batch_size, device) for name in names for batch_size in batch_sizes]
+    with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn")) as pool:
+        for job in jobs:
+            pool.submit(compile_once, *job)
+
+
 def time_train(videos, work_dir, device):
     dataset = train_dataset(videos, work_dir)
-    for batch_size, num_clips in ((16, 1024), (64, 2048)) if device.type == "cuda" else ((4, 4),):
+    for batch_size, num_clips in TRAIN_SIZES[device.type]:
         loader = train_loader(dataset, batch_size, num_clips, device)
         for name in MODELS:
             yield from train_model(name, device, loader)
@@ -314,8 +353,7 @@ def train_model(name, device, loader):
     dtype = amp_dtype(device)
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    resident = torch.randint(0, 256, (batch_size, 16, 112, 112, 3), dtype=torch.uint8, device=device)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    resident = resident_clips(batch_size, device)
 
     def sync():
         if is_cuda:
@@ -342,10 +380,7 @@ def train_model(name, device, loader):
         return {"classic": classic}
 
     def fast_ways(is_compiled):
-        model = MODELS[name](num_classes).to(device, memory_format=torch.channels_last_3d)
-        if is_compiled:
-            torch.compiler.reset()  # or another batch size would be compiled for any
-            model.compile()
+        model = fast_model(name, num_classes, device, is_compiled)
         sgd = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16)
         constant = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1)
 
@@ -356,10 +391,7 @@ def train_model(name, device, loader):
 
         def floor():
             for _ in range(few):
-                with autocast:
-                    loss = torch.nn.functional.cross_entropy(model(resident.permute(0, 4, 1, 2, 3)), labels)
-                loss.backward()
-                model.zero_grad()
+                forward_and_backward(model, resident)
             sync()
             return few * batch_size
 
@@ -425,7 +457,7 @@ def infer_model(name, model, video, work_dir, device):
     config = ClipConfig()
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     most = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
-    few, fewer = (72, 25) if device.type == "cpu" else (300, 100)  # frames where every one costs a pass
+    few, fewer = (72, 25) if device.type == "cpu" else (200, 100)  # frames where every one costs a pass
 
     def frames(count):
         return islice(VideoReader(video), count)
@@ -506,11 +538,14 @@ def main():
         works["load"] = time_workers
         print(f"on {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}")
 
-    rows = []
+    start, rows = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
         videos = args.videos or Path(folder) / "videos"
         if not args.videos:
             write_videos(videos, groups=10 if device.type == "cuda" else 25)
+        if device.type == "cuda" and args.work in (None, "train"):
+            num_classes = sum(path.is_dir() for path in videos.iterdir())
+            compile_ahead(MODELS, num_classes, [batch_size for batch_size, _ in TRAIN_SIZES["cuda"]], device)
         print("{:38}{:>10}{:>10}{:>9}{:>10}{:>8}".format(*KEYS[:5], "of it"))
         for name, work in works.items():
             if args.work in (None, name):
@@ -519,6 +554,7 @@ def main():
                     print(format_row(done), flush=True)
     if workers := feeding_workers(rows):
         print(f"{workers} workers load clips faster than any network trains on them")
+    print(f"in {time.perf_counter() - start:.0f} s")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

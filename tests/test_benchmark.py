@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -83,3 +84,16 @@ def test_a_table_is_read_split_and_indexed(tmp_path):
     (row,) = benchmark.time_table(None, tmp_path, None, num_rows=3600)
     assert row["work"].startswith("table of 3,600 rows") and row["ours"] > 0
     assert benchmark.format_row(row).startswith("table of 3,600 rows, rows/CPU s")
+
+
+@pytest.mark.slow
+def test_what_is_compiled_ahead_is_not_compiled_again(tmp_path, monkeypatch):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    benchmark.compile_ahead(["C3D"], 4, [1], torch.device("cpu"))
+    benchmark.compile_once("C3D", 4, 1, torch.device("cpu"))
+    assert counters["inductor"]["fxgraph_cache_hit"] > 0
+    assert counters["inductor"]["fxgraph_cache_miss"] == 0
