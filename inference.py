@@ -1,12 +1,8 @@
 """Recognise the actions in videos: an annotated copy of each and its predictions.
-
 Examples:
     python inference.py VIDEO [VIDEO ...]
     python inference.py FOLDER --no-video
-    python inference.py VIDEO --weights r2plus1d_18
-    python inference.py --source 0
-    python inference.py --export FILE
-"""
+    python inference.py --source 0"""
 
 import contextlib
 import csv
@@ -38,7 +34,7 @@ from engine.recognizer import Recognizer
 from network.export import export_model
 
 OPTIONS = ("checkpoint", "weights", "labels", "top_k", "stride", "threshold", "smooth")  # of a Recognizer
-MIN_SHARE = 0.9  # of the duration in a file's header, which may be an estimate; a shorter video is incomplete
+MIN_DURATION_SHARE = 0.9  # of the duration in a file's header, which may be an estimate; a shorter video is incomplete
 
 
 def get_args_parser() -> ArgumentParser:
@@ -69,18 +65,20 @@ def get_args_parser() -> ArgumentParser:
 def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path | str, Path]]]:
     """Parse and validate the flags; return them, and for each source the path of what is written, without ending."""
     args = get_args_parser().parse_args(argv)
-    validate_range(args, {"top_k": 1, "stride": 1, "threshold": 0, "smooth": 1, "reconnect": 0}, {"threshold": 1})
+    validate_range(reconnect=args.reconnect)
     if args.weights != "help" and bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
         raise UsageError("name videos, or a --source, or a file to --export to; --help lists the flags")
-    if args.weights and args.checkpoint or args.labels and not args.weights:
-        raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
+    if args.output.exists() and not args.output.is_dir():
+        raise UsageError(f"--output {args.output}: a file, not a folder")
     if args.no_video and (args.grad_cam or args.show):
         raise UsageError(f"--no-video leaves nothing for {'--grad-cam' if args.grad_cam else '--show'}")
     if args.reconnect and args.source is None:
         raise UsageError("--reconnect goes with --source")
     if args.show and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UsageError("--show needs a display, and there is none; the annotated video is written without it")
-    if args.export:
+    if args.export is not None:
+        if args.export.name in ("", ".."):
+            raise UsageError(f"--export {args.export}: name a file")
         return args, []
     if args.source is not None:
         try:
@@ -93,10 +91,10 @@ def parse_args(argv: Sequence[str] | None) -> tuple[Namespace, list[tuple[Path |
     counts = Counter(stem for _, stem in videos)
     videos = [(path, stem if counts[stem] == 1 else stem.with_name(path.name)) for path, stem in videos]
     owners, sources = {}, {os.path.realpath(path) for path, _ in videos}
-    for path, stem in () if args.no_video else videos:
+    for path, stem in videos if args.features or not args.no_video else ():
         if (owner := owners.setdefault(stem, path)) is not path:
             raise UsageError(f"{owner} and {path} would write the same files; give each its own --output")
-        if os.path.realpath(target := annotated_path(stem, args.format)) in sources:
+        if not args.no_video and os.path.realpath(target := annotated_path(stem, args.format)) in sources:
             raise UsageError(f"{target}: would be overwritten; choose another --output")
     return args, videos
 
@@ -110,23 +108,24 @@ def write_text(file: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def format_subtitles(events: list[dict]) -> str:
-    """Return events as WebVTT, which players show as subtitles."""
+def format_subtitles(events: list[dict], video: VideoReader) -> str:
+    """Return events as WebVTT, which players show as subtitles of the annotated video, whose rate is even."""
     cues = ["WEBVTT\n"]
     for event in events:
-        start, end = (f"{datetime.min + timedelta(seconds=event[name]):%H:%M:%S.%f}"[:-3] for name in ("start", "end"))
-        label = html.escape(event["label"], quote=False)
-        cues.append(f"{start} --> {end}\n{label} ({event['probability']:.0%})\n")
+        frames = np.searchsorted(video.timestamps, [event["start"] - 0.001, event["end"] - 0.001])
+        start, end = (f"{datetime.min + timedelta(seconds=n / video.fps):%H:%M:%S.%f}"[:-3] for n in frames.tolist())
+        cues.append(f"{start} --> {end}\n{html.escape(event['label'], quote=False)} ({event['probability']:.0%})\n")
     return "\n".join(cues)
 
 
 def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -> str | None:
     """Say why a video or stream ended early, or None where it did not."""
-    if is_stopped or video.is_whole or not (video.is_file or video.is_live or video.last_message):
+    if is_stopped or video.is_whole:
         return None
     if video.is_live:
         return f"ended after {num_frames} frames, which are done"
-    if num_frames < video.num_frames and video.interval(0, num_frames)[1] < MIN_SHARE * video.duration:
+    is_short = num_frames < video.num_frames and video.interval(0, num_frames)[1] < MIN_DURATION_SHARE * video.duration
+    if is_short and (video.is_file or video.last_message):
         return f"breaks off after {num_frames} of {video.num_frames} frames, which are done"
     return None
 
@@ -153,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"  in {target}")
             return
         args.output.mkdir(parents=True, exist_ok=True)
-        options = {"buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # flush each line
+        text_format = {"buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # line by line
         tables = {"events.csv": "video,start,end,label,probability"}
         tables |= {"predictions.csv": "video,label,probability,frames,seconds"} if args.no_video else {}
-        files = [open(args.output / name, "w", **options) for name in tables]  # noqa: SIM115
+        files = [open(args.output / name, "w", **text_format) for name in tables]  # noqa: SIM115
 
     has_failed = False
     with contextlib.ExitStack() as stack, StopSignal() as stop:
@@ -169,12 +168,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 video = VideoReader(source)
                 video.count_frames()
                 target = None if args.no_video else annotated_path(stem, args.format)
-                if target or args.features:
+                if args.features:
                     stem.parent.mkdir(parents=True, exist_ok=True)
                 bar = {"desc": f"{number}/{len(videos)} {Path(shown).name}", "total": video.num_frames or None}
                 with tqdm(**bar, unit=" frames", leave=False, delay=0.3) as progress:
-                    settings = target, args.features, args.grad_cam, args.reconnect, progress, stop
-                    result = recognizer.predict(video, *settings, layout=args.layout, show=args.show)
+                    outputs = {"target": target, "features": args.features, "grad_cam": args.grad_cam}
+                    control = {"reconnect": args.reconnect, "progress": progress, "stop": stop}
+                    result = recognizer.predict(video, **outputs, **control, layout=args.layout, show=args.show)
                 best, num_frames = result["top_k"][0], result["frames"]
                 if args.features:
                     with atomic_write(stem.with_name(f"{stem.name}.npy")) as partial:
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 else:
                     text = json.dumps(result, indent=2, ensure_ascii=False)
                     write_text(stem.with_name(f"{stem.name}.json"), text + "\n")
-                    write_text(target.with_suffix(".vtt"), format_subtitles(result["events"]))
+                    write_text(target.with_suffix(".vtt"), format_subtitles(result["events"], video))
                     lines = [f"  {guess['probability']:6.1%}  {guess['label']}" for guess in result["top_k"]]
                     lines = [shown, *lines, f"  in {target}"]
                 reason = find_incompleteness(video, num_frames, bool(stop.signum))

@@ -28,23 +28,29 @@ class Path:
         folders = cls.DATASETS[dataset]
         if isinstance(folders, str) or len(folders) != 2:
             raise FileNotFoundError(f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}")
-        folders = tuple(map(expanduser, folders))
-        beside = tuple(join(dirname(abspath(__file__)), folder) for folder in folders)
-        return beside if any(map(exists, beside)) and not any(map(exists, folders)) else folders
+        return _locate(*folders)
 
     @classmethod
     def options(cls, dataset: str, source_fps: float | None = None) -> dict:
-        """Return what else a data set has of an entry; `source_fps` goes before that of the entry."""
-        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": source_fps or cls.SOURCE_FPS.get(dataset, 25)}
+        """Return the group pattern and the rate of images of a data set; `source_fps` overrides that of SOURCE_FPS."""
+        source_fps = cls.SOURCE_FPS.get(dataset, 25) if source_fps is None else source_fps
+        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": source_fps}
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
         """Return the folder of official split lists of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.SPLITS:
             raise FileNotFoundError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
-        return expanduser(cls.SPLITS[dataset])
+        return _locate(cls.SPLITS[dataset])[0]
 
     @staticmethod
     def model_dir() -> str:
         """Return the file of pretrained weights."""
-        return "data/c3d-pretrained.pth"
+        return _locate("data/c3d-pretrained.pth")[0]
+
+
+def _locate(*paths: str) -> tuple[str, ...]:
+    """Return the paths as they are, or, where none of them exists, beside this file if one exists there."""
+    paths = tuple(map(expanduser, paths))
+    beside = tuple(join(dirname(abspath(__file__)), path) for path in paths)
+    return beside if any(map(exists, beside)) and not any(map(exists, paths)) else paths

@@ -1,11 +1,7 @@
 """Train C3D, R3D or R(2+1)D to recognise actions in videos.
-
 Examples:
-    python train.py --dataset demo
     python train.py --dataset ucf101 --model R2Plus1D
-    python train.py --resume
-    torchrun --nproc_per_node=8 train.py --dataset ucf101
-"""
+    torchrun --nproc_per_node=8 train.py --dataset ucf101"""
 
 import atexit
 import os
@@ -18,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import ClipConfig
-from dataloaders.preprocess import add_data_arguments, default_split
+from dataloaders.preprocess import add_data_arguments, choose_split
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
@@ -51,28 +48,25 @@ def get_args_parser() -> ArgumentParser:
     add("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
     add("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D, R2Plus1D (%(default)s)")
     add("--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)")
-    weights_help = "start from a file, or weights with a name (help lists them); the last layer if the classes match"
-    add("--weights", metavar="FILE", help=weights_help)
+    add("--weights", metavar="FILE", help="weights to start from: a file, or public ones by name (help lists them)")
     add("--pretrained", action="store_true", help="start from the weights that mypath.py names")
-    freeze_help = "the last stage whose weights are kept; backbone: all but the last layer (%(default)s)"
-    add("--freeze", default="none", metavar="STAGE", help=freeze_help)
+    add("--freeze", default="none", metavar="STAGE", help="freeze up to this stage; backbone: all but the last layer")
     add("--dropout", type=float, metavar="P", help="before the last layers (C3D 0.5, others 0)")
 
     add = parser.add_argument_group("optimization").add_argument
     add("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
     add("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
-    add("--accumulate", type=int, default=1, metavar="STEPS", help="batches of a step of the optimizer (%(default)s)")
-    balance = {"choices": ("none", "loss", "sampler"), "default": "none"}
-    add("--balance", **balance, help="weigh rare classes in the loss, or draw them as often")
+    add("--accumulate", type=int, default=1, metavar="STEPS", help="batches that make one step (%(default)s)")
+    add("--balance", choices=("none", "loss", "sampler"), default="none", help="weigh or sample rare classes more")
     add("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
-    head_lr_help = "learning rate of a new last layer on pretrained ones, in units of --lr (%(default)s)"
-    add("--head-lr", type=float, default=10, metavar="FACTOR", help=head_lr_help)
-    schedules = {"choices": ("cosine", "step"), "default": "cosine"}
-    add("--lr-scheduler", **schedules, help="cosine with warmup, or /10 every 10 epochs")
+    add("--head-lr", type=float, default=10, metavar="FACTOR", help="rate of a new last layer, in --lr (%(default)s)")
+    add(
+        "--lr-scheduler", choices=("cosine", "step"), default="cosine", help="cosine with warmup, or /10 each 10 epochs"
+    )
     add("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     add("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
     add("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
-    add("--label-smoothing", type=float, default=0, metavar="E", help="(%(default)s)")
+    add("--label-smoothing", type=float, default=0, metavar="E", help="of the loss (%(default)s)")
 
     add = parser.add_argument_group("test").add_argument
     add("--clips-per-video", type=int, default=10, help="windows of each test video (%(default)s)")
@@ -81,14 +75,13 @@ def get_args_parser() -> ArgumentParser:
 
     add = parser.add_argument_group("run").add_argument
     add("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
-    best_by = {"choices": ("top1", "mean_class", "loss"), "default": "top1"}
-    add("--best-by", **best_by, help="what decides in validation which epoch is best (%(default)s)")
+    add("--best-by", choices=("top1", "mean_class", "loss"), default="top1", help="in validation (%(default)s)")
     add("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs")
     add("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
     add("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
     add("--compile", action="store_true", help="compile the model before the first step")
     add("--no-amp", action="store_true", help="32-bit floats on CUDA too, where mixed precision is the default")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     return parser
 
 
@@ -103,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
-        pretrained = load_pretrained(args, weights) if weights and not checkpoint else None
+        pretrained = load_pretrained(args, weights) if weights is not None and not checkpoint else None
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
         options = {} if args.depth == 18 else {"depth": args.depth}
@@ -116,14 +109,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         # Data: the first process of each machine extracts the frames while the others wait
         folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset, args.source_fps)
-        args.split = args.split or default_split(folders[0])
+        args.split = choose_split(*folders, args.split, args.fold)
         layout |= {"split_dir": mypath.Path.split_dir(args.dataset)} if args.split.startswith("official") else {}
         loaders, fingerprint, leaked = prepare_data(args, *folders, config, distributed, checkpoint, device, **layout)
         train_dataset, sampler = loaders["train"].dataset, loaders["train"].batch_sampler
 
         # Model
         if checkpoint:
-            model, head = restore_model(checkpoint), checkpoint["head"]
+            model, head = restore_model(checkpoint, args.checkpoint), checkpoint["head"]
             freeze(model, args.freeze)
         else:
             model, head = create_model(args, options, train_dataset.classes, pretrained)
@@ -144,23 +137,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         class_weights = torch.from_numpy(train_dataset.class_weights()).to(device) if args.balance == "loss" else None
 
         # Resume: the epoch at hand continues after the clips that are done
-        batches_per_epoch = len(sampler)
-        steps_per_epoch = max(1, batches_per_epoch // args.accumulate)  # 0 only for a test alone
-        state = restore_training(checkpoint, optimizer, scaler, len(train_dataset)) if checkpoint else TrainState()
+        steps_per_epoch = max(1, len(sampler) // args.accumulate)  # 0 only for a test alone
+        state = TrainState()
+        if checkpoint:
+            state = restore_training(checkpoint, optimizer, scaler, len(train_dataset), args.checkpoint)
         sampler.epoch, sampler.start = state.epoch + 1, state.num_samples
         steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler) // args.accumulate
         factor = partial(lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
         optimization = optimizer, scheduler, scaler
 
-        if run_dir is None and distributed.is_main:
-            run_dir = runs.create_run(args.run_dir)
+        if distributed.is_main:
+            run_dir = run_dir or runs.create_run(args.run_dir)
+            lock = FileLock(run_dir / ".in_use").acquire(timeout=0)  # noqa: F841, until the process ends
         run_dir = distributed.broadcast_object(run_dir)
 
-    constant = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
+    content = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
     inherited_args = {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
-    constant |= {"head": head, "videos": fingerprint, "args": inherited_args}
-    models, stem = run_dir / "models", f"{args.model}-{args.dataset}"
+    content |= {"head": head, "videos": fingerprint, "args": inherited_args}
+    models, stem = run_dir / "models", f"{args.model}-{args.dataset}".replace("/", "_")
     best, last = models / f"{stem}_best.pth", models / f"{stem}_last.pth"
     ddp_model = distributed.wrap_ddp(model)
     writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
@@ -172,14 +167,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             # Epochs
             if distributed.is_main and not checkpoint:
                 report.log_run_start(writer, inherited_args, model, train_dataset, next(iter(sampler)))
+            loop_options = {"seed": args.seed, "stop_signal": stop_signal, "distributed": distributed}
+            loop_options |= {"label_smoothing": args.label_smoothing, "accumulate": args.accumulate}
+            loop_options |= {"clip_grad": args.clip_grad, "class_weights": class_weights}
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
                 sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
                 title = f"epoch {epoch}/{args.epochs}"
-                bar = {"desc": title, "total": batches_per_epoch, "initial": batches_per_epoch - len(sampler)}
-                progress = tqdm(loaders["train"], **bar, unit="batch", leave=False, disable=not distributed.is_main)
-                control = args.seed, stop_signal, distributed
-                regularization = args.label_smoothing, args.accumulate, args.clip_grad, class_weights
-                train_one_epoch(ddp_model, progress, *optimization, autocast, state, *control, *regularization)
+                progress = tqdm(loaders["train"], title, unit="batch", leave=False, disable=not distributed.is_main)
+                train_one_epoch(ddp_model, progress, *optimization, autocast, state, **loop_options)
                 clips_per_second = (state.num_samples - sampler.start) / (time.perf_counter() - started_at)
                 distributed.broadcast_model(model)
                 val = evaluate(model, loaders["val"], autocast, stop_signal, distributed).metrics
@@ -188,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  ")
                 print(f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s")
 
-                # Save: `best` is the epoch with the best validation, of equal ones that with the lowest loss
+                # Save: `best` is the epoch with the best validation score; ties go to the lower loss
                 state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0
                 score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
                 files = []
@@ -198,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if args.snapshot and epoch % args.snapshot == 0:
                     files.append(models / f"{stem}_epoch-{epoch}.pth")
                 if distributed.is_main:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), *files, last)
+                    save_checkpoint(content | state_dicts(model, *optimization, state), *files, last)
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
@@ -210,14 +205,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             if distributed.is_main:
                 results = {"model": args.model, **model.options, "input": model.normalize.statistics["input"]}
                 results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}
-                results |= {"leaked_groups": leaked, "seed": args.seed}
+                results |= {"tested_on": loaders["test"].dataset.split, "leaked_groups": leaked, "seed": args.seed}
                 results |= {"epoch": tested["train_state"]["epoch"], "clips_per_video": args.clips_per_video}
                 report.write_test_report(run_dir, writer, results, evaluation, loaders["test"].dataset)
         except Stopped as stopped:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
                 if state.epoch < args.epochs:
-                    save_checkpoint(constant | state_dicts(model, *optimization, state), last)
+                    save_checkpoint(content | state_dicts(model, *optimization, state), last)
                 name = signal.Signals(stopped.signum).name
                 torchrun = f"torchrun --nproc_per_node={distributed.local_world_size}"
                 launcher = "python" if distributed.world_size == 1 else torchrun

@@ -1,8 +1,6 @@
 """Which frames make a clip, and their pixels.
-
 A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from JPEG frames on disk and inference from the video itself.
-Frame numbers are chosen first, and only those frames are read.
-"""
+Frame numbers are chosen first, and only those frames are read."""
 
 import contextlib
 import math
@@ -82,7 +80,7 @@ class ClipConfig:
 
 
 def frame_number(index: int, step: float) -> int:
-    """Return the frame, from 0, nearest to `index` steps; a step below 1 holds frames, keeps them several times."""
+    """Return the frame, from 0, nearest to `index` steps; with a step below 1 frames repeat."""
     return int(index * step + 0.5)
 
 

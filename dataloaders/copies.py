@@ -19,8 +19,8 @@ CHUNK = 4096  # videos
 def find_copies(videos: Sequence[VideoRecord], folders: Iterable[Path]) -> list[tuple[str, str, str]]:
     """Find videos that show the same, by their frame folders: (source, that of the first of them, in what they differ).
     Compared are four frames, in grey means of 8x16 blocks, each added to its mirror image, up to a constant. Two videos
-    agree where no block differs by more than `LIMIT`; one that agrees with a grey area agrees with none. Neighbours in
-    16 coarser means are the candidates, so that the work does not grow with the square of the number of videos."""
+    agree where no block differs by more than `LIMIT`; a grey area agrees with none. Candidates are neighbours in 16
+    coarser means, without which the work would grow with the square of the number of videos."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.neighbors import KDTree
@@ -28,15 +28,15 @@ def find_copies(videos: Sequence[VideoRecord], folders: Iterable[Path]) -> list[
     with ThreadPoolExecutor() as executor:
         blocks = np.stack(list(executor.map(read_blocks, folders, (video.frames for video in videos))))
     starts = range(0, len(videos), CHUNK)
-    coarse = [_fold(blocks[start : start + CHUNK]).reshape(-1, 4, 2, 4, 2, 4).mean((3, 5)) for start in starts]
+    coarse = [_add_mirror(blocks[start : start + CHUNK]).reshape(-1, 4, 2, 4, 2, 4).mean((3, 5)) for start in starts]
     coarse = np.concatenate(coarse).reshape(-1, 16)
     tree, pairs = KDTree(coarse, metric="chebyshev"), []
     for start in starts:
         for i, near in enumerate(tree.query_radius(coarse[start : start + CHUNK], COARSE_LIMIT), start):
             near = np.append(near[near < i], i)
-            folded = _fold(blocks[near])
-            agrees = np.abs(folded - folded[-1]).max((1, 2, 3)) <= LIMIT
-            is_grey = np.abs(folded).max((1, 2, 3)) <= LIMIT
+            symmetric = _add_mirror(blocks[near])
+            agrees = np.abs(symmetric - symmetric[-1]).max((1, 2, 3)) <= LIMIT
+            is_grey = np.abs(symmetric).max((1, 2, 3)) <= LIMIT
             pairs += [(i, j) for j in near[agrees & ~is_grey & ~is_grey[-1]]]
     graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T), (len(videos), len(videos)))
     labels = connected_components(graph, directed=False)[1]
@@ -58,10 +58,10 @@ def read_blocks(folder: Path, num_frames: int) -> np.ndarray:
     return np.stack([cv2.resize(frame, (16, 8), interpolation=cv2.INTER_AREA) for frame in frames])
 
 
-def _fold(blocks: np.ndarray) -> np.ndarray:
+def _add_mirror(blocks: np.ndarray) -> np.ndarray:
     """Return (N, 4, 8, 8), the same for a video and its mirror image, whatever its brightness."""
-    half = (blocks[..., :8].astype(np.float32) + blocks[..., :7:-1]) / 2
-    return half - half.mean((1, 2, 3), keepdims=True)
+    mean = (blocks[..., :8].astype(np.float32) + blocks[..., :7:-1]) / 2
+    return mean - mean.mean((1, 2, 3), keepdims=True)
 
 
 def join_groups(videos: Sequence[VideoRecord], copies: Sequence[tuple], within_class: bool) -> list[VideoRecord]:

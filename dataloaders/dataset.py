@@ -1,4 +1,4 @@
-"""Frame folders -> 16-frame clips for training and evaluation."""
+"""Frame folders -> clips for training and evaluation."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ KINETICS_LABELS = Path(__file__).with_name("kinetics_labels.txt")  # of Kinetics
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
-    """Return the classes of a data set, all rows of whose index are `videos`; a label is an index into this list.
+    """Return the classes of a data set, whose index has the rows `videos`; a label is an index into this list.
     UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
     set, and one under those names with classes of its own, has its class folders in alphabetical order."""
     folders = sorted({video.class_name for video in videos})
@@ -43,13 +43,11 @@ def read_labels(path: str | Path) -> list[str]:
 class VideoDataset(Dataset):
     """The clips of the videos of one split.
     `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
-    crop. Where a video has fewer places than windows, each distinct window is one item, and `repeats[i]` says how often
-    it counts. `dataset[i, key]` is a random clip of video `i` for training: window, crop and mirroring are drawn once a
-    clip, from `key` alone. Either is (clip, label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError
-    where a frame is missing or damaged.
-    `videos` are rows of the index, `classes` the names in the order of their labels. Evaluation has so many `windows` a
-    video, training mirrors half of the clips where `flip` is set. With a `min_scale` below 1 a training crop has a
-    random share of the frame's area, at least this one."""
+    crop. Equal windows, of a short video, are one item, which counts `repeats[i]` times. `dataset[i, key]` is a random
+    clip of video `i` for training: window, crop and mirroring are drawn once a clip, from `key` alone. Either is (clip,
+    label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError where a frame is missing or damaged.
+    `videos` are rows of the index, `classes` the names in the order of their labels. Where `flip` is set, half of the
+    training clips are mirrored; a training crop has a random share of the frame's area, `min_scale` or more."""
 
     def __init__(self, output_dir, videos, split, classes, config: ClipConfig, windows=1, flip=True, min_scale=1):
         videos = [video for video in videos if video.split == split]
@@ -60,7 +58,7 @@ class VideoDataset(Dataset):
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
         self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
-        self.flip, self.min_scale = flip, min_scale
+        self.split, self.flip, self.min_scale = split, flip, min_scale
         last = np.maximum(self.num_frames - config.clip_len, 0)[:, None]  # where the last window of a video starts
         starts = last // 2 if windows == 1 else np.rint(last * np.arange(windows) / (windows - 1)).astype(np.int32)
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
@@ -71,7 +69,7 @@ class VideoDataset(Dataset):
     def open(cls, name: str, split: str = "train", windows: int = 1, **flags) -> "VideoDataset":
         """Open a split of a data set of mypath.py, preprocessed if need be; the flags are those of `from_flags`."""
         import mypath
-        from dataloaders.preprocess import default_split, preprocess
+        from dataloaders.preprocess import choose_split, preprocess
 
         if split not in SPLITS:
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
@@ -79,7 +77,7 @@ class VideoDataset(Dataset):
         index = Path(output_dir) / INDEX
         videos = read_index(index) if index.is_file() else []
         if {video.sampling for video in videos} != {config.sampling}:
-            options = mypath.Path.options(name) | {"protocol": default_split(root_dir), "config": config}
+            options = mypath.Path.options(name) | {"protocol": choose_split(root_dir, output_dir), "config": config}
             videos = preprocess(name, root_dir, output_dir, **options)
         return cls(output_dir, videos, split, class_names(name, videos), config, windows)
 
@@ -135,10 +133,8 @@ class ClipLoader(DataLoader):
 class DistributedBatchSampler(Sampler):
     """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
     Where videos have `weights`, as many are drawn in proportion to these, with replacement. Order and keys depend on
-    the seed, the epoch and the position in the epoch alone, never on the number of workers. The ranks take turns, a
-    batch each. The last clips of an epoch, too few for a step of the optimizer, are dropped; another order drops
-    others. Set `epoch` before each epoch, and `start` to continue within one. `num_videos` counts the training videos
-    of all ranks, `batch_size` the clips in a batch of one, `accumulate` the batches of a step."""
+    the seed, the epoch and the position alone. The ranks take turns, a batch each. The last clips of an epoch, too few
+    for a step of `accumulate` batches, are dropped. Set `epoch` before each epoch, `start` to continue within one."""
 
     def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):
         self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)

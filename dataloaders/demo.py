@@ -1,8 +1,6 @@
 """The built-in demo: videos whose classes only the order of their frames can tell apart.
-
 Three pairs, each class its partner played backwards: a shape moves up or down, grows or shrinks, two shapes part or
-meet. Mirrored left to right, every class stays what it is. Files and groups are named as UCF101 names its own.
-"""
+meet. Mirrored left to right, every class stays what it is. Files and groups are named as UCF101 names its own."""
 
 import os
 import shutil

@@ -1,8 +1,6 @@
 """Videos -> folders of JPEG frames, in worker processes, which may hang or crash.
-
 `python -m dataloaders.extract` is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a
-line, and writes what `answer_job` returns for each as one line. It ends with its parent.
-"""
+line, and writes what `answer_job` returns for each as one line. It ends with its parent."""
 
 import contextlib
 import json
@@ -32,7 +30,7 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
     DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
-    frame cannot be written. Returns the number of "frames", and whether some are "held": written several times."""
+    frame cannot be written. Returns the number of "frames", and whether some are "repeated"."""
     source, folder, config, num_frames = Path(source), Path(folder), ClipConfig(**settings or {}), 0
     while True:
         try:
@@ -49,26 +47,25 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
         step = config.step(video.fps, num_frames or min(length, video.num_frames))  # as counted, or by the header
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        num_frames = num_kept = 0
+        num_frames = num_written = 0
         while num_frames < length and video.grab():
-            while frame_number(num_kept, step) == num_frames:
+            while frame_number(num_written, step) == num_frames:
                 if (frame := video.retrieve()) is None:
                     raise DataError(f"{source}: frame {num_frames} cannot be decoded")
-                num_kept += 1
-                file = folder / f"{num_kept:05d}.jpg"
+                num_written += 1
+                file = folder / f"{num_written:05d}.jpg"
                 if not cv2.imwrite(str(file), resize_frame(frame, *config.stored_size)):
                     raise OSError(f"{file}: cannot be written; is the disk full?")
             num_frames += 1
         if num_frames == 0:
             raise video.no_frame_error()
         if config.step(video.fps, num_frames) == step:  # else the header is wrong
-            return {"frames": num_kept, "held": step < 1}
+            return {"frames": num_written, "repeated": step < 1}
 
 
 def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
     """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
-    Jobs, arguments of `extract_frames` with absolute paths, are taken as workers become free. Yields (number, answer).
-    """
+    Jobs, arguments of `extract_frames` with absolute paths, wait for a free worker. Yields (number, answer)."""
     workers, pending = [Worker() for _ in range(processes)], set()
     idle = workers.copy()
 

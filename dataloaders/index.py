@@ -54,7 +54,7 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
 
 def is_folder_name(name: str) -> bool:
     """Whether a folder of such a name lies where it is made."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\]", name)
+    return name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -84,10 +84,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
-    """Return {split: [number of videos, hash of their names]}, by which a resumed run notices other data."""
+    """Return {split: [number of videos, hash of names and lengths]}, by which a resumed run notices other data."""
     pairs = {}
     for split in sorted({video.split for video in videos}):
-        names = sorted(f"{video.class_name}/{video.video}" for video in videos if video.split == split)
+        names = sorted(f"{v.class_name}/{v.video} {v.frames}" for v in videos if v.split == split)
         pairs[split] = [len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]]
     return pairs
 

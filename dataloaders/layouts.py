@@ -1,12 +1,13 @@
 """The videos of a data set, in the forms in which people have them: folders, with or without a split, and tables."""
 
 import csv
+import math
 import os
 import re
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,8 +32,11 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
         raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos = _read_table(root_dir) if root_dir.is_file() else _list_folders(root_dir)
     if group_pattern:
-        if re.compile(group_pattern).groups != 1:
-            raise DataError(f"mypath.py: {group_pattern!r} has not one pair of brackets, which capture the group")
+        try:
+            if re.compile(group_pattern).groups != 1:
+                raise re.error("it has not one pair of brackets")
+        except re.error as error:
+            raise DataError(f"mypath.py: {group_pattern!r} captures no group: {error}") from None
         matches = {video.source: re.search(group_pattern, video.source) for video in videos}
         if without := [source for source, match in matches.items() if not match]:
             raise DataError(f"mypath.py: {group_pattern!r} finds no group in {len(without)} videos: {shorten(without)}")
@@ -46,12 +50,12 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
     return videos
 
 
-def has_split(root_dir: Path) -> bool:
-    """Whether a data set says who is in train, val and test."""
+def has_split(root_dir: Path, sources: Iterable[str] = ()) -> bool:
+    """Whether a data set says who is in train, val and test; where it is gone, by the `sources` in the index."""
     if root_dir.is_file():
         return "split" in _read_rows(root_dir)[0]
-    entries = os.scandir(root_dir) if root_dir.is_dir() else ()
-    folders = {entry.name.lower() for entry in entries if os.path.isdir(entry)} - {"__macosx"}
+    here = (entry.name for entry in os.scandir(root_dir) if os.path.isdir(entry)) if root_dir.is_dir() else ()
+    folders = {name.lower() for name in here or (source.partition("/")[0] for source in sources)} - {"__macosx"}
     return "train" in folders and (folders == {"train"} or len(folders & SPLIT_NAMES.keys()) > 1)
 
 
@@ -88,7 +92,7 @@ def describe_videos(root_dir: Path, videos: Sequence[VideoRecord], source_fps: f
 
 
 def _list_folders(root_dir: Path) -> list[VideoRecord]:
-    videos, passed_over = [], defaultdict(list)
+    videos, names, passed_over = [], {}, defaultdict(list)
     folders = [f"{name}/" for name in sorted(os.listdir(root_dir)) if not is_hidden(name)]
     for folder in folders if has_split(root_dir) else [""]:
         split = SPLIT_NAMES.get(folder[:-1].lower(), "")
@@ -108,6 +112,8 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
                 passed_over[reason].append(source)
                 continue
             stem = name if is_images else os.path.splitext(name)[0]
+            if names.setdefault((class_name, stem), split) != split:
+                stem = f"{split}_{stem}"  # the parts may number their videos alike
             videos.append(VideoRecord(split, sys.intern(class_name), stem, group_of(class_name, stem), 0, source))
     print_passed_over(root_dir, passed_over)
     if not videos:
@@ -179,15 +185,19 @@ def _read_table(table: Path) -> list[VideoRecord]:
                 raise ValueError(f"the only video of the label {label!r}")
             if "split" in columns and split.lower() not in SPLIT_NAMES:
                 raise ValueError(f"unknown split {split!r}")
-            start, end = (float(values.get(name) or 0) for name in ("start", "end"))
-            if end and file not in durations:
-                durations[file] = VideoReader(file).duration
-            if start < 0 or end and not start < end <= durations[file] + 0.5 or start and not end:
-                raise ValueError(f"{start:g} to {end:g} is no part of its {durations.get(file, 0):.1f} seconds")
+            if span := [values[name] for name in ("start", "end") if values.get(name)]:
+                if file not in durations:
+                    durations[file] = VideoReader(file).duration
+                start, end = float(values.get("start") or 0), float(values.get("end") or durations[file])
+                if not 0 <= start < end <= (durations[file] or math.inf) + 0.5:
+                    raise ValueError(f"{start:g} to {end:g} is no part of its {durations[file]:.1f} seconds")
+                span = f"{round(start, 3):.10g}", f"{round(end, 3):.10g}"
+            if names and label.isdecimal() and int(label) >= len(names):
+                raise ValueError(f"{labels} has no line for the label {label}")
             class_name = sys.intern(names[int(label)] if label.isdecimal() and int(label) < len(names) else label)
             video = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
-            group = values.get("group") or (path if end else group_of(class_name, video))
-            source, video = (f"{path}#t={start:g},{end:g}", f"{video}_{start:g}-{end:g}") if end else (path, video)
+            group = values.get("group") or (path if span else group_of(class_name, video))
+            source, video = (f"{path}#t={','.join(span)}", f"{video}_{'-'.join(span)}") if span else (path, video)
             if source in videos:
                 raise ValueError(f"{source} stands in a row above")
             videos[source] = VideoRecord(SPLIT_NAMES.get(split.lower(), ""), class_name, video, group, 0, source)

@@ -1,7 +1,5 @@
 """Videos -> train/val/test folders of JPEG frames, and their index.
-
-`python -m dataloaders.preprocess DATASET` does ahead of time what the first training run does by itself.
-"""
+`python -m dataloaders.preprocess DATASET` does ahead of time what the first training run does by itself."""
 
 import argparse
 import contextlib
@@ -27,26 +25,26 @@ from dataloaders.layouts import describe_videos, has_split, list_videos, split_s
 from dataloaders.splits import PROTOCOLS, assign_splits
 
 JOURNAL, SKIPPED, COPIES = "index.journal", "skipped.csv", "copies.csv"  # beside the index
+SKIPPED_COLUMNS = "source", "modified", "reason"
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
-def preprocess(
-    dataset: str, root_dir: str | Path, output_dir: str | Path, processes=None, validate=None, config=None, **options
-) -> list[VideoRecord]:
+def preprocess(dataset, root_dir, output_dir, processes=None, validate=None, config=None, **options) -> list:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
-    Videos whose frames are there are not decoded again unless they have changed, or their frames were sampled in
-    another way; another split moves folders. The frames of a removed video are removed. A video that cannot be decoded,
-    or hangs or crashes the decoder, is listed in `skipped.csv` with the reason, and skipped until it changes. Videos
-    that show the same, see `copies.find_copies`, are listed in `copies.csv` and share a group.
-    Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `output_dir` gets
-    `{train,val,test}/<Class>/<video>/00001.jpg`, ... and `index.csv`. `validate` is called with the rows before any
-    video is decoded, and again where some could not be; it raises what speaks against training on them. `config` is the
-    ClipConfig whose clips the frames are for. The options are `group_pattern` of `layouts.list_videos`; `source_fps`,
-    the rate of videos that are folders of images (25); `protocol`, `fold` and `split_dir` of `splits.assign_splits`.
+    Decoded are videos that are new, have changed, or are to be sampled in another way; another split moves folders. A
+    video that cannot be decoded is listed in `skipped.csv` with the reason, and skipped until it changes. Videos that
+    show the same, see `copies.find_copies`, are listed in `copies.csv` and share a group.
+    Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `validate` is
+    called with the rows before any video is decoded, and again where some could not be; it raises what speaks against
+    training on them. `config` is the ClipConfig whose clips the frames are for. The options are `group_pattern` of
+    `layouts.list_videos`; `source_fps` of folders of images (25); `protocol`, `fold`, `split_dir` of `assign_splits`.
     OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged."""
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
-    if output_dir.resolve() in (root := root_dir.resolve(), *root.parents) or root in output_dir.resolve().parents:
+    root, output = (Path(os.path.realpath(path)) for path in (root_dir, output_dir))
+    if output in (root, *root.parents) or root in output.parents:
         raise DataError(f"{output_dir}: the folder for the frames must lie outside {root_dir}; mypath.py names both")
+    if not 0.01 <= options.get("source_fps", 25) <= 1000:
+        raise DataError(f"--source-fps {options['source_fps']}: must be 0.01 to 1000; mypath.py has it too")
     if dataset != "demo" and not root_dir.exists() and not output_dir.exists():
         list_videos(root_dir)  # raises, before a folder is made for the lock
     with preprocessing_lock(output_dir):
@@ -55,7 +53,7 @@ def preprocess(
 
 def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     """Wait until no other process writes these frames, and keep others waiting until the context is left."""
-    lock = FileLock(output_dir.with_name(f".{output_dir.name}.lock"))
+    lock = FileLock(output_dir.absolute().with_name(f".{output_dir.absolute().name}.lock"))
     with contextlib.suppress(OSError):  # where nothing can be written nobody can preprocess
         output_dir.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -79,7 +77,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     known = _read_rows(skipped_file, float)  # of (source, modification time, reason)
     skipped = {row[0]: row for row in known if row[0] in modified and abs(row[1] - modified[row[0]]) < TIME_RESOLUTION}
     if modified and len(skipped) < len(known):
-        _write_skipped(skipped_file, skipped)
+        write_table(skipped_file, SKIPPED_COLUMNS, skipped.values())
 
     def is_up_to_date(video):
         folder = next(frame_folders(video, output_dir), None)
@@ -100,19 +98,20 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         return videos
 
     copies = _read_rows(copies_file, str)
-    videos, passing, num_held = split_videos(skipped), {}, 0
+    videos, passing, num_slow = split_videos(skipped), {}, 0
     # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
-    if others := Counter(video.sampling for video in journaled if video.sampling != config.sampling):
-        difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {config.sampling}"
+    sampling = config.sampling + (f" of {source_fps:g}fps" if config.frame_rate and source_fps != 25 else "")
+    if others := Counter(video.sampling for video in journaled if video.sampling != sampling):
+        difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {sampling}"
         if not modified:
             raise DataError(f"{difference}, and {root_dir} with the videos is not there")
         print(f"{difference} (clip length x interval, size): they are extracted anew")
-    extracted = {video.source: video for video in journaled if video.sampling == config.sampling}
+    extracted = {video.source: video for video in journaled if video.sampling == sampling}
     missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
     if missing:
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / "kept").mkdir(parents=True)  # os.renames removes a folder that it leaves empty
+        (partial / "placeholder").mkdir(parents=True)  # os.renames removes a folder that it leaves empty
         for video in missing:
             extracted.pop(video.source, None)
         write_table(journal, COLUMNS, extracted.values())
@@ -127,12 +126,12 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
                 if reason := answer.get("skip"):
                     tqdm.write(f"skipped: {reason}", file=sys.stderr)
                     (passing if answer["passing"] else skipped)[video.source] = video.source, time, reason
-                    _write_skipped(skipped_file, skipped)
+                    write_table(skipped_file, SKIPPED_COLUMNS, skipped.values())
                     continue
                 os.utime(partial / str(i), (time, time))  # shows later whether the video has changed
                 os.renames(partial / str(i), video.folder(output_dir))
-                extracted[video.source] = video._replace(frames=answer["frames"], sampling=config.sampling)
-                num_held += answer["held"]
+                extracted[video.source] = video._replace(frames=answer["frames"], sampling=sampling)
+                num_slow += answer["repeated"]
                 with open(journal, "a", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerow(extracted[video.source])
     unusable = skipped | passing
@@ -151,16 +150,18 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         print(f"no longer in {root_dir}, their frames are removed: {shorten(sorted({v.source for v in removed}))}")
         for video in removed:
             _remove_frames(video, output_dir)
-    videos = [video._replace(frames=extracted[video.source].frames, sampling=config.sampling) for video in videos]
+    videos = [video._replace(frames=extracted[video.source].frames, sampling=sampling) for video in videos]
     if journal.is_file() or videos != indexed:
         write_table(index, COLUMNS, videos)
         journal.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
+    if modified and not skipped:
+        skipped_file.unlink(missing_ok=True)
     sizes = ", ".join(f"{name} {sum(video.split == name for video in videos)}" for name in SPLITS)
     notes = [f"{output_dir}: {len(videos)} videos of {len({v.class_name for v in videos})} classes ({sizes})"]
     notes += [f"{len(skipped)} skipped, see {skipped_file}; without it they are tried again"] if skipped else []
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
-    notes += [f"{num_held} have fewer than {config.frame_rate:g} frames a second: they are held"] if num_held else []
+    notes += [f"{num_slow} have fewer than {config.frame_rate:g} frames a second: frames repeat"] if num_slow else []
     print("; ".join(notes))
     if copies:
         kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for *_, kind in copies).most_common())
@@ -183,16 +184,10 @@ def _read_rows(file: Path, kind: type) -> list[tuple]:
         return []
     with open(file, newline="", encoding="utf-8") as lines:
         try:
-            return [(source, kind(value), text) for source, value, text in list(csv.reader(lines))[1:]]
+            _, *rows = csv.reader(lines)
+            return [(source, kind(value), text) for source, value, text in rows]
         except (ValueError, csv.Error):
             raise DataError(f"{file} is damaged: delete it and preprocess again") from None
-
-
-def _write_skipped(file: Path, skipped: dict[str, tuple[str, float, str]]) -> None:
-    if skipped:
-        write_table(file, ("source", "modified", "reason"), skipped.values())
-    else:
-        file.unlink(missing_ok=True)
 
 
 def _remove_frames(video: VideoRecord, output_dir: Path) -> None:
@@ -217,9 +212,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
         root_dir, output_dir = mypath.Path.db_dir(args.dataset)
-        split = {"protocol": args.split or default_split(root_dir), "fold": args.fold}
-        if split["protocol"].startswith("official"):
-            split["split_dir"] = mypath.Path.split_dir(args.dataset)
+        split = {"protocol": choose_split(root_dir, output_dir, args.split, args.fold), "fold": args.fold}
+        split |= {"split_dir": mypath.Path.split_dir(args.dataset)} if split["protocol"].startswith("official") else {}
         layout = mypath.Path.options(args.dataset, args.source_fps)
         if args.dry_run:
             videos = list_videos(Path(root_dir), layout["group_pattern"])
@@ -228,6 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             except DataError as error:
                 print(f"no split: {error}")
             return print(describe_videos(Path(root_dir), videos, layout["source_fps"]))
+        if args.force and args.dataset != "demo":
+            list_videos(Path(root_dir))  # raises where there is nothing to extract anew
         for name in (INDEX, JOURNAL, SKIPPED) if args.force else ():
             Path(output_dir, name).unlink(missing_ok=True)
         preprocess(args.dataset, root_dir, output_dir, config=config, **layout, **split)
@@ -237,12 +233,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(130, "interrupted; the next start continues from here\n")
 
 
-def default_split(root_dir: str) -> str:
-    """Return the split of a data set where no flag names one: its own, if it has one."""
-    if not has_split(Path(root_dir)):
-        return "group"
-    print(f"--split folders: {root_dir} says which videos are in train, val and test")
-    return "folders"
+def choose_split(root_dir: str, output_dir: str, split: str | None = None, fold: int = 1) -> str:
+    """Return `split`, by default that of the data set, if it has one; DataError for a fold of another than "group"."""
+    index = Path(output_dir, INDEX)
+    videos = read_index(index) if index.is_file() and not os.path.exists(root_dir) else []
+    if not split and has_split(Path(root_dir), [video.source for video in videos]):
+        print(f"--split folders: {root_dir} says which videos are in train, val and test")
+        split = "folders"
+    if fold != 1 and split not in (None, "group"):
+        raise DataError(f"--fold {fold}: only --split group has folds, not {split}")
+    return split or "group"
 
 
 def add_data_arguments(parser) -> None:

@@ -38,14 +38,12 @@ def group_of(class_name: str, video: str) -> str:
 
 def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None) -> list[VideoRecord]:
     """Assign each video to a split; the same on every machine and for every order of `videos`.
-    Args:
-        protocol: one of `PROTOCOLS`.
-            group: about 64/16/20, stratified by class, whole groups kept together.
-            folders: as the videos have it; val carved from train by whole groups where there is none.
-            official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51, in `split_dir`;
-                val carved from their train by whole groups; what they leave out is "unused".
-            random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
-        fold: 1 to 5, the fifth of the groups that the protocol "group" tests on.
+    Protocols:
+        group: about 64/16/20, stratified by class, whole groups kept together; `fold` is the fifth that is tested.
+        folders: as the videos have it; val carved from train by whole groups where there is none.
+        official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51, in `split_dir`; val
+            carved from their train by whole groups; what they leave out is "unused".
+        random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
     Returns the rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing;
     DataError, which names classes, where no such split has every class in train, val and test."""
     videos = sorted(videos, key=attrgetter("class_name", "video"))
@@ -117,7 +115,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     if not listed:
         raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 
-    parts, found, unlisted = defaultdict(list), set(), []
+    parts, matched, unlisted = defaultdict(list), set(), []
     same_name = Counter(video.video.casefold() for video in videos)
     for video in videos:
         # Lists differ from the files in upper and lower case. One may leave the class out; the name alone serves where
@@ -129,8 +127,8 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         if key not in listed:
             unlisted.append(f"{video.class_name}/{video.video}")
         parts[listed.get(key, UNUSED)].append(video)
-        found.add(key)
-    missing = [key for key in listed if key not in found]
+        matched.add(key)
+    missing = [key for key in listed if key not in matched]
     for names, place in ((missing, "in the lists but not on disk"), (unlisted, "on disk but not in the lists")):
         if names:
             print(f"{len(names)} {place}: {shorten(names)}")
@@ -183,7 +181,7 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
         held_out = [{names[i] for i in indices} for _, indices in folds]
     parts = [([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out]
     for part in sorted(parts, key=lambda part: abs(len(part[1]) * n_splits - len(videos))):
-        if all(_classes(half) == set(labels) for half in part):
+        if all(_classes(side) == set(labels) for side in part):
             yield part
 
 

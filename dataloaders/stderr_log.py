@@ -1,6 +1,7 @@
 """What libraries written in C print: FFmpeg tells nowhere else that it could not convert a frame."""
 
 import os
+import sys
 import tempfile
 import threading
 
@@ -13,6 +14,8 @@ class StderrLog:
     def __enter__(self) -> None:
         self.lock.acquire()
         if self.file is None:
+            if sys.stderr is None:  # closed, and the next file that is opened would get its number
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
                 os.environ.pop(name, None)  # with them it prints elsewhere, or less
             self.file = tempfile.TemporaryFile(buffering=0)

@@ -47,13 +47,12 @@ def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yu
 
 class VideoReader:
     """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
-    `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` are one a core.
+    `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` mean one a core.
     Attributes:
         num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
         is_file, is_live: whether `source` is a path, and whether frames come as they happen.
         pixel_aspect: width of a pixel divided by its height.
-        timestamps: when each frame read so far begins, in seconds from the first.
-        arrivals: when it was read, by `time.monotonic`.
+        timestamps, arrivals: when each frame begins, in seconds from the first, and was read, by `time.monotonic`.
     OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right."""
 
     def __init__(self, source: Path | str, threads: int = 0):
@@ -171,7 +170,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
-        first, elapsed = None, self.timestamps[-1] + 1 / self.fps if self.timestamps else 0.0
+        first, elapsed = None, self.timestamps[-1] + time.monotonic() - self.arrivals[-1] if self.timestamps else 0.0
         while self.grab() and (frame := self.retrieve()) is not None:
             self.arrivals.append(time.monotonic())
             position = self.arrivals[-1] if self.uses_clock else self.position()
@@ -189,7 +188,7 @@ class VideoReader:
         """Open a stream again; a frame passes meanwhile, without an image. OSError where it cannot be opened."""
         self.capture = self._open_source(self.source)
         self.timestamps.append(self.timestamps[-1] + 1 / self.fps)
-        self.arrivals.append(time.monotonic())
+        self.arrivals.append(self.arrivals[-1] + 1 / self.fps)
 
     def no_frame_error(self) -> DataError:
         """Return the error for a video of which no frame can be decoded; it names the codec."""

@@ -26,7 +26,7 @@ class Window(NamedTuple):
     probabilities: Tensor | None = None  # (num_classes,)
     heatmap: np.ndarray | None = None  # (T, H, W), see `network.grad_cam.grad_cam`
     step: float = 1  # distance between two images of the clip, in frames
-    nearest: tuple[int, int] = (0, 0)  # the frames to which it is the nearest are those from .. up to ..
+    nearest: tuple[int, int] = (0, 0)  # the half-open range of frames to which it is the nearest
     features: np.ndarray | None = None  # (512,) or (4096,), what the last layer of the model sees
 
     def heatmap_at(self, frame: int) -> np.ndarray:
@@ -52,25 +52,27 @@ def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=T
     pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
 
     def scale(frame):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise DataError(f"not an image, BGR uint8 (H, W, 3), but {frame.dtype} {frame.shape}")
         image = resize_frame(frame, *config.stored_size)
         if keep_frames:
             pending.append(frame)
         return image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
 
     scaled = map(scale, frames)
-    head = list(islice(scaled, config.clip_len))
-    if not head:
+    first_images = list(islice(scaled, config.clip_len))
+    if not first_images:
         raise DataError("no frame can be decoded")
     fps = video.fps if video else 0  # which a live source has measured by now
     span = frame_number(config.clip_len - 1, config.step(fps)) + 1
-    head += islice(scaled, max(0, span - len(head)))
-    step = config.step(fps, len(head))  # smaller in a video that is shorter than one window
+    first_images += islice(scaled, max(0, span - len(first_images)))
+    step = config.step(fps, len(first_images))  # smaller in a video that is shorter than one window
     if step < 1:
-        print_once(f"frames are held where a video has fewer than {config.frame_rate:g} a second")
+        print_once(f"frames are repeated where a video has fewer than {config.frame_rate:g} a second")
     offsets = [frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
-    images_in_order = chain(iter(head), scaled)
-    del head  # the iterator alone holds these images, and lets them go when they are read
+    images_in_order = chain(iter(first_images), scaled)
+    del first_images  # the iterator alone holds these images, and lets them go when they are read
     for start, images in sliding_windows(images_in_order, offsets[-1] + 1, stride):
         end = start + len(images)
         if previous:

@@ -19,7 +19,7 @@ from dataloaders.stderr_log import STDERR_LOG
 from dataloaders.video import VideoReader
 
 DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")  # comes with matplotlib
-MIN_SHARE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
+MIN_FONT_SCALE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
 HEATMAP_OPACITY = 0.7
 GREY, LIGHT_GREY = (60, 60, 60), (140, 140, 140)
@@ -56,7 +56,7 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
     size = 0.74 * height
     font = ImageFont.truetype(find_font(text) or DEJAVU, size)
     if (length := font.getlength(text)) > width:
-        font = font.font_variant(size=size * max(MIN_SHARE, width / length))
+        font = font.font_variant(size=size * max(MIN_FONT_SCALE, width / length))
     while font.getlength(text) > width and len(text) > 1:
         text = text.rstrip("…")[:-1].rstrip() + "…"
     box = frame[top : top + height, left : left + width]
@@ -88,8 +88,9 @@ def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colou
         draw_text(panel, label, margin, top, left - 3 * margin, line, 255 if row == 0 else 190)
         if colour is None:
             panel[upper:lower, left:right] = cv2.resize(ramp, (right - left, lower - upper))
-            draw_text(panel, "low", left + margin, top, right - left, line)
-            draw_text(panel, "high", right - 2 * line, top, 2 * line, line)
+            if right - left > 5 * line:
+                draw_text(panel, "low", left + margin, top, right - left, line)
+                draw_text(panel, "high", right - 2 * line, top, 2 * line, line)
         elif probability is not None:
             cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
             cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
@@ -123,12 +124,12 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> 
 def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
     """Open a video file for writing, in the format of its ending; OSError where that fails."""
     fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 stores a fraction with terms up to 65535
-    for codec in CODECS[path.suffix[1:]]:
+    for codec in CODECS.get(path.suffix[1:].lower(), ()):
         with STDERR_LOG:  # OpenCV and FFmpeg report each codec that they lack
             writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
         if writer.isOpened():
             return writer
-    raise OSError(f"{path}: cannot be written")
+    raise OSError(f"{path}: cannot be written as a video of {size[0]}x{size[1]}, {fps:.4g} frames/s")
 
 
 def annotate(windows, target: Path, classes, video, config, threshold=0, layout="overlay", show=False) -> Iterator:
@@ -146,8 +147,9 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                 others = [(name, value, LIGHT_GREY) for name, value, _ in predictions[:-1]]
                 predictions = [("none", None, GREY), *others]
             if window.frames:
-                height, width = window.frames[0].shape[:2]
-                width = round(width * video.pixel_aspect)
+                if writer is None:
+                    height, width = window.frames[0].shape[:2]
+                    width = round(width * video.pixel_aspect)
                 panel = make_panel(height, width, predictions, window.heatmap is not None)
                 below = 0 if layout == "overlay" else len(panel) + max(2, (height + len(panel)) // 59)
                 if writer is None:
@@ -162,7 +164,7 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                 for start, end, colour in segments if is_longer else segments[-1:]:
                     timeline[int(width * start / duration) : int(width * end / duration)] = colour
             for number, frame in enumerate(window.frames, start=window.nearest[0]):
-                if frame.shape[1] != width:
+                if frame.shape[:2] != (height, width):
                     frame = cv2.resize(frame, (width, height))
                 if window.heatmap is not None:
                     draw_heatmap(frame, window.heatmap_at(number), config)
@@ -178,16 +180,14 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                     except cv2.error:
                         raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
                     started_at = started_at or time.monotonic() - seconds
-                    wait = max(1, int(1000 * (started_at + seconds - time.monotonic())))
-                    if cv2.waitKey(wait) in (ord("q"), 27):
+                    if cv2.waitKey(max(1, int(1000 * (started_at + seconds - time.monotonic())))) in (ord("q"), 27):
                         show = False  # one Ctrl-C is enough
                         cv2.destroyWindow(target.name)
                         signal.raise_signal(signal.SIGINT)
             num_written += len(window.frames)
             yield window
         writer.release()
-        is_complete = False
         with contextlib.suppress(DataError):
-            is_complete = VideoReader(partial).num_frames >= num_written - 1
-        if not is_complete:
-            raise OSError(f"{target}: cannot be written completely; is the disk full?")
+            if VideoReader(partial).num_frames >= num_written - 1:
+                return
+        raise OSError(f"{target}: cannot be written completely; is the disk full?")

@@ -3,7 +3,7 @@
 import argparse
 import math
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,15 +12,16 @@ from engine import runs
 from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError
 
-# Flags of the machine and the moment, which a resumed run does not take from its checkpoint, and those it may change.
+# Flags that a resumed run does not inherit from its checkpoint, and inherited ones that it may change.
 NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint", "help")
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 
-FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale")
-MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay"), 0)
-MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate"), 1)
-MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01, "source_fps": 0.01}
-MAXIMUM = dict.fromkeys(FRACTIONS, 1) | {"seed": 2**63 - 1}
+FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale", "threshold")
+MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay", "reconnect"), 0)
+MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate", "top_k", "stride", "smooth"), 1)
+MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01}
+MAXIMUM = dict.fromkeys(FRACTIONS, 1) | dict.fromkeys(("epochs", "snapshot"), 10**9) | {"seed": 2**63 - 1}
+MAXIMUM |= dict.fromkeys(("clips_per_video", "smooth"), 10**4)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -30,10 +31,10 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UsageError(f"{message}; --help lists the flags")
 
 
-def validate_range(args: Namespace, minimum: Mapping[str, float], maximum: Mapping[str, float]) -> None:
-    """Raise UsageError where a number is not finite, or outside the limits given by the names of flags."""
-    for name, value in vars(args).items():
-        low, high = minimum.get(name, -math.inf), maximum.get(name, math.inf)
+def validate_range(**flags: Any) -> None:
+    """Raise UsageError where a number is not finite, or outside the limits of its flag."""
+    for name, value in flags.items():
+        low, high = MINIMUM.get(name, -math.inf), MAXIMUM.get(name, math.inf)
         if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
             limit = f"{low} or more" if value < low else f"{high} or less" if high < value < math.inf else "a number"
             raise UsageError(f"{flag_of(name)} {value}: must be {limit}")
@@ -74,12 +75,13 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
     for name, previous in checkpoint["args"].items():
         if (value := getattr(args, name)) != previous and name not in changeable:
             raise UsageError(f"{flag_of(name)} {value}: {run_dir} was started with {previous}")
+    args.checkpoint = file
     return args, run_dir, checkpoint
 
 
 def validate_args(args: Namespace) -> Namespace:
     """Return the flags; UsageError where one is out of range, or some do not go together."""
-    validate_range(args, MINIMUM, MAXIMUM)
+    validate_range(**vars(args))
     if args.checkpoint and not args.test_only:
         raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
     if args.resume and args.test_only:
@@ -88,8 +90,6 @@ def validate_args(args: Namespace) -> Namespace:
         raise UsageError("--weights or --pretrained, not both")
     if args.freeze != "none" and not (args.weights or args.pretrained):
         raise UsageError(f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping")
-    if args.fold != 1 and args.split not in (None, "group"):
-        raise UsageError(f"--fold {args.fold}: only --split group has folds")
     if args.depth != 18 and args.model == "C3D":
         raise UsageError(f"--depth {args.depth}: C3D has one depth")
     return args

@@ -4,13 +4,15 @@ import math
 import os
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from engine.checkpoint import CONTENT, load_checkpoint, restore_model
 from engine.errors import UsageError
 from network import build_model
-from network.pretrained import TABLE, describe_clip, download_weights, load_public, weight_urls
+from network.pretrained import TABLE, describe_clip, download_weights, load_public, read_weights, weight_urls
 
 
 def load_weights(name: str) -> nn.Module:
@@ -23,7 +25,10 @@ def load_weights(name: str) -> nn.Module:
         file = download_weights(name)
     elif not os.path.isfile(file):
         raise FileNotFoundError(f"{file}: no such file of weights; --weights help lists those that have a name")
-    return load_public(file)
+    content = read_weights(file)
+    if isinstance(content, dict) and CONTENT.keys() <= content.keys():  # a checkpoint of ours, with checksums
+        return restore_model(load_checkpoint(Path(file)), file)
+    return load_public(file, content)
 
 
 def load_pretrained(args: Namespace, weights: str) -> nn.Module:
@@ -37,8 +42,8 @@ def load_pretrained(args: Namespace, weights: str) -> nn.Module:
     if args.input not in (None, trained_with):
         raise UsageError(f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out")
     args.input = trained_with
-    args.clip_len = args.clip_len or model.clip["clip_len"]
-    if not (args.frame_interval or args.frame_rate):
+    args.clip_len = model.clip["clip_len"] if args.clip_len is None else args.clip_len
+    if args.frame_interval is args.frame_rate is None:
         args.frame_interval, args.frame_rate = model.clip.get("frame_interval"), model.clip.get("frame_rate")
     print(f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}")
     freeze(model, args.freeze)
@@ -68,8 +73,7 @@ def create_model(args: Namespace, options: dict, classes: list[str], pretrained:
     else:
         if model.num_classes != len(classes) or model.classes not in (None, classes):
             head = model.head
-            new_model = build_model(args.model, len(classes), **model.options)
-            model.set_submodule(head, new_model.get_submodule(head))
+            model.set_submodule(head, build_model(args.model, len(classes), **model.options).get_submodule(head))
         print(f"the weights know {model.num_classes} classes" + (f"; {head} is new" if head else ""))
     if args.dropout is not None:
         model.dropout.p = model.options["dropout"] = args.dropout
@@ -100,8 +104,7 @@ def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
     """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
-    It is where PyTorch can have wrong gradients of Conv3d: on the CPU, and, which is printed, in some releases on CUDA.
-    """
+    It is where PyTorch may have wrong gradients of Conv3d: on the CPU, and, as is printed, in some releases on CUDA."""
     if device.type != "cuda":
         return None
     release = torch.__version__.split("+")[0]

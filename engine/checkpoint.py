@@ -92,15 +92,15 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
             raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
-def restore_model(checkpoint: dict[str, Any]) -> torch.nn.Module:
+def restore_model(checkpoint: dict[str, Any], file: str | Path = "the checkpoint") -> torch.nn.Module:
     """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
         count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])
-        model = load_public("state_dict", checkpoint)
+        model = load_public(file, checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        message = textwrap.shorten(str(error), 200, placeholder=" ...")
-        raise CheckpointError(f"the checkpoint does not fit the model {checkpoint['model']!r}: {message}") from None
+        message = textwrap.shorten(str(error).removeprefix(f"{file}: "), 200, placeholder=" ...")
+        raise CheckpointError(f"{file}: does not fit the model {checkpoint['model']!r}: {message}") from None
     return model
 
 
@@ -111,7 +111,7 @@ def state_dicts(model, optimizer, scheduler, scaler, state: TrainState) -> dict[
     return content | {"scaler": scaler.state_dict(), "train_state": asdict(state)}
 
 
-def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: int) -> TrainState:
+def restore_training(checkpoint, optimizer, scaler, num_videos: int, file: str | Path = "the checkpoint") -> TrainState:
     """Restore an optimizer and a GradScaler, and return the TrainState; CheckpointError where one is damaged."""
     try:
         optimizer.load_state_dict(checkpoint["optimizer"])
@@ -125,11 +125,9 @@ def restore_training(checkpoint: dict[str, Any], optimizer, scaler, num_videos: 
         if checkpoint["scaler"]:  # empty where none was needed
             scaler.load_state_dict(checkpoint["scaler"])
         state = TrainState(**checkpoint["train_state"])
-        for name, default in asdict(TrainState()).items():
-            if not isinstance(value := checkpoint["train_state"][name], type(default)):
-                raise TypeError(f"{name} is {value!r}")
+        validate_types(checkpoint["train_state"], TrainState.__annotations__, "train_state")
         if not 0 <= state.num_samples <= num_videos:
             raise ValueError(f"{state.num_samples} clips of an epoch are done")
         return state
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint is damaged: {error}") from None
+        raise CheckpointError(f"{file}: damaged: {error}") from None

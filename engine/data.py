@@ -4,26 +4,21 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, shard_indices
 from dataloaders.errors import DataError
 from dataloaders.index import INDEX, SPLITS, VideoRecord, fingerprint, read_index, validate_same_data
 from dataloaders.preprocess import preprocess
 from dataloaders.splits import leaked_groups
 from dataloaders.workers import worker_init_fn
-from engine.distributed import Distributed
 from engine.errors import UsageError
 
 BATCH_SIZE = 16
 
 
-def prepare_data(
-    args: Namespace, root_dir, output_dir, config: ClipConfig, distributed: Distributed, checkpoint, device, **layout
-) -> tuple[dict[str, ClipLoader], dict[str, list], int]:
+def prepare_data(args, root_dir, output_dir, config, distributed, checkpoint, device, **layout) -> tuple:
     """Preprocess the videos where that is due, and build the datasets and loaders; `layout` is for `preprocess`.
-    The first process of each machine preprocesses while the others wait. Sets `args.batch_size` where it is None.
-    Returns the loaders by split, the fingerprint by which a resumed run notices other videos, and how many groups leak.
-    OSError or DataError where the videos cannot be used, or are not those of the checkpoint."""
+    Sets `args.batch_size` where it is None. Returns the loaders by split, the fingerprint of the videos, and how many
+    groups leak. OSError or DataError where the videos cannot be used, or are not those of the checkpoint."""
     validate = partial(validate_data, args, distributed.world_size)
     if distributed.local_rank == 0:
         layout |= {"protocol": args.split, "fold": args.fold, "config": config}
@@ -32,11 +27,11 @@ def prepare_data(
     distributed.barrier()
     if distributed.local_rank > 0:
         videos = read_index(Path(output_dir) / INDEX)
-    classes, videos_of_splits = class_names(args.dataset, videos), fingerprint(videos)
-    if distributed.broadcast_object((classes, videos_of_splits)) != (classes, videos_of_splits):
+    classes, data_fingerprint = class_names(args.dataset, videos), fingerprint(videos)
+    if distributed.broadcast_object((classes, data_fingerprint)) != (classes, data_fingerprint):
         raise UsageError(f"{output_dir}: not the videos that rank 0 has; compare skipped.csv on both machines")
     if checkpoint:
-        validate_same_data(checkpoint, classes, videos_of_splits)
+        validate_same_data(checkpoint, classes, data_fingerprint)
     largest = validate(videos)
     if args.batch_size is None:
         args.batch_size = min(BATCH_SIZE, largest)
@@ -47,7 +42,7 @@ def prepare_data(
     if shared := leaked_groups(videos, "group") - leaked:
         print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
 
-    tested = "test" if videos_of_splits.get("test") else "val"
+    tested = "test" if data_fingerprint.get("test") else "val"
     if tested == "val":
         print("there is no test: val is what is tested")
     workers = {"num_workers": args.workers, "persistent_workers": args.workers > 0, "worker_init_fn": worker_init_fn}
@@ -62,7 +57,7 @@ def prepare_data(
         else:
             sampling = {"batch_size": args.batch_size, "sampler": shard_indices(dataset, *ranks)}
         loaders[split] = ClipLoader(dataset, **sampling, **workers)
-    return loaders, videos_of_splits, leaked
+    return loaders, data_fingerprint, leaked
 
 
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
@@ -73,5 +68,6 @@ def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -
         raise DataError(f"there is one class only, {names.pop()}: at least two are needed")
     largest = sum(video.split == "train" for video in videos) // (world_size * args.accumulate)
     if (args.batch_size or 1) > largest and not args.test_only:
-        raise UsageError(f"--batch-size {args.batch_size or 1}: there are training videos for {largest} at most")
+        given = f"--batch-size {args.batch_size or 1}" + f" --accumulate {args.accumulate}" * (args.accumulate > 1)
+        raise UsageError(f"{given}: there are training videos for {largest} at most")
     return largest

@@ -29,7 +29,7 @@ class Distributed:
     def from_env(cls) -> "Distributed":
         """Read the environment variables that `torchrun` sets."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names)) if names[-1] in os.environ else cls()
+        return cls(*(int(os.environ[name]) for name in names)) if set(names) <= set(os.environ) else cls()
 
     @property
     def is_main(self) -> bool:
@@ -60,7 +60,7 @@ class Distributed:
         try:
             torch.ones(1, device=name).item()
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"--device {name}: {str(error).splitlines()[0][:200]}") from None
         return torch.device(name)
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
@@ -79,11 +79,10 @@ class Distributed:
         if self.world_size > 1:
             distributed.barrier()
 
-    def all_reduce_sum(self, *tensors: Tensor) -> None:
-        """Replace each tensor, in place, by its sum over all processes."""
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace a tensor, in place, by its sum over all processes."""
         if self.world_size > 1:
-            for tensor in tensors:
-                distributed.all_reduce(tensor)
+            distributed.all_reduce(tensor)
 
     def all_reduce_max(self, number: int) -> int:
         """Return the largest `number` of all processes."""

@@ -1,4 +1,4 @@
-"""What ends a script early: a signal, or in one line mistakes of users and damaged files; other errors are bugs."""
+"""How a script ends early: by a signal, or by a user's error, told in one line; any other error is a bug."""
 
 import contextlib
 import re
@@ -66,8 +66,7 @@ def exit_on_user_error(script: str, status: int) -> Iterator[None]:
 
 class StopSignal:
     """Records the first SIGINT or SIGTERM as its `signum`, 0 before, so that the step at hand can be finished.
-    A second signal, more than two seconds later, has its usual effect. Leaving the `with` block restores the handlers.
-    """
+    A second signal, over two seconds later, has its usual effect. Leaving the `with` block restores the handlers."""
 
     signum, received_at = 0, 0.0
 

@@ -17,7 +17,7 @@ from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, Stopped, StopSignal, UsageError
 from engine.metrics import compute_metrics
 
-SYNC_INTERVAL = 20  # steps on CUDA after which losses are read, for which the card has to finish its queue
+SYNC_INTERVAL = 20  # steps on CUDA between two reads of the losses, each of which waits for the GPU
 NEVER = 2**62
 SINGLE = Distributed()  # without other processes
 
@@ -45,11 +45,9 @@ def train_one_epoch(
 ) -> None:
     """Train a model on every batch of a loader once; its frozen batch norm keeps its statistics.
     Each rank has a loader of its own, of batches (clips, labels), clips `uint8` (N, T, H, W, 3). A step averages the
-    gradients of `accumulate` batches, of which the loader has a multiple, and cuts their norm to `clip_grad`. The seed
-    is that of dropout. The sums in `state` are updated in place, and continued where it has some.
+    gradients of `accumulate` batches, and cuts their norm to `clip_grad`. The sums in `state` are updated in place.
     Raises Stopped after the step in which any rank received a signal; NonFiniteLossError on all ranks where a loss is
-    not finite on any, or the weights are not in the end; UsageError where the batch does not fit into the GPU's memory.
-    """
+    not finite on any, or the weights are not in the end; UsageError where the batch does not fit the GPU's memory."""
     model.train()
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
@@ -95,12 +93,11 @@ def train_one_epoch(
         if signum:
             break
     loss_sum += sync_losses(losses, distributed)
-    is_finite = all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    if distributed.all_reduce_max(int(not is_finite)):
+    if distributed.all_reduce_max(int(not all(tensor.isfinite().all() for tensor in model.state_dict().values()))):
         raise NonFiniteLossError(position)
-    sums = torch.tensor([loss_sum, num_correct.item()], dtype=torch.float64)
-    distributed.all_reduce_sum(sums)
-    state.loss_sum, state.num_correct = sums[0].item(), int(sums[1])
+    totals = torch.tensor([loss_sum, num_correct.item()], dtype=torch.float64)
+    distributed.all_reduce_sum(totals)
+    state.loss_sum, state.num_correct = totals[0].item(), int(totals[1])
     if signum:
         raise Stopped(signum)
 
@@ -140,6 +137,7 @@ def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SIN
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
     positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
     losses.clear()
+    # The lowest position of all ranks, which then agree on the loss that is named.
     if (first := -distributed.all_reduce_max(-min(positions, default=NEVER))) < NEVER:
         raise NonFiniteLossError(first)
     return sum(values)
@@ -168,7 +166,7 @@ def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, d
         if (batch := next(batches, None)) is not None:
             clips, count = clips_to_device(batch[0], device), len(batch[0])
             if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
-                clips = F.pad(clips, (0,) * 9 + (loader.batch_size - count,))
+                clips = F.pad(clips, (0, 0) * 4 + (0, loader.batch_size - count))
             with autocast:
                 logits[items[num_done : num_done + count]] = model(clips)[:count].float()
             num_done += count

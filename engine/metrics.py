@@ -14,8 +14,8 @@ from torch import Tensor
 def compute_metrics(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Compute the accuracies of a test from the softmax of each window (videos, windows, classes) and labels (videos,).
     "clip_top1" is of windows; "video_top1" and "video_top5" are of the mean over the windows of a video; "mean_class"
-    is the mean recall of the classes, which is their top-1; "per_class" has {class: its "precision", "recall" and
-    "support", the number of its videos}. Classes without a video count for nothing."""
+    is the mean recall of the classes, which is their top-1; "macro_f1" the mean of their F1; "per_class" has {class:
+    its "precision", "recall" and "support", the number of its videos}. Classes without a video count for nothing."""
     from sklearn.metrics import precision_recall_fscore_support
 
     video_probabilities, present = probabilities.mean(1), labels.unique().tolist()
@@ -52,13 +52,15 @@ def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.metrics", description="Summarize several runs.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    files = [run / "results.json" for run in parser.parse_args(argv).runs]
-    try:
-        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    except OSError as error:
-        parser.exit(2, f"{error.filename}: no results; python train.py --test-only --checkpoint FILE writes them\n")
-    if len(datasets := sorted({result["dataset"] for result in results})) > 1:
-        parser.exit(2, f"runs on different data sets have no mean: {', '.join(datasets)}\n")
+    results = []
+    for file in (run / "results.json" for run in parser.parse_args(argv).runs):
+        try:
+            results.append(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            parser.exit(2, f"{file}: no results; python train.py --test-only --checkpoint FILE writes them\n")
+    for name in ("dataset", "split", "model", "input"):
+        if len(values := sorted({str(result.get(name)) for result in results})) > 1:
+            parser.exit(2, f"runs that differ in {name} have no mean: {', '.join(values)}\n")
     print(summarize_runs(results))
 
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from dataloaders.dataset import KINETICS_LABELS, read_labels
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window, cut_runs
 from engine.annotate import annotate
+from engine.args import validate_range
 from engine.build import load_weights
 from engine.checkpoint import load_checkpoint, restore_model
 from engine.distributed import Distributed
@@ -47,7 +48,7 @@ def prefetch(items: Iterable, count: int) -> Iterator:
 
 def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, reconnect: int = 0) -> Iterator:
     """Yield and count the frames of a video; a signal ends a stream, and raises Stopped between two of a file.
-    A stream that closes is opened again up to `reconnect` times; None stands between what was before and comes then."""
+    A stream that closes is opened again up to `reconnect` times; None is yielded between two connections."""
     for attempt in range(1 + reconnect * video.is_live):
         if attempt:
             progress.write(f"{video.name}: closed, opened again ({attempt} of {reconnect})", sys.stderr)
@@ -58,12 +59,12 @@ def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, rec
                 continue
             yield None
         for frame in video:
+            progress.update()
+            yield frame
             if stop_signal.signum:
                 if video.is_file:
                     raise Stopped(stop_signal.signum)
                 return
-            progress.update()
-            yield frame
 
 
 def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator[tuple[int, np.ndarray]]:
@@ -95,8 +96,8 @@ def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator
         reading.result()  # raises what the reader has raised
 
 
-def predict(model, windows, batch_size=None, with_heatmap=False, with_features=False) -> Iterator[Window]:
-    """Classify windows with a model in evaluation mode; they are yielded with the predictions instead of the clip."""
+def classify_windows(model, windows, batch_size=None, with_heatmap=False, with_features=False) -> Iterator[Window]:
+    """Yield the windows with what a model in evaluation mode predicts for them; the clips are dropped."""
     device, batch, captured = next(model.parameters()).device, [], {}
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
 
@@ -129,7 +130,7 @@ def predict(model, windows, batch_size=None, with_heatmap=False, with_features=F
 def smooth_windows(windows: Iterable[Window], count: int) -> Iterator[Window]:
     """Replace the probabilities of each window by the mean over `count` windows around it, fewer at the ends."""
     num_ahead, pending, around = count // 2, deque(), deque(maxlen=count)
-    for window in chain(windows, [None] * num_ahead):
+    for window in chain(windows, repeat(None, num_ahead)):
         pending.append(window)
         around.append(window.probabilities if window else None)
         if len(pending) > num_ahead:
@@ -140,14 +141,16 @@ def smooth_windows(windows: Iterable[Window], count: int) -> Iterator[Window]:
 class Recognizer:
     """A model in evaluation mode, with how its clips are cut.
     It is that of a `checkpoint` of train.py, by default the newest best under ./run, or of public `weights`, a file or
-    a name, whose classes are the lines of the file `labels`. The `device` is "cuda" where there is one, else "cpu". The
-    `top_k` likeliest classes are reported of windows that are `stride` frames apart (half a window). Probabilities are
-    the mean over `smooth` windows; a window whose likeliest class stays below the `threshold` has no label.
-    OSError or one of our errors where a file cannot be read; UsageError for weights without classes."""
+    a name, whose classes are the lines of the file `labels`. The `top_k` likeliest classes are reported of windows that
+    are `stride` frames apart (half a window). Probabilities are the mean over `smooth` windows; a window whose
+    likeliest class stays below the `threshold` has no label. OSError or one of our errors where these cannot be had."""
 
     def __init__(
         self, checkpoint=None, weights=None, labels=None, device=None, top_k=5, stride=None, threshold=0.0, smooth=1
     ):
+        validate_range(top_k=top_k, stride=stride, threshold=threshold, smooth=smooth)
+        if weights and checkpoint or labels and not weights:
+            raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
         device = Distributed().select_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.file = weights or checkpoint or newest_best_checkpoint(Path("run"))
         if weights:
@@ -164,7 +167,7 @@ class Recognizer:
                 raise UsageError(f"--labels {labels}: {count} names, and {weights} has {num_classes} classes")
         else:
             content = load_checkpoint(Path(self.file))
-            self.model, self.config = restore_model(content), ClipConfig.from_dict(content["clip"])
+            self.model, self.config = restore_model(content, self.file), ClipConfig.from_dict(content["clip"])
         self.model.eval().to(device, memory_format=torch.channels_last_3d)
         self.top_k, self.stride, self.threshold, self.smooth = top_k, stride, threshold, smooth
 
@@ -174,12 +177,15 @@ class Recognizer:
         """Recognise the actions in a file, a stream (by its address), a camera (by its number) or a VideoReader.
         Returns what inference.py writes as JSON, with `features` also those of the windows, float32 (windows, 512 or
         4096). The file `target` gets the annotated video, see `annotate` for how it is drawn, with `grad_cam` coloured
-        where the model looks. A stream that closes is opened again up to `reconnect` times. A StopSignal can `stop` it.
-        OSError where a file cannot be read or written, DataError where a video cannot be decoded; Stopped where the
-        signal arrives while a file is read."""
+        where the model looks. A stream that closes is opened again up to `reconnect` times. A StopSignal can `stop` it,
+        which raises Stopped for a file. OSError where one cannot be read or written, DataError for a broken video."""
+        target = target and Path(target)
         if not isinstance(video, VideoReader):
-            is_file = isinstance(video, Path) or "://" not in video and not video.isdecimal()
-            video = VideoReader(Path(video) if is_file else video)
+            name = str(video)
+            is_file = isinstance(video, Path) or "://" not in name and not name.isdecimal()
+            video = VideoReader(Path(name) if is_file else name)
+        if target and video.is_file and target.resolve() == video.source.resolve():
+            raise UsageError(f"{target}: would be overwritten")
         progress = tqdm(disable=True) if progress is None else progress
         frames = read_frames(video, progress, stop or StopSignal(), reconnect)
         windows = self._windows(frames, video, target is not None, None, grad_cam, features)
@@ -187,6 +193,7 @@ class Recognizer:
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(windows))
             if target:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 drawing |= {"threshold": self.threshold}
                 windows = annotate(windows, target, self.model.classes, video, self.config, **drawing)
                 stack.enter_context(contextlib.closing(windows))
@@ -215,7 +222,7 @@ class Recognizer:
         # Decoding, the model and whoever takes the windows have a thread each.
         numbered = follow(frames, video, self.config) if video.is_live else enumerate(prefetch(frames, 8))
         windows = cut_runs(numbered, self.config, self.stride, keep_frames, video)
-        windows = predict(self.model, windows, 1 if video.is_live else batch_size, *outputs)
+        windows = classify_windows(self.model, windows, 1 if video.is_live else batch_size, *outputs)
         return prefetch(smooth_windows(windows, self.smooth), 1)
 
     def _describe(self, window, video) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tensorboardX import SummaryWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
 
@@ -49,7 +49,13 @@ def log_run_start(writer: SummaryWriter, hyperparameters: dict, model, dataset: 
 def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> SummaryWriter:
     """Open the SummaryWriter of a run for rank 0; points of an interrupted start from `first_epoch` on are dropped."""
     suffix = f".{time.time_ns()}"  # the name has seconds only: a start in the same second would overwrite the file
-    return SummaryWriter(run_dir, purge_step=first_epoch, max_queue=1, filename_suffix=suffix, write_to_disk=is_main)
+    writer = SummaryWriter(run_dir, filename_suffix=suffix, write_to_disk=is_main)
+    if is_main:
+        # Write at once: the thread that would do it dies of a full disk, and its queue then blocks for ever.
+        writer.file_writer.event_writer.add_event = writer.file_writer.event_writer._ev_writer.write_event
+    if first_epoch is not None:
+        writer.file_writer.add_event(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
+    return writer
 
 
 def log_epoch(writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device) -> None:
@@ -63,11 +69,7 @@ def log_epoch(writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_pe
         scalars["data/gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
     for tag, value in scalars.items():
         writer.add_scalar(tag, value, epoch)
-    # flush() leaves what is still in the queue of length 1: two empty events push the last point through it, so that a
-    # run that is killed after the next checkpoint has all of its points.
-    for _ in range(2):
-        writer.file_writer.add_event(Event())
-    writer.flush()
+    writer.flush()  # a run that is killed after the next checkpoint has all of its points
 
 
 def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluation, dataset: VideoDataset) -> None:
@@ -78,7 +80,6 @@ def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluati
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
     for name in ("video_top1", "video_top5", "mean_class", "macro_f1"):
         writer.add_scalar(f"test/{name}", test[name], epoch)
-    log_predictions(writer, epoch, evaluation, dataset)
     results = results | {"test": test}
     if leaked := results["leaked_groups"]:
         results["warning"] = f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
@@ -93,6 +94,7 @@ def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluati
         rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
     columns = ("source", "class", "prediction", "probability", "correct", *classes)
     write_table(run_dir / "predictions.csv", columns, rows)
+    log_predictions(writer, epoch, evaluation, dataset)
     print(
         f"test of epoch {epoch}, split {results['split']}: clip top-1 {test['clip_top1']:.3f}, "
         f"video top-1 {test['video_top1']:.3f}, top-5 {test['video_top5']:.3f}, mean class {test['mean_class']:.3f}, "
@@ -131,7 +133,7 @@ def figure_fonts(names: Sequence[str]):
     for path in paths:
         font_manager.fontManager.addfont(path)
     families = [font_manager.FontProperties(fname=path).get_name() for path in sorted(paths)]
-    return matplotlib.rc_context({"font.family": ["DejaVu Sans", *families]})
+    return matplotlib.rc_context({"font.family": ["DejaVu Sans", *families], "text.parse_math": False})  # "$" is one
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
@@ -143,13 +145,13 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
     side = cell * len(names) + 0.09 * font * max(map(len, names)) / 10 + 1.2
     figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
     axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    axes.imshow(shares, "Blues", interpolation="nearest", vmin=0, vmax=1)
+    fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(fractions, "Blues", interpolation="nearest", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_xticks(range(len(names)), names, fontsize=font, rotation="vertical")
     axes.set_yticks(range(len(names)), names, fontsize=font)
     for i, j in zip(*np.nonzero(matrix), strict=True):
-        colour = "white" if shares[i, j] > 0.5 else "black"
+        colour = "white" if fractions[i, j] > 0.5 else "black"
         axes.text(j, i, matrix[i, j], ha="center", va="center", color=colour, fontsize=0.9 * font)
     return figure
 

@@ -1,10 +1,7 @@
 """The models by name. Adding one is a file in this folder and a line here.
-
 A builder takes `num_classes` and returns a model that takes clips as `network.resnet.VideoResNet` does. A model has
-`normalize`, a `Normalize`; `dropout`; `last_pool`, the name of the module after its last convolutional stage; and the
-module that it defines last gives the logits. `build_model` adds the name of that module, `head`, and `name` and
-`options`, by which a checkpoint builds it again.
-"""
+`normalize`, a `Normalize`; `dropout`; `last_pool`, the name of the module after its last convolutional stage. What it
+defines last gives the logits. `build_model` adds the name of that, `head`, and its own `name` and `options`."""
 
 import textwrap
 

@@ -14,8 +14,7 @@ STD = (0.225, 0.225, 0.225)
 class C3D(nn.Module):
     """C3D with 78,409,573 parameters at 101 classes; dropout follows fc6 and fc7 (section 3.3).
     `ceil_mode` pads pool5 on the right alone, as Caffe does; by default both sides are padded.
-    Input: RGB clips (N, 3, 16, 112, 112), 0..255, `uint8` or float; fc6 fixes the size, ModelError for another.
-    Output: logits (N, num_classes)."""
+    Input: RGB clips (N, 3, 16, 112, 112), 0..255; ModelError for another size, as of fc6. Output: (N, num_classes)."""
 
     last_pool = "pool5"
 

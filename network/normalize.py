@@ -13,10 +13,9 @@ RESIDUAL_GAIN = 3  # frames a sixth of a second apart differ by about a third of
 
 class Normalize(nn.Module):
     """Compute (x / 255 - mean) / std per channel, in the floating-point type of the model.
-    The statistics, RGB on a scale of 0..1, are neither parameters nor in the state_dict, so public weights fit without
-    them; a checkpoint stores them beside it. The input is "rgb", or "residual" to subtract from every frame the one
-    before it (Tao et al. 2020, arXiv:2006.13017, section 3.1). The first frame stays, so that a clip keeps its length
-    and what does not move is still seen."""
+    The statistics, RGB on a scale of 0..1, are not in the state_dict, so public weights fit without them. The input is
+    "rgb", or "residual" to subtract from every frame but the first, which shows what does not move, the one before it
+    (Tao et al. 2020, arXiv:2006.13017, section 3.1)."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], input: str = "rgb"):
         super().__init__()

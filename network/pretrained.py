@@ -50,7 +50,7 @@ REFUSED = {  # other networks, by the name and shape of a weight
 
 
 def describe_clip(clip: dict[str, Any]) -> str:
-    if rate := clip.get("frame_rate"):
+    if (rate := clip.get("frame_rate")) is not None:
         return f"{clip['clip_len']} frames, {rate:g} a second"
     return f"{clip['clip_len']} frames" + (f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row")
 
@@ -102,8 +102,8 @@ def read_weights(path: str | Path) -> Any:
 def load_public(path: str | Path, content: Any = None) -> nn.Module:
     """Build the network of a file of weights: a checkpoint of train.py, or one of the families of docs/weights.md.
     The model is in evaluation mode and gives its publisher's logits, or features (N, 512 or 4096) where the file has no
-    last layer. It has `num_classes`, 0 without one, whose names are `classes` or None; its `clip` says how the clips
-    that it was trained on were cut. `content` is what the file contains, where it has been read.
+    last layer. It has `num_classes`, 0 without one, their names, `classes`, or None, and the `clip` that it was trained
+    on. `content` is what the file contains, where it has been read.
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here."""
     content = read_weights(path) if content is None else content
     content = content if isinstance(content, dict) else {}
@@ -133,6 +133,8 @@ def load_public(path: str | Path, content: Any = None) -> nn.Module:
             raise ModelError(f"{path}: weights of another network, their {key} is {shapes}")
     if unknown := model.load_state_dict(state, strict=False).unexpected_keys:
         raise ModelError(f"{path}: weights of another network, {name} has no {unknown[0]}")
+    if not all(value.isfinite().all() for value in state.values()):
+        raise ModelError(f"{path}: some of the weights are not finite")
     model.normalize.set(**normalization)
     return model.eval()
 

@@ -1,8 +1,5 @@
 """R3D and R(2+1)D: residual networks over space and time (Tran et al. 2018, arXiv:1711.11248).
-
-One skeleton serves both; only the convolution differs. Layout and parameter names are those of torchvision's
-`VideoResNet`, so its public weights fit.
-"""
+Only the convolution differs. Layout and names are those of torchvision's `VideoResNet`, so its public weights fit."""
 
 from torch import Tensor, nn
 
@@ -65,9 +62,8 @@ class BasicBlock(nn.Module):
 
 class VideoResNet(nn.Module):
     """A stem, four stages of residual blocks, global average pooling, one linear layer.
-    `conv` builds the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm.
-    With `shared_midplanes` the second convolution of a block has as many planes between space and time as its first, as
-    in torchvision; by the paper each has its own number.
+    `conv` builds the convolutions in the blocks, `layers` has the blocks per stage, `eps` is of batch norm. With
+    `shared_midplanes` both convolutions of a block have as many midplanes, as in torchvision, not each its own number.
     Input: RGB clips (N, 3, T, H, W), 0..255, `uint8` or float, of any size. Output: logits (N, num_classes)."""
 
     last_pool = "avgpool"

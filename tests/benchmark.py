@@ -50,7 +50,7 @@ from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
-from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, predict, prefetch
+from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, classify_windows, prefetch
 from network import MODELS, build_model
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
@@ -478,7 +478,7 @@ def infer_model(name, model, video, work_dir, device):
     def ours(count, stride):
         opened = VideoReader(video)
         windows = cut_windows(prefetch(islice(opened, count), 8), config, stride)
-        found = prefetch(predict(model, windows, most), 1)
+        found = prefetch(classify_windows(model, windows, most), 1)
         windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, config)))
         return windows if stride == 1 else count
 

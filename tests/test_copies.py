@@ -222,3 +222,13 @@ def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path)
     assert leaked_groups(rows, "official1") == 1
     args = Namespace(split="official1", batch_size=1, accumulate=1, test_only=False)
     assert validate_data(args, 1, rows) == sum(video.split == "train" for video in rows)
+
+
+def test_an_emptied_list_of_copies_is_refused(root, tmp_path):
+    frames = tmp_path / "frames"
+    preprocess.preprocess("own", root, frames)
+    (frames / "copies.csv").write_bytes(b"")
+    with pytest.raises(preprocess.DataError, match="copies.csv is damaged: delete it"):
+        preprocess.preprocess("own", root, frames)
+    (frames / "copies.csv").unlink()
+    assert len(preprocess.preprocess("own", root, frames)) == 12

@@ -89,7 +89,7 @@ def test_a_video_that_hangs_or_kills_its_worker_is_named_and_the_rest_goes_on(tm
 def test_a_worker_that_died_between_two_jobs_is_replaced(tmp_path):
     video, worker = write_video(tmp_path / "v.avi", 20), extract.Worker()
     for _ in range(2):
-        assert worker.run(video, tmp_path / "v") == {"frames": 20, "held": False}
+        assert worker.run(video, tmp_path / "v") == {"frames": 20, "repeated": False}
         worker.process.kill()
         worker.process.wait()  # the next job is written into a pipe without a reader
     worker.stop()
@@ -99,7 +99,7 @@ def test_a_slow_video_is_no_hang(tmp_path, instead, monkeypatch):
     instead("write = cv2.imwrite\ncv2.imwrite = lambda *args: time.sleep(0.4) or write(*args)")
     monkeypatch.setattr(extract, "TIMEOUT", 3)
     assert list(extract.extract_all([(write_video(tmp_path / "v.avi", 16), tmp_path / "v")], 1)) == [
-        (0, {"frames": 16, "held": False})
+        (0, {"frames": 16, "repeated": False})
     ]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -37,7 +38,7 @@ from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows
 from engine import annotate
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from engine.recognizer import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, predict, prefetch
+from engine.recognizer import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, classify_windows, prefetch
 from network import MODELS
 
 
@@ -76,7 +77,9 @@ def test_predictions_do_not_depend_on_the_batch_size_and_the_stride(name):
 
     model.to(memory_format=torch.channels_last_3d)
     for batch_size, stride in ((1, 1), (5, 1), (2, 3), (8, 100)):
-        windows = list(predict(model, cut_windows([frame.copy() for frame in frames], config, stride), batch_size))
+        windows = list(
+            classify_windows(model, cut_windows([frame.copy() for frame in frames], config, stride), batch_size)
+        )
         assert [window.start for window in windows] == sorted({*range(0, 5, stride), 4})
         for window in windows:
             torch.testing.assert_close(window.probabilities, expected[window.start], rtol=0, atol=2e-5)
@@ -95,15 +98,15 @@ def test_batches_are_full_unless_many_frames_wait_for_them():
     batches = []
     windows = list(cut_windows([numbered_frame(i) for i in range(24)], ClipConfig(), 1))
     assert len(windows) == 9
-    assert [window.start for window in predict(BatchCounter(), windows, 4)] == list(range(9))
+    assert [window.start for window in classify_windows(BatchCounter(), windows, 4)] == list(range(9))
     assert batches == [4, 4, 1]
     batches.clear()
-    list(predict(BatchCounter(), windows))
+    list(classify_windows(BatchCounter(), windows))
     assert batches == [CPU_BATCH_SIZE] * (9 // CPU_BATCH_SIZE) + [1]
     for num_frames, expected in ((MAX_PENDING_FRAMES, [1, 1, 1]), (MAX_PENDING_FRAMES - 1, [2, 1]), (10, [3])):
         batches.clear()
         far_apart = [window._replace(frames=[None] * num_frames) for window in windows[:3]]
-        list(predict(BatchCounter(), far_apart, 4))
+        list(classify_windows(BatchCounter(), far_apart, 4))
         assert batches == expected
 
 
@@ -508,3 +511,35 @@ def test_export_names_the_package_it_lacks(project, checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     done = project.run("inference.py", "--export", "net", "--checkpoint", checkpoint(crop_size=16), ok=False)
     assert done.stderr == "inference.py: --export needs one more package: pip install onnxscript\n"
+
+
+def test_features_of_two_videos_of_one_name_are_not_written_to_one_file(mistake, tmp_path):
+    for folder in "ab":
+        write_video(tmp_path / folder / "v.avi", 20)
+    line = mistake(inference, "a/v.avi", "b/v.avi", "--no-video", "--features")
+    assert "would write the same files" in line
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(mistake, tmp_path):
+    write_video(tmp_path / "v.avi", 20)
+    for name in (".", "", ".."):
+        assert mistake(inference, "--export", name).endswith(": name a file")
+    assert mistake(inference, "v.avi", "--output", "v.avi").endswith("--output v.avi: a file, not a folder")
+
+
+def test_pictures_are_no_videos(mistake, tmp_path):
+    for name in ("a.jpg", "b.PNG"):
+        cv2.imwrite(str(tmp_path / name), numbered_frame(0))
+    for name in ("a.jpg", "*", "."):
+        assert "no such file, nor a folder or pattern with videos" in mistake(inference, name)
+
+
+@pytest.mark.workers
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- >&- <&-"])
+def test_closed_streams_do_not_stop_it(project, checkpoint, closed):
+    project.copy()
+    write_video(project.folder / "v.avi", 20)
+    command = f"{sys.executable} inference.py v.avi --checkpoint {checkpoint()} {closed}"
+    for _ in range(3):
+        assert subprocess.run(command, shell=True, cwd=project.folder, timeout=60).returncode == 0
+        assert len(list(VideoReader(project.folder / "output" / "v_annotated.mp4"))) == 20

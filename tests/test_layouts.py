@@ -385,3 +385,75 @@ def test_no_other_split_is_opened_and_an_entry_is_a_pair(project, tmp_path, monk
     project.datasets["own"] = str(tmp_path)  # without its comma
     (line,) = project.run("train.py", "--dataset", "own", ok=False).stderr.splitlines()
     assert line == f"train.py: mypath.py: the entry 'own' is not a pair of folders, but {str(tmp_path)!r}"
+
+
+def test_without_its_videos_a_data_set_keeps_its_split_and_its_index(project, tmp_path):
+    root = given_folders(tmp_path / "videos")
+    project.set_path("own", root)
+    project.run("-m", "dataloaders.preprocess", "own")
+    index = project.folder / "data/own_frames/index.csv"
+    before = index.read_text()
+    root.rename(tmp_path / "away")
+    assert "--split folders: " in project.run("-m", "dataloaders.preprocess", "own").stdout
+    assert "no such folder" in project.run("-m", "dataloaders.preprocess", "own", "--force", ok=False).stderr
+    assert index.read_text() == before
+    write_dataset(root)
+    project.run("-m", "dataloaders.preprocess", "own")
+    shutil.rmtree(root)
+    assert "--split folders: " not in project.run("-m", "dataloaders.preprocess", "own").stdout
+
+
+def test_a_split_of_its_own_has_no_folds(project, tmp_path):
+    project.set_path("own", given_folders(tmp_path / "videos"))
+    for command in (QUICK, ("-m", "dataloaders.preprocess", "own")):
+        done = project.run(*command, "--fold", "2", ok=False)
+        assert "--fold 2: only --split group has folds, not folders" in done.stderr
+
+
+def test_parts_may_number_their_videos_alike(tmp_path):
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for name in ("Jump", "Run"):
+            for number in range(count):
+                write_video(tmp_path / "videos" / split / name / f"{number}.avi", 20 + number)
+    videos = preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames", protocol="folders")
+    assert len(videos) == 16 == len({(video.class_name, video.video) for video in videos})
+    assert len({video.group for video in videos}) == 16
+    assert all(video.source.startswith(f"{video.split}/") for video in videos)
+
+
+def test_images_at_another_rate_are_extracted_anew(project, tmp_path, monkeypatch):
+    project.set_path("own", frames(tmp_path / "videos"))
+    command = ("-m", "dataloaders.preprocess", "own", "--frame-rate", "5", "--clip-len", "4", "--source-fps")
+    folder = next(iter([project.folder / "data/own_frames"]))
+    for fps, count in ((25, 4), (10, 10), (10, 10)):
+        output = project.run(*command, fps).stdout
+        assert {video.frames for video in read_index(folder / "index.csv")} == {count}
+    assert "extracted anew" not in output
+    for fps in (0, -5, "nan"):
+        assert "must be 0.01 to 1000" in project.run(*command, fps, ok=False).stderr
+        monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", float(fps))
+        assert "must be 0.01 to 1000" in project.run(*command[:-1], ok=False).stderr
+
+
+def test_a_part_may_lack_its_start_or_its_end(tmp_path):
+    write_video(tmp_path / "day.avi", 200)
+    rows = [("day.avi", "a", *span) for span in [("", 5), (3, ""), (0.0001, 2), (1.0004, 2), (1.0014, 2)]]
+    path = write_table(tmp_path / "table.csv", rows, "path,label,start,end")
+    videos = list_videos(path)
+    assert [video.source for video in videos] == [f"day.avi#t={t}" for t in ("0,5", "3,8", "0,2", "1,2", "1.001,2")]
+    for span in ((0, 0), ("", 0), (8, ""), ("nan", 2)):
+        write_table(path, [*rows, ("day.avi", "a", *span)], "path,label,start,end")
+        with pytest.raises(DataError, match="row 7: .* is no part of its 8.0 seconds"):
+            list_videos(path)
+
+
+def test_a_label_without_a_name_is_refused(tmp_path):
+    path = plain_list(tmp_path)
+    (tmp_path / "labels.txt").write_text("jump\n")
+    with pytest.raises(DataError, match="row 2: .*labels.txt has no line for the label 1"):
+        list_videos(path)
+
+
+def test_an_expression_that_is_none_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"mypath.py: '\(' captures no group: missing \)"):
+        list_videos(write_dataset(tmp_path / "videos"), "(")

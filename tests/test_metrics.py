@@ -69,4 +69,17 @@ def test_a_summary_is_of_one_dataset(project, tmp_path):
         for names in ("a", "ab")
     )
     assert (one.returncode, one.stdout) == (0, "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n")
-    assert (mixed.returncode, mixed.stderr) == (2, "runs on different data sets have no mean: demo, ucf101\n")
+    assert (mixed.returncode, mixed.stderr) == (2, "runs that differ in dataset have no mean: demo, ucf101\n")
+
+
+def test_runs_that_differ_have_no_mean_and_damaged_ones_are_named(project, tmp_path):
+    result = {"dataset": "a", "split": "group", "model": "R3D", "fold": 1, "test": {"clip_top1": 1, "video_top1": 1}}
+    for name, changes in (("a", {}), ("b", {"split": "folders"}), ("c", {"model": "C3D"}), ("d", {"input": "rgb"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(result | changes))
+    for name, message in (("b", "split"), ("c", "model"), ("d", "input")):
+        done = project.run("-m", "engine.metrics", tmp_path / "a", tmp_path / name, ok=False)
+        assert done.stderr.startswith(f"runs that differ in {message} have no mean: ")
+    (tmp_path / "a" / "results.json").write_text("{")
+    done = project.run("-m", "engine.metrics", tmp_path / "a", ok=False)
+    assert done.stderr.startswith(f"{tmp_path}/a/results.json: no results; ")

@@ -33,3 +33,13 @@ def test_a_tilde_is_the_home_of_the_user(monkeypatch):
     monkeypatch.setitem(Path.SPLITS, "own", "~/lists")
     assert Path.db_dir("own") == ("/home/me/videos", "/home/me/frames")
     assert Path.split_dir("own") == "/home/me/lists"
+
+
+def test_lists_and_weights_lie_beside_the_file_too(monkeypatch, tmp_path):
+    monkeypatch.setattr("mypath.__file__", str(tmp_path / "repository" / "mypath.py"))
+    (tmp_path / "repository" / "data" / "testTrainMulti_7030_splits").mkdir(parents=True)
+    (tmp_path / "repository" / "data" / "c3d-pretrained.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    assert Path.split_dir("hmdb51") == str(tmp_path / "repository/data/testTrainMulti_7030_splits")
+    assert Path.model_dir() == str(tmp_path / "repository/data/c3d-pretrained.pth")
+    assert Path.split_dir("ucf101") == "data/ucfTrainTestlist"

@@ -304,7 +304,7 @@ def test_a_passing_fault_is_told_and_tried_again_at_the_next_start(tmp_path, mon
     assert not (tmp_path / "frames" / "skipped.csv").exists()
     assert "Run/v_Run_g01_c01.avi" not in {video.source for video in videos}
     monkeypatch.undo()
-    assert answer_job(locked, tmp_path / "one") == {"frames": 20, "held": False}
+    assert answer_job(locked, tmp_path / "one") == {"frames": 20, "repeated": False}
     videos = preprocess("own", root, tmp_path / "frames", 1)
     assert len(videos) == 10 and "tried again" not in capsys.readouterr().out
 

@@ -490,7 +490,7 @@ def test_frames_remember_how_they_were_sampled(root, tmp_path, decoded, capsys):
         output = capsys.readouterr().out
         assert len(decoded) == len(videos) == 12
         assert f"this run needs {sampling} (clip length x interval, size): they are extracted anew" in output
-        assert ("; 1 have fewer than 15 frames a second: they are held" in output) == ("frame_rate" in settings)
+        assert ("; 1 have fewer than 15 frames a second: frames repeat" in output) == ("frame_rate" in settings)
         for name, numbers in (("v_Run_g06_c01", of_30), ("v_Run_g07_c01", of_10)):
             assert shown(videos[name].folder(frames)) == numbers
             assert (videos[name].frames, videos[name].sampling) == (len(numbers), sampling)

@@ -9,20 +9,23 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby, pairwise, product
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_checkpoint, numbered_frame, read_number, write_video
+from conftest import ROOT, edit_mp4, make_checkpoint, numbered_frame, read_number, with_durations, write_video
 from torch import nn
 
 from dataloaders.clips import ClipConfig
 from dataloaders.demo import LENGTH, draw_video
+from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
 from dataloaders.windows import Window
 from engine import recognizer as recognizer_module
 from engine.checkpoint import save_checkpoint
+from engine.errors import UsageError
 from engine.recognizer import find_events, smooth_windows
 from inference import Recognizer
 from network import build_model
@@ -53,7 +56,7 @@ class BrightnessModel(nn.Module):
 def brightness(checkpoint, monkeypatch):
     """Let checkpoints have a model that knows the brightness."""
 
-    def restore_model(content):
+    def restore_model(content, file):
         model = BrightnessModel()
         model.name, model.classes, model.head = "Tiny", ["a", "b", "c"], "unused"
         return model
@@ -131,8 +134,10 @@ def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness,
 def test_labels_are_escaped_in_subtitles():
     import inference
 
-    text = inference.format_subtitles([{"start": 3599.9994, "end": 3700.5, "label": "<a> & b", "probability": 0.755}])
-    assert text == "WEBVTT\n\n00:59:59.999 --> 01:01:40.500\n&lt;a&gt; &amp; b (76%)\n"
+    video = SimpleNamespace(timestamps=np.arange(40000) / 10, fps=10)
+    events = [{"start": 3599.9, "end": 3700.5, "label": "<a> & b", "probability": 0.755}]
+    text = inference.format_subtitles(events, video)
+    assert text == "WEBVTT\n\n00:59:59.900 --> 01:01:40.500\n&lt;a&gt; &amp; b (76%)\n"
 
 
 def test_smoothed_probabilities_bridge_a_short_change(project, brightness):
@@ -208,7 +213,8 @@ class Camera(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(OSError):
             for _ in range(self.server.count):
-                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256))[1].tobytes()
+                size = self.server.sizes[(self.server.connections - 1) % len(self.server.sizes)]
+                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256, *size))[1].tobytes()
                 self.server.number += 1
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                 self.wfile.write(head.encode() + picture + b"\r\n")
@@ -223,7 +229,7 @@ class Camera(BaseHTTPRequestHandler):
 def camera():
     with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
         server.daemon_threads, server.connections, server.number = True, 0, 0
-        server.count, server.pause, server.stall = 300, 0.005, 0
+        server.count, server.pause, server.stall, server.sizes = 300, 0.005, 0, [(160, 120)]
         server.address = f"http://127.0.0.1:{server.server_port}/camera.mjpg"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -342,3 +348,75 @@ def test_a_network_that_knows_a_background_finds_where_actions_begin_and_end(pro
     borders = [round(25 * run[-1]["end"]) for _, run in runs[:-1]]
     stride = 32
     assert borders == pytest.approx([90, 90 + LENGTH, 180 + LENGTH, 180 + 2 * LENGTH], abs=stride)
+
+
+def test_a_source_of_another_size_is_recorded_at_the_first(checkpoint, camera, tmp_path, monkeypatch):
+    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
+    camera.count, camera.sizes = 80, [(160, 120), (96, 64)]
+    result = Recognizer(checkpoint).predict(camera.address, tmp_path / "a.mp4", reconnect=1)
+    assert camera.connections == 2
+    frames = list(VideoReader(tmp_path / "a.mp4"))
+    assert len(frames) > 120 and {frame.shape for frame in frames} == {(120, 160, 3)}
+    assert result["frames"] > 150
+
+
+def test_an_outage_counts_as_time(checkpoint, camera, monkeypatch):
+    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
+    monkeypatch.setattr("dataloaders.video.TIMEOUT", 1000)
+    camera.count, camera.pause, camera.stall = 80, 0.01, 5
+    windows = Recognizer(checkpoint).predict(camera.address, reconnect=1)["windows"]
+    gaps = [after["start"] - before["end"] for before, after in pairwise(windows)]
+    assert 0.8 < max(gaps) < 4  # a second of silence, after which it is opened again
+    assert sorted(gaps)[-2] < 0.5
+
+
+def test_a_camera_that_is_stopped_at_once_leaves_what_it_has(project, checkpoint, camera):
+    camera.count, camera.pause = 5, 0.3
+
+    class Stopped:
+        signum = 2
+
+    result = Recognizer(checkpoint).predict(camera.address, project.folder / "a.mp4", stop=Stopped())
+    assert (result["frames"], result["dropped"]) == (1, 0)
+    assert len(list(VideoReader(project.folder / "a.mp4"))) == 1
+
+
+def test_a_program_may_name_files_by_text_and_is_told_its_mistakes(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video = write_video(tmp_path / "v.avi", 20)
+    content = video.read_bytes()
+    recognizer = Recognizer(str(checkpoint))
+    recognizer.predict("v.avi", "new/folder/v.MP4")
+    assert len(list(VideoReader(tmp_path / "new/folder/v.MP4"))) == 20
+    with pytest.raises(UsageError, match=r"v.avi: would be overwritten"):
+        recognizer.predict("v.avi", str(video))
+    with pytest.raises(OSError, match="cannot be written as a video of 160x120"):
+        recognizer.predict("v.avi", "a.txt")
+    assert video.read_bytes() == content
+    with pytest.raises(OSError, match="^99: no such camera"):
+        recognizer.predict(99)
+    for settings in ({"top_k": 0}, {"smooth": -1}, {"threshold": 2}, {"threshold": float("nan")}, {"stride": 0}):
+        with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')} .*: must be"):
+            Recognizer(checkpoint, **settings)
+    for settings in ({"labels": "a.txt"}, {"weights": checkpoint}):
+        with pytest.raises(UsageError, match="--weights or --checkpoint, not both; --labels goes with --weights"):
+            Recognizer(checkpoint, **settings)
+    for image in (np.zeros((48, 64), np.uint8), np.zeros((48, 64, 4), np.uint8), np.zeros((48, 64, 3), np.float32)):
+        with pytest.raises(DataError, match="not an image, BGR uint8"):
+            list(recognizer.stream([image] * 20))
+
+
+def test_subtitles_have_the_times_of_the_annotated_video(project, brightness):
+    """Whose rate is even, while that of the video is not."""
+    video = write_video(project.folder / "v.mp4", grey((20, 60), (220, 60)), fourcc="mp4v")
+    video.write_bytes(edit_mp4(video.read_bytes(), with_durations([1] * 60 + [5] * 60)))
+    project.run("inference.py", "v.mp4", "--checkpoint", brightness, "--stride", 4)
+    report = json.loads((project.folder / "output" / "v.json").read_text())
+    second = report["events"][-1]
+    annotated = VideoReader(project.folder / "output" / "v_annotated.mp4")
+    assert len(list(annotated)) == 120
+    cues = (project.folder / "output" / "v_annotated.vtt").read_text().split("\n\n")[1:]
+    start, end = (float(time[-6:]) + 60 * int(time[-9:-7]) for time in cues[-1].splitlines()[0].split(" --> "))
+    assert end == pytest.approx(120 / annotated.fps, abs=0.1)
+    assert start == pytest.approx(75 / annotated.fps, abs=5 / annotated.fps)  # three quarters of the window are bright
+    assert second["end"] > 12 and second["start"] == pytest.approx((60 + 5 * 15) / 25, abs=1)  # of the video itself

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -257,3 +258,22 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
             assert has_edge == (t == 0 or statistics["input"] == "rgb")
             if statistics["input"] == "rgb":
                 assert ((shown_input > 4) & (shown_input < 251)).mean() > 0.9  # neither black nor white
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_and_no_wait_without_end(tmp_path):
+    writer = report.open_writer(tmp_path, 1, True)
+    writer.file_writer.event_writer._ev_writer._py_recordio_writer._writer = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left"):
+        for step in range(5):
+            writer.add_scalar("a", 1, step)
+            writer.flush()
+
+
+@pytest.mark.parametrize("names", [["$5_to_$10", "cost $x_{$"], ["a\\b", "{x}"]])
+def test_names_of_classes_are_no_formulas(names):
+    with report.figure_fonts(names):
+        for plot in (report.plot_confusion_matrix, report.plot_class_accuracy):
+            figure = plot(np.array([[3, 1], [0, 2]]), names)
+            figure.draw_without_rendering()
+            assert set(names) <= {text.get_text() for text in figure.findobj(Text)}

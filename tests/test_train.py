@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_checkpoint, tree, write_dataset
+from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import Tiny
 
@@ -448,10 +449,10 @@ def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tm
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_state": {"epoch": "1"}}, "the checkpoint is damaged: epoch is '1'"),
-        ({"train_state": asdict(TrainState(num_samples=7))}, "the checkpoint is damaged: 7 clips of an epoch are done"),
-        ({"head": "no.layer"}, "the checkpoint does not fit the model 'Tiny'"),
-        ({"optimizer": {}}, "the checkpoint is damaged: "),
+        ({"train_state": {"epoch": "1"}}, "damaged: train_state, its epoch is a str"),
+        ({"train_state": asdict(TrainState(num_samples=7))}, "damaged: 7 clips of an epoch are done"),
+        ({"head": "no.layer"}, "does not fit the model 'Tiny'"),
+        ({"optimizer": {}}, "damaged: "),
         ({"scheduler": []}, "Tiny-own_last.pth: cannot be resumed, its scheduler is a list"),
     ],
     ids=str,
@@ -730,3 +731,63 @@ def test_without_hard_links_checkpoints_are_copied(project, monkeypatch):
     models = project.folder / "run" / "run_0" / "models"
     contents = {path.read_bytes() for path in models.iterdir()}
     assert len(list(models.iterdir())) == 3 and len(contents) == 1
+
+
+def test_another_process_does_not_train_the_same_run(project):
+    project.run(*QUICK, "--epochs", "1")
+    with FileLock(project.folder / "run" / "run_0" / ".in_use"):
+        refused = project.run("train.py", "--resume", "--epochs", "2", ok=False)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "run/run_0/.in_use" in refused.stderr
+    assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
+
+
+def test_a_run_does_not_resume_with_longer_videos_of_the_same_names(project, tmp_path):
+    project.set_path("own", write_dataset(tmp_path / "own"))
+    project.run(*QUICK, "--epochs", "1")
+    for video in write_dataset(tmp_path / "own", frames=24).glob("*/*"):
+        os.utime(video, (time.time() + 60,) * 2)
+    refused = project.run("train.py", "--resume", "--epochs", "2", ok=False)
+    assert "not the data that the run was started with: other train videos" in refused.stderr
+
+
+def test_a_data_set_may_have_a_slash_in_its_name_and_the_results_say_what_was_tested(project, tmp_path):
+    project.set_path("my/own", write_dataset(tmp_path / "own"))
+    project.run(*QUICK, "--dataset", "my/own", "--epochs", "1")
+    run = project.folder / "run" / "run_0"
+    assert sorted(file.name for file in (run / "models").iterdir()) == ["Tiny-my_own_best.pth", "Tiny-my_own_last.pth"]
+    assert json.loads((run / "results.json").read_text())["tested_on"] == "test"
+
+
+def test_weights_without_a_name_are_refused(mistake):
+    assert "no such file of weights" in mistake(train, "--weights", "")
+
+
+def test_clips_of_no_length_are_refused_with_weights_too(mistake, tmp_path):
+    save_checkpoint(make_checkpoint(), tmp_path / "a.pth")
+    flags = ("--model", "Tiny", "--weights", "a.pth")
+    for flag in ("--clip-len", "--frame-interval", "--frame-rate"):
+        assert f"{flag} 0" in mistake(train, *flags, flag, "0")
+
+
+def test_batches_of_a_step_are_named_where_they_are_too_many(mistake, videos, tmp_path, monkeypatch):
+    monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
+    line = mistake(train, "--dataset", "own", "--accumulate", "7")
+    assert line == "train.py: --batch-size 1 --accumulate 7: there are training videos for 0 at most"
+
+
+@pytest.mark.parametrize("change", [{"classes": [1, 2, 3]}, {"clip": {}}, {"state_dict": "nan"}, {"normalization": {}}])
+def test_weights_that_are_a_damaged_checkpoint_are_refused(mistake, tmp_path, change):
+    checkpoint = make_checkpoint()
+    if change == {"state_dict": "nan"}:
+        checkpoint["state_dict"]["fc.weight"][0, 0] = float("nan")
+        change = {}
+    save_checkpoint(checkpoint | change, tmp_path / "a.pth")
+    assert "a.pth" in mistake(train, "--model", "Tiny", "--weights", "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    bias = make_checkpoint()["state_dict"]["fc.bias"].numpy().tobytes()
+    save_checkpoint(make_checkpoint(), tmp_path / "b.pth")
+    content = bytearray((tmp_path / "b.pth").read_bytes())
+    content[content.find(bias) + 2] ^= 1
+    (tmp_path / "b.pth").write_bytes(content)
+    assert "b.pth: damaged" in mistake(train, "--model", "Tiny", "--weights", "b.pth")

@@ -12,7 +12,7 @@ from dataloaders.clips import ClipConfig, frame_number
 from dataloaders.extract import extract_frames
 from dataloaders.video import VideoReader
 from dataloaders.windows import cut_windows, print_once, sliding_windows
-from engine.recognizer import predict
+from engine.recognizer import classify_windows
 
 
 class FrameRecorder(nn.Module):
@@ -47,7 +47,7 @@ def test_sliding_windows_of_short_and_empty_videos():
 def test_windows_sample_frames_as_training_does_and_each_frame_belongs_to_the_nearest(num_frames, interval, stride):
     model = FrameRecorder()
     frames = [numbered_frame(number) for number in range(num_frames)]
-    windows = list(predict(model, cut_windows(frames, ClipConfig(), stride), 2))
+    windows = list(classify_windows(model, cut_windows(frames, ClipConfig(), stride), 2))
     for window, numbers in zip(windows, model.frame_numbers, strict=True):
         assert numbers == [min(window.start + i * interval, num_frames - 1) for i in range(16)]
         assert window.end == min(window.start + 15 * interval + 1, num_frames)
@@ -66,7 +66,7 @@ def test_windows_sample_frames_as_training_does_and_each_frame_belongs_to_the_ne
 def test_what_is_drawn_on_a_frame_is_hidden_from_the_model(size):
     model = FrameRecorder()
     frames = [numbered_frame(number, *size) for number in range(80)]
-    for window in predict(model, cut_windows(frames, ClipConfig(), 2), 2):
+    for window in classify_windows(model, cut_windows(frames, ClipConfig(), 2), 2):
         for frame in window.frames:
             frame[:] = 255
     assert model.frame_numbers == [[start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)]
@@ -86,13 +86,13 @@ def test_frames_are_read_as_they_are_needed_and_let_go():
             most = max(most, count - len(released))
             yield frame
 
-    for window in predict(FrameRecorder(), cut_windows(frames(), ClipConfig()), 2):
+    for window in classify_windows(FrameRecorder(), cut_windows(frames(), ClipConfig()), 2):
         del window
     assert 61 <= most <= 61 + 2 * 32 + 2
 
     released.clear()
     most = 0
-    for _ in predict(FrameRecorder(), cut_windows(frames(), ClipConfig(), keep_frames=False), 2):
+    for _ in classify_windows(FrameRecorder(), cut_windows(frames(), ClipConfig(), keep_frames=False), 2):
         pass
     assert most <= 4
 
@@ -106,10 +106,10 @@ def test_windows_of_so_many_frames_a_second_are_those_of_training(tmp_path, caps
     kept = [read_number(cv2.imread(f"{tmp_path}/frames/{i:05d}.jpg")[..., ::-1]) for i in range(1, num_kept + 1)]
     print_once.cache_clear()
     model, reader = FrameRecorder(), VideoReader(video)
-    windows = list(predict(model, cut_windows(reader, config, 1, video=reader), 2))
+    windows = list(classify_windows(model, cut_windows(reader, config, 1, video=reader), 2))
     assert model.frame_numbers[0] == [kept[min(i, num_kept - 1)] for i in range(16)]
-    held = f"frames are held where a video has fewer than {frame_rate} a second\n"
-    assert capsys.readouterr().out == (held if fps < frame_rate else "")
+    repeated = f"frames are repeated where a video has fewer than {frame_rate} a second\n"
+    assert capsys.readouterr().out == (repeated if fps < frame_rate else "")
     for window, numbers in zip(windows, model.frame_numbers, strict=True):
         assert numbers == [min(window.start + frame_number(i, window.step), num_frames - 1) for i in range(16)]
         heatmaps = window._replace(heatmap=np.arange(16))
