@@ -1,5 +1,4 @@
 """Recognise the actions in videos: an annotated copy of each and its predictions.
-Examples:
     python inference.py VIDEO [VIDEO ...]
     python inference.py FOLDER --no-video
     python inference.py --source 0"""

@@ -1,9 +1,9 @@
 """Train C3D, R3D or R(2+1)D to recognise actions in videos.
-Examples:
     python train.py --dataset ucf101 --model R2Plus1D
     torchrun --nproc_per_node=8 train.py --dataset ucf101"""
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -149,7 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         if distributed.is_main:
             run_dir = run_dir or runs.create_run(args.run_dir)
-            lock = FileLock(run_dir / ".in_use").acquire(timeout=0)  # noqa: F841, until the process ends
+            with contextlib.suppress(NotImplementedError):  # of a file system without locks
+                lock = FileLock(run_dir / ".in_use").acquire(timeout=0)  # noqa: F841, until the process ends
         run_dir = distributed.broadcast_object(run_dir)
 
     content = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}

@@ -54,7 +54,7 @@ def preprocess(dataset, root_dir, output_dir, processes=None, validate=None, con
 def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     """Wait until no other process writes these frames, and keep others waiting until the context is left."""
     lock = FileLock(output_dir.absolute().with_name(f".{output_dir.absolute().name}.lock"))
-    with contextlib.suppress(OSError):  # where nothing can be written nobody can preprocess
+    with contextlib.suppress(OSError, NotImplementedError):  # nothing can be written, or locked, there
         output_dir.parent.mkdir(parents=True, exist_ok=True)
         try:
             return lock.acquire(timeout=0)

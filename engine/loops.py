@@ -133,11 +133,10 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
 
 
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SINGLE) -> float:
-    """Empty a list of (position, loss) and return the sum; NonFiniteLossError where one is not finite on any rank."""
+    """Empty a list of (position, loss) and return the sum; NonFiniteLossError for the first not finite on any rank."""
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
     positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
     losses.clear()
-    # The lowest position of all ranks, which then agree on the loss that is named.
     if (first := -distributed.all_reduce_max(-min(positions, default=NEVER))) < NEVER:
         raise NonFiniteLossError(first)
     return sum(values)

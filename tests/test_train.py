@@ -791,3 +791,11 @@ def test_weights_that_are_a_damaged_checkpoint_are_refused(mistake, tmp_path, ch
     content[content.find(bias) + 2] ^= 1
     (tmp_path / "b.pth").write_bytes(content)
     assert "b.pth: damaged" in mistake(train, "--model", "Tiny", "--weights", "b.pth")
+
+
+def test_a_file_system_without_locks_is_good_enough(project, monkeypatch):
+    def refuse(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    project.run(*QUICK, "--epochs", "1")
