@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT, write_dataset
 from torch import nn
 
+from dataloaders import copies
 from network import MODELS
 
 
@@ -97,3 +98,12 @@ def test_what_is_compiled_ahead_is_not_compiled_again(tmp_path, monkeypatch):
     benchmark.compile_once("C3D", 4, 1, torch.device("cpu"))
     assert counters["inductor"]["fxgraph_cache_hit"] > 0
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
+
+
+def test_the_videos_that_it_makes_can_be_split_and_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "LIMIT", 18)
+    benchmark.write_videos(tmp_path / "videos", groups=5, clips_per_group=2, frames=20)
+    dataset = benchmark.train_dataset(tmp_path / "videos", tmp_path)
+    assert (len(dataset.classes), len(dataset)) == (4, 24)
+    loader = benchmark.train_loader(dataset, 4, 8, torch.device("cpu"), 1)
+    assert [clips.shape for clips, _ in loader] == [(4, 16, 112, 112, 3)] * 2
