@@ -1,7 +1,7 @@
 """Recognise the actions in videos: an annotated copy of each and its predictions.
-    python inference.py VIDEO [VIDEO ...]
-    python inference.py FOLDER --no-video
-    python inference.py --source 0"""
+python inference.py VIDEO [VIDEO ...]
+python inference.py FOLDER --no-video
+python inference.py --source 0"""
 
 import contextlib
 import csv

@@ -1,6 +1,6 @@
 """Train C3D, R3D or R(2+1)D to recognise actions in videos.
-    python train.py --dataset ucf101 --model R2Plus1D
-    torchrun --nproc_per_node=8 train.py --dataset ucf101"""
+python train.py --dataset ucf101 --model R2Plus1D
+torchrun --nproc_per_node=8 train.py --dataset ucf101"""
 
 import atexit
 import contextlib

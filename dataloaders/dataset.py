@@ -76,7 +76,7 @@ class VideoDataset(Dataset):
         (root_dir, output_dir), config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
         index = Path(output_dir) / INDEX
         videos = read_index(index) if index.is_file() else []
-        if {video.sampling for video in videos} != {config.sampling}:
+        if {video.sampling.partition(" of ")[0] for video in videos} != {config.sampling}:
             options = mypath.Path.options(name) | {"protocol": choose_split(root_dir, output_dir), "config": config}
             videos = preprocess(name, root_dir, output_dir, **options)
         return cls(output_dir, videos, split, class_names(name, videos), config, windows)
@@ -105,7 +105,9 @@ class VideoDataset(Dataset):
         folder, last = os.fsdecode(self.folders[index]), self.num_frames[index] - 1
         for number in range(start, start + self.config.clip_len):
             file = f"{folder}/{min(number, last) + 1:05d}.jpg"
-            if (frame := cv2.imread(file)) is None:
+            data = np.fromfile(file, np.uint8) if os.path.exists(file) else np.empty(0, np.uint8)
+            is_whole = data[-2:].tobytes() == b"\xff\xd9"  # OpenCV makes the rest of another one grey
+            if not is_whole or (frame := cv2.imdecode(data, cv2.IMREAD_COLOR)) is None:
                 mending = f"delete {folder} and start again, which extracts the frames of that video"
                 raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
             yield frame

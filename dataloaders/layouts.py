@@ -43,7 +43,7 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
         videos = [video._replace(group=matches[video.source][1]) for video in videos]
     twins = {}
     for video in videos:
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", video.source):
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff\\]", video.source):
             raise DataError(f"{root_dir}/{video.source!a}: a table cannot hold this name; rename the file")
         if (twin := twins.setdefault((video.class_name, video.video), video)) is not video:
             raise DataError(f"{root_dir}: {twin.source} and {video.source} would share a frame folder; rename one")

@@ -37,7 +37,7 @@ def preprocess(dataset, root_dir, output_dir, processes=None, validate=None, con
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `validate` is
     called with the rows before any video is decoded, and again where some could not be; it raises what speaks against
     training on them. `config` is the ClipConfig whose clips the frames are for. The options are `group_pattern` of
-    `layouts.list_videos`; `source_fps` of folders of images (25); `protocol`, `fold`, `split_dir` of `assign_splits`.
+    `layouts.list_videos`; `source_fps` of folders of images (25); `force` to decode all; those of `assign_splits`.
     OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged."""
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     root, output = (Path(os.path.realpath(path)) for path in (root_dir, output_dir))
@@ -64,17 +64,19 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _preprocess(dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, **split):
+def _preprocess(
+    dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, force=False, **split
+):
     names = INDEX, JOURNAL, SKIPPED, COPIES, ".partial"
     index, journal, skipped_file, copies_file, partial = (output_dir / name for name in names)
     if dataset == "demo":
         demo.write_videos(root_dir)
     indexed = read_index(index) if index.is_file() else []
     sources, modified = indexed, {}
-    if root_dir.exists() or not indexed:
+    if root_dir.exists() or not indexed or force:
         sources = list_videos(root_dir, group_pattern)
         modified = {video.source: os.stat(split_source(root_dir, video.source)[0]).st_mtime for video in sources}
-    known = _read_rows(skipped_file, float)  # of (source, modification time, reason)
+    known = [] if force else _read_rows(skipped_file, float)  # of (source, modification time, reason)
     skipped = {row[0]: row for row in known if row[0] in modified and abs(row[1] - modified[row[0]]) < TIME_RESOLUTION}
     if modified and len(skipped) < len(known):
         write_table(skipped_file, SKIPPED_COLUMNS, skipped.values())
@@ -107,7 +109,7 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
         if not modified:
             raise DataError(f"{difference}, and {root_dir} with the videos is not there")
         print(f"{difference} (clip length x interval, size): they are extracted anew")
-    extracted = {video.source: video for video in journaled if video.sampling == sampling}
+    extracted = {video.source: video for video in journaled if video.sampling == sampling and not force}
     missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
     if missing:
         shutil.rmtree(partial, ignore_errors=True)
@@ -163,10 +165,11 @@ def _preprocess(dataset, root_dir, output_dir, processes, validate, config, grou
     notes += [f"{len(passing)} cannot be read now, the next start tries them again"] if passing else []
     notes += [f"{num_slow} have fewer than {config.frame_rate:g} frames a second: frames repeat"] if num_slow else []
     print("; ".join(notes))
-    if copies:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for *_, kind in copies).most_common())
-        print(f"{len(copies)} videos show the same as others, whose group they share ({kinds}), see {copies_file}:")
-        print("  " + shorten([f"{source} = {first}" for source, first, _ in copies]))
+    group_of = {video.source: video.group for video in sources}
+    if joined := [copy for copy in copies if group_of[copy[0]] != group_of[copy[1]]]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for *_, kind in joined).most_common())
+        print(f"{len(joined)} videos show the same as others, whose group they share ({kinds}), see {copies_file}:")
+        print("  " + shorten([f"{source} = {first}" for source, first, _ in joined]))
     if len({video.group for video in videos}) == len(videos):
         print("each video is a group of its own: where some are cut from one recording, the test is too easy")
     return videos
@@ -222,11 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             except DataError as error:
                 print(f"no split: {error}")
             return print(describe_videos(Path(root_dir), videos, layout["source_fps"]))
-        if args.force and args.dataset != "demo":
-            list_videos(Path(root_dir))  # raises where there is nothing to extract anew
-        for name in (INDEX, JOURNAL, SKIPPED) if args.force else ():
-            Path(output_dir, name).unlink(missing_ok=True)
-        preprocess(args.dataset, root_dir, output_dir, config=config, **layout, **split)
+        preprocess(args.dataset, root_dir, output_dir, config=config, force=args.force, **layout, **split)
     except (OSError, DataError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:

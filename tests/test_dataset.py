@@ -105,10 +105,24 @@ def test_training_crops_everywhere(data):
 def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
     _, frames, videos = data
     read = []
-    imread = cv2.imread
-    monkeypatch.setattr(cv2, "imread", lambda file: read.append(file) or imread(file))
+    fromfile = np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda file, dtype: read.append(file) or fromfile(file, dtype))
     VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
     assert len(read) == 16
+
+
+@pytest.mark.parametrize("length", [0, 300, -1])
+def test_a_frame_that_is_cut_off_is_named(data, length):
+    _, frames, videos = data
+    dataset = VideoDataset(frames, videos, "val", ["Jump", "Run"], ClipConfig())
+    file = frames / "val" / dataset.sources[0].removesuffix(".avi") / f"{dataset.starts[0] + 1:05d}.jpg"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:length])
+    try:
+        with pytest.raises(FileNotFoundError, match=f"{file.name}: missing or damaged, or moved"):
+            dataset[0]
+    finally:
+        file.write_bytes(whole)
 
 
 def test_a_missing_frame_is_named(tmp_path):

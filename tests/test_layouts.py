@@ -297,6 +297,10 @@ def test_force_extracts_all_frames_anew(project, tmp_path, monkeypatch):
     for flags in ([], [], ["--force"]):
         project.run("-m", "dataloaders.preprocess", "own", *flags)
     assert names == [10, 10]
+    next((tmp_path / "videos").glob("*/*")).unlink()
+    output = project.run("-m", "dataloaders.preprocess", "own", "--force").stdout
+    assert names == [10, 10, 9] and "their frames are removed" in output
+    assert len(list((project.folder / "data/own_frames").glob("*/*/*"))) == 9
 
 
 def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, capsys):
@@ -452,6 +456,24 @@ def test_a_label_without_a_name_is_refused(tmp_path):
     (tmp_path / "labels.txt").write_text("jump\n")
     with pytest.raises(DataError, match="row 2: .*labels.txt has no line for the label 1"):
         list_videos(path)
+
+
+def test_a_name_that_no_frame_folder_can_have_is_told(tmp_path):
+    root = write_dataset(tmp_path / "videos")
+    (root / "Run" / "v_Run_g01_c01.avi").rename(root / "Run" / "a\\b.avi")
+    with pytest.raises(DataError, match="a table cannot hold this name; rename the file"):
+        list_videos(root)
+
+
+def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(mypath.Path.DATASETS, "own", (str(frames(tmp_path / "videos")), str(tmp_path / "frames")))
+    monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", 10)
+    config, options = ClipConfig.from_flags(frame_rate=5), {"source_fps": 10, "protocol": "random"}
+    before = preprocess.preprocess("own", *mypath.Path.db_dir("own"), config=config, **options)
+    capsys.readouterr()
+    dataset = VideoDataset.open("own", "test", frame_rate=5)
+    assert dataset.sources == [video.source for video in before if video.split == "test"]
+    assert not capsys.readouterr().out
 
 
 def test_an_expression_that_is_none_is_one_line(tmp_path):

@@ -312,7 +312,9 @@ def test_below_the_picture_labels_hide_nothing_of_it(brightness, tmp_path, size)
 def test_the_docs_classify_and_compare_videos_by_their_features(project, checkpoint, monkeypatch):
     for number, name in enumerate(("Jump", "Run")):
         for clip in range(4):
-            write_video(project.folder / "videos" / name / f"{clip}.avi", grey((200 * number + 10 * clip, 20)))
+            write_video(
+                project.folder / "videos" / name / f"v_{name}_g{clip:02d}_c01.avi", grey((200 * number + 10 * clip, 20))
+            )
     project.run("inference.py", "videos", "--features", "--no-video", "--checkpoint", checkpoint)
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)[:1]
     assert len(block.splitlines()) <= 12
@@ -322,7 +324,7 @@ def test_the_docs_classify_and_compare_videos_by_their_features(project, checkpo
         exec(block, {})
     accuracy, nearest = output.getvalue().splitlines()
     assert float(accuracy) == 1.0
-    assert nearest.split()[0] == "0" and len(nearest.split()) > 1
+    assert nearest.split()[0] == "v_Jump_g00_c01" and len(nearest.split()) > 1
 
 
 @pytest.mark.slow
