@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
         options = {} if args.depth == 18 else {"depth": args.depth}
         options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
-        flops = count_flops(args.model, config.shape, **options)
+        dropout = {} if args.dropout is None else {"dropout": args.dropout}  # which not every network takes
+        flops = count_flops(args.model, config.shape, **options | dropout)
         folder = (run_dir or args.run_dir).absolute()
         folder = next(path for path in (folder, *folder.parents) if path.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -19,8 +19,7 @@ CHUNK = 4096  # videos
 def find_copies(videos: Sequence[VideoRecord], folders: Iterable[Path]) -> list[tuple[str, str, str]]:
     """Find videos that show the same, by their frame folders: (source, that of the first of them, in what they differ).
     Compared are four frames, in grey means of 8x16 blocks, each added to its mirror image, up to a constant. Two videos
-    agree where no block differs by more than `LIMIT`; a grey area agrees with none. Candidates are neighbours in 16
-    coarser means, without which the work would grow with the square of the number of videos."""
+    agree where no block differs by more than `LIMIT`; a grey area agrees with none. Candidates have 16 means alike."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.neighbors import KDTree

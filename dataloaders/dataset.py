@@ -56,7 +56,8 @@ class VideoDataset(Dataset):
         self.folders = np.array([os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_)
         self.num_frames = np.array([video.frames for video in videos], np.int32)
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
-        self.sources = [video.source for video in videos]
+        self.sources, self.index = [video.source for video in videos], Path(output_dir) / INDEX
+        self.modified_at = self.modification_time()
         self.classes, self.config, self.windows = classes, config, windows
         self.split, self.flip, self.min_scale = split, flip, min_scale
         last = np.maximum(self.num_frames - config.clip_len, 0)[:, None]  # where the last window of a video starts
@@ -83,6 +84,9 @@ class VideoDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def modification_time(self) -> int:
+        return self.index.stat().st_mtime_ns if self.index.is_file() else 0
 
     def class_weights(self) -> np.ndarray:
         """Return float32 (classes,), inverse to the videos of each class; their mean over the videos is 1."""
@@ -125,9 +129,11 @@ class VideoDataset(Dataset):
 
 
 class ClipLoader(DataLoader):
-    """A DataLoader whose worker processes start with the stop signals blocked."""
+    """A DataLoader whose worker processes start with the stop signals blocked; DataError where the frames change."""
 
     def __iter__(self):
+        if self.dataset.modification_time() != self.dataset.modified_at:
+            raise DataError(f"{self.dataset.index}: changed by another process during this run; start it again")
         with block_signals():
             return super().__iter__()
 

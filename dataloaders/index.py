@@ -42,7 +42,6 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
         try:
             if tuple(next(rows, ())) not in (COLUMNS, COLUMNS[:-1]):
                 raise ValueError("its first line is not " + ",".join(COLUMNS))
-            # A hundred thousand rows share few splits, classes and groups.
             videos = [VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end) for s, c, v, g, n, *end in rows]
             for split, *names in (video[:3] for video in videos):
                 if split not in (*SPLITS, UNUSED) or not all(map(is_folder_name, names)):

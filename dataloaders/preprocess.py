@@ -31,9 +31,8 @@ TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 def preprocess(dataset, root_dir, output_dir, processes=None, validate=None, config=None, **options) -> list:
     """Bring the frame folders and their index, whose rows are returned, up to date with the videos and the split.
-    Decoded are videos that are new, have changed, or are to be sampled in another way; another split moves folders. A
-    video that cannot be decoded is listed in `skipped.csv` with the reason, and skipped until it changes. Videos that
-    show the same, see `copies.find_copies`, are listed in `copies.csv` and share a group.
+    Decoded are videos that are new, have changed, or are to be sampled in another way; another split moves folders.
+    `skipped.csv` lists those that cannot be decoded, `copies.csv` those that show the same, which share a group.
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `validate` is
     called with the rows before any video is decoded, and again where some could not be; it raises what speaks against
     training on them. `config` is the ClipConfig whose clips the frames are for. The options are `group_pattern` of
@@ -99,7 +98,9 @@ def _preprocess(
             validate(videos)
         return videos
 
-    copies = _read_rows(copies_file, str)
+    copies = [] if force else _read_rows(copies_file, str)
+    unchanged = {video.source for video in sources if is_up_to_date(video)} if copies else set()
+    copies = [copy for copy in copies if unchanged >= {*copy[:2]}]
     videos, passing, num_slow = split_videos(skipped), {}, 0
     # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
@@ -177,7 +178,7 @@ def _preprocess(
 
 def frame_folders(video: VideoRecord, output_dir: Path) -> Iterator[Path]:
     """Yield the frame folders of a video, in whichever splits they lie, that of its own split first."""
-    for split in dict.fromkeys((video.split, *SPLITS, UNUSED)):
+    for split in dict.fromkeys((video.split or "train", *SPLITS, UNUSED)):
         if (folder := video._replace(split=split).folder(output_dir)).is_dir():
             yield folder
 

@@ -109,6 +109,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
             raise DataError(f"{split_dir}: {path} is listed in {listed[key]} and in {split}")
     if not listed and all(UCF101_NAME.search(v.video) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
+        print(f"{split_dir}: no lists of {name}; the groups are divided by UCF101's rule")
         tested = range(7 * number - 6, 7 * number + 1)
         numbers = {f"{v.class_name}/{v.video}".casefold(): int(UCF101_NAME.search(v.video)[1][1:]) for v in videos}
         listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
@@ -118,8 +119,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     parts, matched, unlisted = defaultdict(list), set(), []
     same_name = Counter(video.video.casefold() for video in videos)
     for video in videos:
-        # Lists differ from the files in upper and lower case. One may leave the class out; the name alone serves where
-        # it is the only one.
+        # Lists may differ from the files in case, and leave the class out; a name that is the only one then serves.
         key, bare_key = f"{video.class_name}/{video.video}".casefold(), video.video.casefold()
         if key not in listed and bare_key in listed and same_name[bare_key] > 1:
             raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")

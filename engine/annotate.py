@@ -135,9 +135,8 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
 def annotate(windows, target: Path, classes, video, config, threshold=0, layout="overlay", show=False) -> Iterator:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
     The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column;
-    in the layout "below" the classes and the timeline have rows of their own. A window whose likeliest class is below
-    the threshold shows "none". Each window is yielded when its frames are written, under its heat map if it has one.
-    `show` plays them in a window as well, where q and Escape act like Ctrl-C."""
+    in the layout "below" classes and timeline have rows of their own. A window whose likeliest class is below the
+    threshold shows "none". Each is yielded when its frames are written. With `show`, q and Escape act like Ctrl-C."""
     writer, num_written, started_at, names = None, 0, None, drawable_names(tuple(classes))
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:

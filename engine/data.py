@@ -39,8 +39,6 @@ def prepare_data(args, root_dir, output_dir, config, distributed, checkpoint, de
             print(f"--batch-size {largest}: there are no more training videos")
     leaked = leaked_groups(videos, args.split)
     print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
-    if shared := leaked_groups(videos, "group") - leaked:
-        print(f"{shared} more stand apart within each class but not across classes, as the official lists have it")
 
     tested = "test" if data_fingerprint.get("test") else "val"
     if tested == "val":

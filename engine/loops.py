@@ -158,7 +158,6 @@ def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, d
     model.eval()
     dataset, device = loader.dataset, next(model.parameters()).device
     items, repeats = torch.tensor(list(loader.sampler)), torch.from_numpy(dataset.repeats)
-    # Filled in place: a list of small tensors would fragment memory.
     logits, num_done = torch.zeros(len(dataset), len(dataset.classes), device=device), 0
     batches = iter(loader)
     for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often

@@ -219,7 +219,6 @@ class Recognizer:
             yield from (self._describe(window, video) for window in windows)
 
     def _windows(self, frames, video, keep_frames=False, batch_size=None, *outputs) -> Iterator[Window]:
-        # Decoding, the model and whoever takes the windows have a thread each.
         numbered = follow(frames, video, self.config) if video.is_live else enumerate(prefetch(frames, 8))
         windows = cut_runs(numbered, self.config, self.stride, keep_frames, video)
         windows = classify_windows(self.model, windows, 1 if video.is_live else batch_size, *outputs)

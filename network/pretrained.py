@@ -22,10 +22,9 @@ TABLE = Path(__file__).with_name("weights.txt")
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 UNIT_STD = (1 / 255, 1 / 255, 1 / 255)  # of networks that see plain differences of 0..255
-# The clips that weights were trained on.
 CLIP8, CLIP16, CLIP32 = ({"clip_len": clip_len, "frame_interval": 1} for clip_len in (8, 16, 32))
 TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
-# The statistics of other publishers, and their clips.
+# The statistics of other publishers, and the clips that their weights were trained on.
 SPORTS1M = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}, CLIP16
 OPENMMLAB = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}, CLIP16
 CLASSIC = {"mean": MEAN, "std": UNIT_STD}, {"clip_len": 16, "frame_interval": 4}
@@ -111,7 +110,7 @@ def load_public(path: str | Path, content: Any = None) -> nn.Module:
     state = content if nested is None else nested
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = {name.removeprefix("module.").removeprefix("_orig_mod."): value for name, value in state.items()}
     if {"normalization", "options", "classes"} <= content.keys():
         name, options = content["model"], content["options"]
         if options.get("depth") == 34:  # not all checkpoints say how their planes are counted
@@ -168,7 +167,7 @@ def _recognize(path, state, is_nested):
         return "C3D", {}, *OPENMMLAB, renamed
     if "conv1.weight" in renamed:  # all others read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)
-    if is_nested and "conv1.weight" in state:
+    if is_nested and "conv1.weight" in state and len(renamed.get("fc8.weight", ())) != 487:  # of Sports-1M
         return "C3D", {}, *CLASSIC, renamed
     return "C3D", {"ceil_mode": True}, *SPORTS1M, renamed
 

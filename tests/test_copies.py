@@ -232,3 +232,15 @@ def test_an_emptied_list_of_copies_is_refused(root, tmp_path):
         preprocess.preprocess("own", root, frames)
     (frames / "copies.csv").unlink()
     assert len(preprocess.preprocess("own", root, frames)) == 12
+
+
+def test_videos_that_have_changed_are_no_copies_any_more(tmp_path):
+    root = tmp_path / "videos"
+    for number in range(8):
+        write_video(root / ("Jump", "Run")[number % 2] / f"{number}.avi", scene(number % 2))
+    with pytest.raises(preprocess.DataError, match="6 videos stay with those"):
+        preprocess.preprocess("own", root, tmp_path / "frames")
+    for number, video in enumerate(sorted(root.glob("*/*"))):
+        write_video(video, scene(10 + number))
+        os.utime(video, (2e9, 2e9))
+    assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 8

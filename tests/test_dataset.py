@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from itertools import chain
 
@@ -9,7 +10,7 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader, Subset
 
 from dataloaders.clips import ClipConfig
-from dataloaders.dataset import DistributedBatchSampler, VideoDataset, class_names, read_labels
+from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, read_labels
 from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, VideoRecord
 from dataloaders.preprocess import preprocess
@@ -109,6 +110,15 @@ def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
     monkeypatch.setattr(np, "fromfile", lambda file, dtype: read.append(file) or fromfile(file, dtype))
     VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
     assert len(read) == 16
+
+
+def test_frames_that_another_process_replaces_end_the_run(data):
+    _, frames, videos = data
+    loader = ClipLoader(VideoDataset(frames, videos, "val", ["Jump", "Run"], ClipConfig()))
+    assert len(list(loader)) == len(list(loader)) > 0
+    os.utime(frames / "index.csv", (1, 1))
+    with pytest.raises(DataError, match="index.csv: changed by another process during this run; start it again"):
+        next(iter(loader))
 
 
 @pytest.mark.parametrize("length", [0, 300, -1])

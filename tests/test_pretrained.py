@@ -101,6 +101,7 @@ RESIDUAL = {
     "gluon-cv 18": ("R2Plus1D", SHARED, gluon, IMAGENET, 1e-5),
     "gluon-cv 34": ("R2Plus1D", SHARED | {"depth": 34}, gluon, IMAGENET, 1e-5),
     "DataParallel": ("R3D", {}, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}, KINETICS, 1e-5),
+    "torch.compile": ("R3D", {}, lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, KINETICS, 1e-5),
 }
 
 
@@ -391,3 +392,10 @@ def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
     assert model.dropout.p == model.options["dropout"] == 0.75
     model, _ = create_model(arguments(model=name), {}, ["a", "b"], None)
     assert model.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not model.options
+
+
+def test_a_file_of_sports_1m_is_one_however_it_is_wrapped():
+    state = random_state("C3D", 487)
+    for content in (state, {"state_dict": state}, {"model": {f"module.{key}": state[key] for key in state}}):
+        model = load_public("a.pth", content)
+        assert (model.options, model.clip["frame_interval"]) == ({"ceil_mode": True}, 1)

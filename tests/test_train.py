@@ -799,3 +799,9 @@ def test_a_file_system_without_locks_is_good_enough(project, monkeypatch):
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     project.run(*QUICK, "--epochs", "1")
+
+
+def test_a_dropout_that_a_network_cannot_take_is_refused_before_any_work(mistake):
+    """A checkpoint of it could not be read."""
+    for value in ("0.4", "0"):
+        assert "Tiny cannot take the options {'dropout': " in mistake(train, "--model", "Tiny", "--dropout", value)
