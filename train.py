@@ -60,9 +60,7 @@ def get_args_parser() -> ArgumentParser:
     add("--balance", choices=("none", "loss", "sampler"), default="none", help="weigh or sample rare classes more")
     add("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
     add("--head-lr", type=float, default=10, metavar="FACTOR", help="rate of a new last layer, in --lr (%(default)s)")
-    add(
-        "--lr-scheduler", choices=("cosine", "step"), default="cosine", help="cosine with warmup, or /10 each 10 epochs"
-    )
+    add("--lr-scheduler", choices=("cosine", "step"), default="cosine", help="cosine with warmup, or /10 per 10 epochs")
     add("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     add("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
     add("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
@@ -148,10 +146,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
         optimization = optimizer, scheduler, scaler
 
+        lock = contextlib.nullcontext()
         if distributed.is_main:
             run_dir = run_dir or runs.create_run(args.run_dir)
             with contextlib.suppress(NotImplementedError):  # of a file system without locks
-                lock = FileLock(run_dir / ".in_use").acquire(timeout=0)  # noqa: F841, until the process ends
+                lock = FileLock(run_dir / ".in_use").acquire(timeout=0)
         run_dir = distributed.broadcast_object(run_dir)
 
     content = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
@@ -164,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{run_dir}: {args.model}, {len(train_dataset.classes)} classes, on {device}", end="; ")
     print(f"{state.epoch} of {args.epochs} epochs done")
     exit_status = 0
-    with exit_on_user_error("train.py", status=1), writer, StopSignal() as stop_signal:
+    with exit_on_user_error("train.py", status=1), lock, writer, StopSignal() as stop_signal:
         try:
             # Epochs
             if distributed.is_main and not checkpoint:

@@ -57,8 +57,7 @@ def describe_clip(clip: dict[str, Any]) -> str:
 @cache
 def weight_urls() -> dict[str, str]:
     """Return the addresses of public weights by name."""
-    rows = [line.split() for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
-    return {row[0]: row[-1] for row in rows}
+    return {row[0]: row[-1] for row in map(str.split, TABLE.read_text(encoding="utf-8").splitlines()[1:])}
 
 
 def download_weights(name: str) -> Path:

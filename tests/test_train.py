@@ -742,6 +742,23 @@ def test_another_process_does_not_train_the_same_run(project):
     assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
 
 
+def test_a_run_is_free_again_as_soon_as_it_has_ended(project, monkeypatch):
+    """Also within one process, whatever still refers to it, and where it failed."""
+    locks, acquire = [], FileLock.acquire
+
+    def spy(*args, **options):
+        locks.append(acquire(*args, **options))
+        return locks[-1]
+
+    monkeypatch.setattr(FileLock, "acquire", spy)
+    project.run(*QUICK, "--epochs", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "evaluate", fail_inside)
+        with pytest.raises(ValueError, match="a bug"):
+            project.run("train.py", "--resume", "--epochs", "2")
+    project.run("train.py", "--test-only")
+
+
 def test_a_run_does_not_resume_with_longer_videos_of_the_same_names(project, tmp_path):
     project.set_path("own", write_dataset(tmp_path / "own"))
     project.run(*QUICK, "--epochs", "1")
