@@ -74,13 +74,12 @@ class VideoDataset(Dataset):
 
         if split not in SPLITS:
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
-        (root_dir, output_dir), config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
-        index = Path(output_dir) / INDEX
+        folders, config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
+        index, options = Path(folders[1]) / INDEX, mypath.Path.options(name)
         videos = read_index(index) if index.is_file() else []
-        if {video.sampling.partition(" of ")[0] for video in videos} != {config.sampling}:
-            options = mypath.Path.options(name) | {"protocol": choose_split(root_dir, output_dir), "config": config}
-            videos = preprocess(name, root_dir, output_dir, **options)
-        return cls(output_dir, videos, split, class_names(name, videos), config, windows)
+        if {video.sampling for video in videos} != {config.sampling(options["source_fps"])}:
+            videos = preprocess(name, *folders, protocol=choose_split(*folders), config=config, **options)
+        return cls(folders[1], videos, split, class_names(name, videos), config, windows)
 
     def __len__(self) -> int:
         return len(self.starts)

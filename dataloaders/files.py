@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dataloaders.errors import DataError
 from dataloaders.index import shorten
-from dataloaders.video import IMAGE_SUFFIXES, display_name, has_video_suffix
+from dataloaders.video import display_name, has_image_suffix, has_video_suffix
 
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
@@ -32,7 +32,7 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
         else:
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
             files = map(Path, filter(os.path.isfile, glob.glob(name, recursive=True)))
-        files = (file for file in files if not file.name.lower().endswith(IMAGE_SUFFIXES))
+        files = (file for file in files if not has_image_suffix(file.name))
         if not is_inside(root):
             files = filterfalse(is_inside, files)
         if not (folders := {file: file.parent.relative_to(root) for file in sorted(files)}):

@@ -29,7 +29,7 @@ class VideoRecord(NamedTuple):
     group: str  # the recording that it was cut from
     frames: int  # JPEG frames on disk
     source: str  # path of the video file below the data set's folder
-    sampling: str = ClipConfig().sampling  # of its frames
+    sampling: str = ClipConfig().sampling()  # of its frames
 
     def folder(self, output_dir: Path) -> Path:
         return output_dir / f"{self.split}/{self.class_name}/{self.video}"

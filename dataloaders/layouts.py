@@ -17,7 +17,7 @@ from dataloaders.errors import DataError
 from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_to_pass_over
 from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import IMAGE_SUFFIXES, ImageFolder, VideoReader
+from dataloaders.video import ImageFolder, VideoReader, has_image_suffix
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -102,7 +102,7 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
         for source, is_file in sorted(_scan(root_dir, folder)):
             class_name, _, name = source.removeprefix(folder).rpartition("/")
             is_folder = class_name and not is_file and not is_hidden(name) and os.path.isdir(root_dir / source)
-            is_images = is_folder and any(f.lower().endswith(IMAGE_SUFFIXES) for f in os.listdir(root_dir / source))
+            is_images = is_folder and any(map(has_image_suffix, os.listdir(root_dir / source)))
             reason = None if is_images else reason_to_pass_over(name, is_file)
             if is_hidden(class_name):
                 reason = "hidden"

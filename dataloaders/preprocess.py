@@ -24,7 +24,6 @@ from dataloaders.index import COLUMNS, INDEX, SPLITS, UNUSED, VideoRecord, read_
 from dataloaders.layouts import describe_videos, has_split, list_videos, split_source
 from dataloaders.splits import PROTOCOLS, assign_splits
 
-JOURNAL, SKIPPED, COPIES = "index.journal", "skipped.csv", "copies.csv"  # beside the index
 SKIPPED_COLUMNS = "source", "modified", "reason"
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
@@ -66,7 +65,7 @@ def preprocessing_lock(output_dir: Path) -> contextlib.AbstractContextManager:
 def _preprocess(
     dataset, root_dir, output_dir, processes, validate, config, group_pattern=None, source_fps=25, force=False, **split
 ):
-    names = INDEX, JOURNAL, SKIPPED, COPIES, ".partial"
+    names = INDEX, "index.journal", "skipped.csv", "copies.csv", ".partial"
     index, journal, skipped_file, copies_file, partial = (output_dir / name for name in names)
     if dataset == "demo":
         demo.write_videos(root_dir)
@@ -99,19 +98,19 @@ def _preprocess(
         return videos
 
     copies = [] if force else _read_rows(copies_file, str)
-    unchanged = {video.source for video in sources if is_up_to_date(video)} if copies else set()
+    unchanged = {video.source for video in sources if is_up_to_date(video)}
     copies = [copy for copy in copies if unchanged >= {*copy[:2]}]
     videos, passing, num_slow = split_videos(skipped), {}, 0
     # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
-    sampling = config.sampling + (f" of {source_fps:g}fps" if config.frame_rate and source_fps != 25 else "")
+    sampling = config.sampling(source_fps)
     if others := Counter(video.sampling for video in journaled if video.sampling != sampling):
         difference = f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {sampling}"
         if not modified:
             raise DataError(f"{difference}, and {root_dir} with the videos is not there")
         print(f"{difference} (clip length x interval, size): they are extracted anew")
     extracted = {video.source: video for video in journaled if video.sampling == sampling and not force}
-    missing = [v for v in videos if v.source not in extracted or not is_up_to_date(v)]
+    missing = [v for v in videos if v.source not in extracted or v.source not in unchanged]
     if missing:
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "placeholder").mkdir(parents=True)  # os.renames removes a folder that it leaves empty

@@ -22,6 +22,10 @@ TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
+def has_image_suffix(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def has_video_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES.split()
 
@@ -207,7 +211,7 @@ class ImageFolder:
     """Reads a folder of images as `VideoReader` reads a video, in the order of the numbers in their names."""
 
     def __init__(self, folder: Path, fps: float):
-        names = [n for n in os.listdir(folder) if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith(".")]
+        names = [n for n in os.listdir(folder) if has_image_suffix(n) and not n.startswith(".")]
         # "a2.jpg" before "a10.jpg": texts and numbers take turns.
         names.sort(key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)])
         if not names:
