@@ -24,10 +24,14 @@ class Path:
     def db_dir(cls, dataset: str) -> tuple[str, str]:
         """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.DATASETS:
-            raise FileNotFoundError(f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}")
+            raise FileNotFoundError(
+                f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}"
+            )
         folders = cls.DATASETS[dataset]
         if isinstance(folders, str) or len(folders) != 2:
-            raise FileNotFoundError(f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}")
+            raise FileNotFoundError(
+                f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}"
+            )
         return _locate(*folders)
 
     @classmethod
@@ -40,7 +44,9 @@ class Path:
     def split_dir(cls, dataset: str) -> str:
         """Return the folder of official split lists of a data set; FileNotFoundError for a name without an entry."""
         if dataset not in cls.SPLITS:
-            raise FileNotFoundError(f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}")
+            raise FileNotFoundError(
+                f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}"
+            )
         return _locate(cls.SPLITS[dataset])[0]
 
     @staticmethod

@@ -23,8 +23,22 @@ from dataloaders.preprocess import add_data_arguments, choose_split
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
-from engine.build import amp_dtype, create_model, create_optimizer, freeze, load_pretrained, lr_factor
-from engine.checkpoint import TrainState, load_checkpoint, restore_model, restore_training, save_checkpoint, state_dicts
+from engine.build import (
+    amp_dtype,
+    create_model,
+    create_optimizer,
+    freeze,
+    load_pretrained,
+    lr_factor,
+)
+from engine.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    restore_model,
+    restore_training,
+    save_checkpoint,
+    state_dicts,
+)
 from engine.data import BATCH_SIZE, prepare_data
 from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, Stopped, StopSignal, exit_on_user_error
@@ -40,27 +54,77 @@ def get_args_parser() -> ArgumentParser:
     add = data.add_argument
     add("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
     add_data_arguments(data)
-    add("--min-scale", type=float, default=1, help="crop at random this share of a frame's area or more")
-    add("--no-flip", action="store_true", help="mirror no clips, for classes that tell left from right")
-    add("--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)")
+    add(
+        "--min-scale",
+        type=float,
+        default=1,
+        help="crop at random this share of a frame's area or more",
+    )
+    add(
+        "--no-flip",
+        action="store_true",
+        help="mirror no clips, for classes that tell left from right",
+    )
+    add(
+        "--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)"
+    )
 
     add = parser.add_argument_group("model").add_argument
     add("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
-    add("--depth", type=int, choices=LAYERS, default=18, help="layers of R3D, R2Plus1D (%(default)s)")
-    add("--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)")
-    add("--weights", metavar="FILE", help="weights to start from: a file, or public ones by name (help lists them)")
+    add(
+        "--depth",
+        type=int,
+        choices=LAYERS,
+        default=18,
+        help="layers of R3D, R2Plus1D (%(default)s)",
+    )
+    add(
+        "--input", choices=INPUTS, help="frames, or frame differences (residual, or as the weights)"
+    )
+    add(
+        "--weights",
+        metavar="FILE",
+        help="weights to start from: a file, or public ones by name (help lists them)",
+    )
     add("--pretrained", action="store_true", help="start from the weights that mypath.py names")
-    add("--freeze", default="none", metavar="STAGE", help="freeze up to this stage; backbone: all but the last layer")
+    add(
+        "--freeze",
+        default="none",
+        metavar="STAGE",
+        help="freeze up to this stage; backbone: all but the last layer",
+    )
     add("--dropout", type=float, metavar="P", help="before the last layers (C3D 0.5, others 0)")
 
     add = parser.add_argument_group("optimization").add_argument
     add("--epochs", type=int, default=50, help="passes over the training videos (%(default)s)")
     add("--batch-size", type=int, help=f"clips in a batch of each process ({BATCH_SIZE})")
-    add("--accumulate", type=int, default=1, metavar="STEPS", help="batches that make one step (%(default)s)")
-    add("--balance", choices=("none", "loss", "sampler"), default="none", help="weigh or sample rare classes more")
+    add(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="STEPS",
+        help="batches that make one step (%(default)s)",
+    )
+    add(
+        "--balance",
+        choices=("none", "loss", "sampler"),
+        default="none",
+        help="weigh or sample rare classes more",
+    )
     add("--lr", type=float, default=0.01, help="peak learning rate (%(default)s; C3D 0.003)")
-    add("--head-lr", type=float, default=10, metavar="FACTOR", help="rate of a new last layer, in --lr (%(default)s)")
-    add("--lr-scheduler", choices=("cosine", "step"), default="cosine", help="cosine with warmup, or /10 per 10 epochs")
+    add(
+        "--head-lr",
+        type=float,
+        default=10,
+        metavar="FACTOR",
+        help="rate of a new last layer, in --lr (%(default)s)",
+    )
+    add(
+        "--lr-scheduler",
+        choices=("cosine", "step"),
+        default="cosine",
+        help="cosine with warmup, or /10 per 10 epochs",
+    )
     add("--momentum", type=float, default=0.9, help="momentum of SGD (%(default)s)")
     add("--weight-decay", type=float, default=5e-4, help="weight decay of SGD (%(default)s)")
     add("--clip-grad", type=float, metavar="NORM", help="largest norm of the gradient")
@@ -73,13 +137,32 @@ def get_args_parser() -> ArgumentParser:
 
     add = parser.add_argument_group("run").add_argument
     add("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
-    add("--best-by", choices=("top1", "mean_class", "loss"), default="top1", help="in validation (%(default)s)")
+    add(
+        "--best-by",
+        choices=("top1", "mean_class", "loss"),
+        default="top1",
+        help="in validation (%(default)s)",
+    )
     add("--snapshot", type=int, default=0, metavar="E", help="keep a checkpoint every E epochs")
-    add("--resume", nargs="?", const="latest", metavar="RUN", help="resume a run, by default the latest")
+    add(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="RUN",
+        help="resume a run, by default the latest",
+    )
     add("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
     add("--compile", action="store_true", help="compile the model before the first step")
-    add("--no-amp", action="store_true", help="32-bit floats on CUDA too, where mixed precision is the default")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
+    add(
+        "--no-amp",
+        action="store_true",
+        help="32-bit floats on CUDA too, where mixed precision is the default",
+    )
+    add(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to compute (%(default)s)",
+    )
     return parser
 
 
@@ -94,23 +177,46 @@ def main(argv: Sequence[str] | None = None) -> None:
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
-        pretrained = load_pretrained(args, weights) if weights is not None and not checkpoint else None
-        config = ClipConfig.from_flags(args.crop_size, args.clip_len, args.frame_interval, args.frame_rate)
-        args.clip_len, args.frame_interval, args.frame_rate = config.clip_len, config.frame_interval, config.frame_rate
+        pretrained = (
+            load_pretrained(args, weights) if weights is not None and not checkpoint else None
+        )
+        config = ClipConfig.from_flags(
+            args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
+        )
+        args.clip_len, args.frame_interval, args.frame_rate = (
+            config.clip_len,
+            config.frame_interval,
+            config.frame_rate,
+        )
         options = {} if args.depth == 18 else {"depth": args.depth}
-        options = checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
-        dropout = {} if args.dropout is None else {"dropout": args.dropout}  # which not every network takes
+        options = (
+            checkpoint["options"] if checkpoint else pretrained.options if pretrained else options
+        )
+        dropout = (
+            {} if args.dropout is None else {"dropout": args.dropout}
+        )  # which not every network takes
         flops = count_flops(args.model, config.shape, **options | dropout)
         folder = (run_dir or args.run_dir).absolute()
         folder = next(path for path in (folder, *folder.parents) if path.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise OSError(f"{folder}: not a folder that can be written to; --run-dir says where runs go")
+            raise OSError(
+                f"{folder}: not a folder that can be written to; --run-dir says where runs go"
+            )
 
         # Data: the first process of each machine extracts the frames while the others wait
-        folders, layout = mypath.Path.db_dir(args.dataset), mypath.Path.options(args.dataset, args.source_fps)
+        folders, layout = (
+            mypath.Path.db_dir(args.dataset),
+            mypath.Path.options(args.dataset, args.source_fps),
+        )
         args.split = choose_split(*folders, args.split, args.fold)
-        layout |= {"split_dir": mypath.Path.split_dir(args.dataset)} if args.split.startswith("official") else {}
-        loaders, fingerprint, leaked = prepare_data(args, *folders, config, distributed, checkpoint, device, **layout)
+        layout |= (
+            {"split_dir": mypath.Path.split_dir(args.dataset)}
+            if args.split.startswith("official")
+            else {}
+        )
+        loaders, fingerprint, leaked = prepare_data(
+            args, *folders, config, distributed, checkpoint, device, **layout
+        )
         train_dataset, sampler = loaders["train"].dataset, loaders["train"].batch_sampler
 
         # Model
@@ -121,7 +227,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             model, head = create_model(args, options, train_dataset.classes, pretrained)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         shape = "x".join(map(str, config.shape))
-        print(f"{args.model}: {num_parameters:,} parameters, {flops / 1e9:.1f} GFLOPs a clip of {shape}")
+        print(
+            f"{args.model}: {num_parameters:,} parameters, {flops / 1e9:.1f} GFLOPs a clip of {shape}"
+        )
         model.to(device, memory_format=torch.channels_last_3d)
         if args.compile:
             model.compile()
@@ -133,16 +241,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         optimizer = create_optimizer(args, model, head, fused=not scaler.is_enabled())
-        class_weights = torch.from_numpy(train_dataset.class_weights()).to(device) if args.balance == "loss" else None
+        class_weights = (
+            torch.from_numpy(train_dataset.class_weights()).to(device)
+            if args.balance == "loss"
+            else None
+        )
 
         # Resume: the epoch at hand continues after the clips that are done
         steps_per_epoch = max(1, len(sampler) // args.accumulate)  # 0 only for a test alone
         state = TrainState()
         if checkpoint:
-            state = restore_training(checkpoint, optimizer, scaler, len(train_dataset), args.checkpoint)
+            state = restore_training(
+                checkpoint, optimizer, scaler, len(train_dataset), args.checkpoint
+            )
         sampler.epoch, sampler.start = state.epoch + 1, state.num_samples
         steps_done = (state.epoch + 1) * steps_per_epoch - len(sampler) // args.accumulate
-        factor = partial(lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch)
+        factor = partial(
+            lr_factor, args.lr_scheduler, epochs=args.epochs, steps_per_epoch=steps_per_epoch
+        )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
         optimization = optimizer, scheduler, scaler
 
@@ -153,13 +269,22 @@ def main(argv: Sequence[str] | None = None) -> None:
                 lock = FileLock(run_dir / ".in_use").acquire(timeout=0)
         run_dir = distributed.broadcast_object(run_dir)
 
-    content = {"model": args.model, "options": model.options, "classes": train_dataset.classes, "clip": asdict(config)}
-    inherited_args = {name: value for name, value in vars(args).items() if name not in NOT_INHERITED}
+    content = {
+        "model": args.model,
+        "options": model.options,
+        "classes": train_dataset.classes,
+        "clip": asdict(config),
+    }
+    inherited_args = {
+        name: value for name, value in vars(args).items() if name not in NOT_INHERITED
+    }
     content |= {"head": head, "videos": fingerprint, "args": inherited_args}
     models, stem = run_dir / "models", f"{args.model}-{args.dataset}".replace("/", "_")
     best, last = models / f"{stem}_best.pth", models / f"{stem}_last.pth"
     ddp_model = distributed.wrap_ddp(model)
-    writer = report.open_writer(run_dir, None if args.test_only else state.epoch + 1, distributed.is_main)
+    writer = report.open_writer(
+        run_dir, None if args.test_only else state.epoch + 1, distributed.is_main
+    )
     print(f"{run_dir}: {args.model}, {len(train_dataset.classes)} classes, on {device}", end="; ")
     print(f"{state.epoch} of {args.epochs} epochs done")
     exit_status = 0
@@ -167,34 +292,70 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             # Epochs
             if distributed.is_main and not checkpoint:
-                report.log_run_start(writer, inherited_args, model, train_dataset, next(iter(sampler)))
-            loop_options = {"seed": args.seed, "stop_signal": stop_signal, "distributed": distributed}
+                report.log_run_start(
+                    writer, inherited_args, model, train_dataset, next(iter(sampler))
+                )
+            loop_options = {
+                "seed": args.seed,
+                "stop_signal": stop_signal,
+                "distributed": distributed,
+            }
             loop_options |= {"label_smoothing": args.label_smoothing, "accumulate": args.accumulate}
             loop_options |= {"clip_grad": args.clip_grad, "class_weights": class_weights}
             for epoch in range(state.epoch + 1, 1 if args.test_only else args.epochs + 1):
-                sampler.epoch, sampler.start, started_at = epoch, state.num_samples, time.perf_counter()
+                sampler.epoch, sampler.start, started_at = (
+                    epoch,
+                    state.num_samples,
+                    time.perf_counter(),
+                )
                 title = f"epoch {epoch}/{args.epochs}"
-                progress = tqdm(loaders["train"], title, unit="batch", leave=False, disable=not distributed.is_main)
+                progress = tqdm(
+                    loaders["train"],
+                    title,
+                    unit="batch",
+                    leave=False,
+                    disable=not distributed.is_main,
+                )
                 train_one_epoch(ddp_model, progress, *optimization, autocast, state, **loop_options)
-                clips_per_second = (state.num_samples - sampler.start) / (time.perf_counter() - started_at)
+                clips_per_second = (state.num_samples - sampler.start) / (
+                    time.perf_counter() - started_at
+                )
                 distributed.broadcast_model(model)
                 val = evaluate(model, loaders["val"], autocast, stop_signal, distributed).metrics
-                train = {"loss": state.loss_sum / state.num_samples, "top1": state.num_correct / state.num_samples}
-                report.log_epoch(writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device)
-                print(f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  ")
-                print(f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s")
+                train = {
+                    "loss": state.loss_sum / state.num_samples,
+                    "top1": state.num_correct / state.num_samples,
+                }
+                report.log_epoch(
+                    writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device
+                )
+                print(
+                    f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  "
+                )
+                print(
+                    f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  {clips_per_second:.1f} clips/s"
+                )
 
                 # Save: `best` is the epoch with the best validation score; ties go to the lower loss
                 state.epoch, state.num_samples, state.loss_sum, state.num_correct = epoch, 0, 0.0, 0
-                score = {"top1": val["clip_top1"], "mean_class": val["mean_class"], "loss": -val["loss"]}[args.best_by]
+                score = {
+                    "top1": val["clip_top1"],
+                    "mean_class": val["mean_class"],
+                    "loss": -val["loss"],
+                }[args.best_by]
                 files = []
-                if not state.best_epoch or (score, -val["loss"]) > (state.best_score, -state.best_loss):
+                if not state.best_epoch or (score, -val["loss"]) > (
+                    state.best_score,
+                    -state.best_loss,
+                ):
                     state.best_epoch, state.best_score, state.best_loss = epoch, score, val["loss"]
                     files.append(best)
                 if args.snapshot and epoch % args.snapshot == 0:
                     files.append(models / f"{stem}_epoch-{epoch}.pth")
                 if distributed.is_main:
-                    save_checkpoint(content | state_dicts(model, *optimization, state), *files, last)
+                    save_checkpoint(
+                        content | state_dicts(model, *optimization, state), *files, last
+                    )
                 distributed.raise_if_stopped(stop_signal)
 
             # Test
@@ -204,11 +365,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             distributed.broadcast_model(model)
             evaluation = evaluate(model, loaders["test"], autocast, stop_signal, distributed)
             if distributed.is_main:
-                results = {"model": args.model, **model.options, "input": model.normalize.statistics["input"]}
+                results = {
+                    "model": args.model,
+                    **model.options,
+                    "input": model.normalize.statistics["input"],
+                }
                 results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}
-                results |= {"tested_on": loaders["test"].dataset.split, "leaked_groups": leaked, "seed": args.seed}
-                results |= {"epoch": tested["train_state"]["epoch"], "clips_per_video": args.clips_per_video}
-                report.write_test_report(run_dir, writer, results, evaluation, loaders["test"].dataset)
+                results |= {
+                    "tested_on": loaders["test"].dataset.split,
+                    "leaked_groups": leaked,
+                    "seed": args.seed,
+                }
+                results |= {
+                    "epoch": tested["train_state"]["epoch"],
+                    "clips_per_video": args.clips_per_video,
+                }
+                report.write_test_report(
+                    run_dir, writer, results, evaluation, loaders["test"].dataset
+                )
         except Stopped as stopped:
             exit_status = 128 + stopped.signum
             if distributed.is_main and not args.test_only:
@@ -217,7 +391,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 name = signal.Signals(stopped.signum).name
                 torchrun = f"torchrun --nproc_per_node={distributed.local_world_size}"
                 launcher = "python" if distributed.world_size == 1 else torchrun
-                print(f"{name}: {launcher} train.py --resume {run_dir} continues the run", file=sys.stderr)
+                print(
+                    f"{name}: {launcher} train.py --resume {run_dir} continues the run",
+                    file=sys.stderr,
+                )
             distributed.barrier()
         except NonFiniteLossError as error:
             exit_status, reason = 1, error.describe(sampler, train_dataset.sources, last)
@@ -235,5 +412,8 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command starts again with the frames that are there", file=sys.stderr)
+        print(
+            "\ninterrupted: the same command starts again with the frames that are there",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -40,7 +40,9 @@ def demo():
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "inference.py", *videos, "--grad-cam", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        shown = [list(VideoReader(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos]
+        shown = [
+            list(VideoReader(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos
+        ]
     rows = []
     for t in range(max(map(len, shown))):
         frames = [frames[min(t, len(frames) - 1)] for frames in shown]
@@ -53,7 +55,15 @@ def tensorboard():
     """TensorBoard as it opens on the runs, photographed by Chromium."""
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", ROOT / "run", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        ROOT / "run",
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     pages = {  # what is left of a page's tags, and its height
         "curves": ("", 1060),
@@ -114,7 +124,9 @@ def stack(x, y, kernel, colour):
         for (x1, y1), (x2, y2) in zip(patches[0], patches[-1], strict=True)
     ]
     frames = [polygon(plate(x + 33 * t, y), "#dfe5ec", opacity=0.9) for t in range(5)]
-    return "".join(frames + edges * (length > 1) + [polygon(patch, colour, colour, 0.8) for patch in patches])
+    return "".join(
+        frames + edges * (length > 1) + [polygon(patch, colour, colour, 0.8) for patch in patches]
+    )
 
 
 def convolutions():
@@ -153,8 +165,13 @@ def save(name, width, height, parts):
 def box(x, y, width, height, lines, fill, ink=PAPER, size=13):
     """A box with lines of words in its middle."""
     top = y + height / 2 - 8 * (len(lines) - 1) + 5
-    words = [text(x + width / 2, round(top + 16 * i), line, size, ink) for i, line in enumerate(lines)]
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="{fill}"/>' + "".join(words)
+    words = [
+        text(x + width / 2, round(top + 16 * i), line, size, ink) for i, line in enumerate(lines)
+    ]
+    return (
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="{fill}"/>'
+        + "".join(words)
+    )
 
 
 def c3d():
@@ -166,7 +183,11 @@ def c3d():
         ((("4a", 512), ("4b", 512)), 78, "4×14×14", "2×2×2"),
         ((("5a", 512), ("5b", 512)), 58, "2×7×7", "2×2×2"),
     )
-    x, middle, parts = 24, 118, [text(452, 30, "C3D: eight 3×3×3 convolutions, three linear layers", 18)]
+    x, middle, parts = (
+        24,
+        118,
+        [text(452, 30, "C3D: eight 3×3×3 convolutions, three linear layers", 18)],
+    )
     for convolutions, height, size, pool in groups:
         width = 62 * len(convolutions) - 6
         parts.append(text(x + width / 2, middle + height / 2 + 20, size, 12))
@@ -180,12 +201,16 @@ def c3d():
     for name, planes in (("fc6", 4096), ("fc7", 4096), ("fc8", "classes")):
         parts.append(box(x, middle - 29, 56, 58, (name, planes), INK))
         x += 62
-    parts.append(text(452, 228, "below: frames × height × width of what comes in; orange: max pooling", 13))
+    parts.append(
+        text(452, 228, "below: frames × height × width of what comes in; orange: max pooling", 13)
+    )
     save("c3d", 904, 244, parts)
 
 
 def arrow(x, y, length):
-    return f'<path d="M{x} {y}v{length}m-4-6 4 6 4-6" fill="none" stroke="{INK}" stroke-width="1.5"/>'
+    return (
+        f'<path d="M{x} {y}v{length}m-4-6 4 6 4-6" fill="none" stroke="{INK}" stroke-width="1.5"/>'
+    )
 
 
 def block(x, title, convolution):
@@ -195,7 +220,10 @@ def block(x, title, convolution):
         for height, lines, colour in convolution:
             parts += [box(x - 75, y, 150, height, lines, colour)]
             y += height + 4
-        parts += [box(x - 75, y, 150, 22, ("BN" if last else "BN, ReLU",), "#6b7682", size=12), arrow(x, y + 22, 16)]
+        parts += [
+            box(x - 75, y, 150, 22, ("BN" if last else "BN, ReLU",), "#6b7682", size=12),
+            arrow(x, y + 22, 16),
+        ]
         y += 40
     parts += [
         f'<circle cx="{x}" cy="{y + 10}" r="11" fill="none" stroke="{INK}" stroke-width="1.5"/>',
@@ -228,7 +256,9 @@ def resnets():
         parts.append(text(830, y + 20, size, 13))
         if row < 6:
             parts.append(arrow(680, y + 30, 14))
-    parts.append(text(696, 388, "stem: 3×7×7, in R(2+1)D 1×7×7 then 3×1×1; right: what comes out", 12))
+    parts.append(
+        text(696, 388, "stem: 3×7×7, in R(2+1)D 1×7×7 then 3×1×1; right: what comes out", 12)
+    )
     save("resnets", 900, 400, parts)
 
 

@@ -14,7 +14,12 @@ from dataloaders.errors import DataError
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
 CROP_SIZE = 112  # side of the square that the network sees
-LIMITS = {"clip_len": (2, 4096), "frame_interval": (1, 4096), "frame_rate": (0.01, 1000), "crop_size": (1, 1024)}
+LIMITS = {
+    "clip_len": (2, 4096),
+    "frame_interval": (1, 4096),
+    "frame_rate": (0.01, 1000),
+    "crop_size": (1, 1024),
+}
 LIMITS |= {"height": (1, 4096), "width": (1, 4096)}
 
 
@@ -38,11 +43,17 @@ class ClipConfig:
             raise DataError("--frame-interval or --frame-rate, not both")
 
     @classmethod
-    def from_flags(cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None) -> "ClipConfig":
+    def from_flags(
+        cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None
+    ) -> "ClipConfig":
         """Scale the frames along with the crop (128x171 at 112), so each has the same view; None is the default."""
         clip_len = cls.clip_len if clip_len is None else clip_len
-        frame_interval = cls.frame_interval if frame_interval is frame_rate is None else frame_interval
-        height, width = (round(side * crop_size / CROP_SIZE) for side in (FRAME_HEIGHT, FRAME_WIDTH))
+        frame_interval = (
+            cls.frame_interval if frame_interval is frame_rate is None else frame_interval
+        )
+        height, width = (
+            round(side * crop_size / CROP_SIZE) for side in (FRAME_HEIGHT, FRAME_WIDTH)
+        )
         return cls(clip_len, frame_interval, frame_rate, height, width, crop_size)
 
     @classmethod
@@ -50,8 +61,16 @@ class ClipConfig:
         """Read the values of a checkpoint; DataError where no clip can be cut by them."""
         with contextlib.suppress(TypeError, DataError):
             config = cls(**{"frame_rate": None} | values)
-            is_whole = all(type(value) is int for name, value in values.items() if name != "frame_rate" and value)
-            if len(values) >= 5 and is_whole and config.crop_size <= min(config.height, config.width):
+            is_whole = all(
+                type(value) is int
+                for name, value in values.items()
+                if name != "frame_rate" and value
+            )
+            if (
+                len(values) >= 5
+                and is_whole
+                and config.crop_size <= min(config.height, config.width)
+            ):
                 return config
         raise DataError(f"no clip can be cut with the settings {values}")
 
@@ -68,7 +87,9 @@ class ClipConfig:
     def sampling(self, source_fps: float = 25) -> str:
         """Return what the frames on disk depend on, such as "16x4 171x128": clip length x interval, width x height."""
         height, width = self.stored_size
-        source = f" of {source_fps:g}fps" if self.frame_rate and source_fps != 25 else ""  # of folders of images
+        source = (
+            f" of {source_fps:g}fps" if self.frame_rate and source_fps != 25 else ""
+        )  # of folders of images
         return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}"
 
     def step(self, fps: float, num_frames: float = math.inf) -> float:
@@ -84,29 +105,46 @@ def frame_number(index: int, step: float) -> int:
     return int(index * step + 0.5)
 
 
-def resize_frame(frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRAME_WIDTH) -> np.ndarray:
+def resize_frame(
+    frame: np.ndarray, height: int = FRAME_HEIGHT, width: int = FRAME_WIDTH
+) -> np.ndarray:
     """Scale an image (H, W, 3) to `height` x `width`: halved while it is twice as large, then bilinear."""
     if frame.shape[:2] == (height, width):
         return frame
-    while frame.shape[0] >= 2 * height and frame.shape[1] >= 2 * width:  # means of 2x2 pixels, which OpenCV does fast
+    while (
+        frame.shape[0] >= 2 * height and frame.shape[1] >= 2 * width
+    ):  # means of 2x2 pixels, which OpenCV does fast
         rows, columns = frame.shape[0] // 2, frame.shape[1] // 2
-        frame = cv2.resize(frame[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(
+            frame[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA
+        )
     rows, columns = (math.ceil(n / m) for n, m in zip(frame.shape, (height, width), strict=False))
-    if max(rows, columns) > 3:  # much longer one way than the target: bilinear would leave lines out
+    if (
+        max(rows, columns) > 3
+    ):  # much longer one way than the target: bilinear would leave lines out
         frame = cv2.resize(frame, (columns * width, rows * height))
         return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.resize(frame, (width, height))
 
 
-def make_clip(frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple | None = None, flip=False) -> np.ndarray:
+def make_clip(
+    frames: Iterable[np.ndarray], config: ClipConfig, crop: tuple | None = None, flip=False
+) -> np.ndarray:
     """Scale, crop and stack `config.clip_len` BGR images (H, W, 3) into a clip, `uint8` (T, H, W, 3), RGB.
     `crop` is (top, left, height, width) in the scaled frame, in pixels, by default its centre; it is resized where it
     has not the crop size. `flip` mirrors left and right."""
     size = config.crop_size
-    top, left, height, width = crop or ((config.height - size) // 2, (config.width - size) // 2, size, size)
+    top, left, height, width = crop or (
+        (config.height - size) // 2,
+        (config.width - size) // 2,
+        size,
+        size,
+    )
     clip = np.empty((*config.shape, 3), np.uint8)
     for target, frame in zip(clip, frames, strict=True):
-        frame = resize_frame(frame, config.height, config.width)[top : top + height, left : left + width]
+        frame = resize_frame(frame, config.height, config.width)[
+            top : top + height, left : left + width
+        ]
         frame = resize_frame(frame, size, size)
         target[:] = cv2.cvtColor(cv2.flip(frame, 1) if flip else frame, cv2.COLOR_BGR2RGB)
     return clip

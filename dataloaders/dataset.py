@@ -16,8 +16,13 @@ from dataloaders.files import read_lines
 from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
 from dataloaders.workers import block_signals
 
-LABELS = {"ucf101": Path(__file__).with_name("ucf_labels.txt"), "hmdb51": Path(__file__).with_name("hmdb_labels.txt")}
-KINETICS_LABELS = Path(__file__).with_name("kinetics_labels.txt")  # of Kinetics-400, in the order of the public weights
+LABELS = {
+    "ucf101": Path(__file__).with_name("ucf_labels.txt"),
+    "hmdb51": Path(__file__).with_name("hmdb_labels.txt"),
+}
+KINETICS_LABELS = Path(__file__).with_name(
+    "kinetics_labels.txt"
+)  # of Kinetics-400, in the order of the public weights
 
 
 def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
@@ -28,7 +33,9 @@ def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
     official = read_labels(LABELS[dataset]) if dataset in LABELS else []
     foreign = [name for name in folders if name not in official]
     if official and foreign:
-        print(f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead")
+        print(
+            f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead"
+        )
     return folders if foreign else official
 
 
@@ -49,19 +56,37 @@ class VideoDataset(Dataset):
     `videos` are rows of the index, `classes` the names in the order of their labels. Where `flip` is set, half of the
     training clips are mirrored; a training crop has a random share of the frame's area, `min_scale` or more."""
 
-    def __init__(self, output_dir, videos, split, classes, config: ClipConfig, windows=1, flip=True, min_scale=1):
+    def __init__(
+        self,
+        output_dir,
+        videos,
+        split,
+        classes,
+        config: ClipConfig,
+        windows=1,
+        flip=True,
+        min_scale=1,
+    ):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
         # Arrays, which the worker processes share; a list of objects would be copied into each of them.
-        self.folders = np.array([os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_)
+        self.folders = np.array(
+            [os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_
+        )
         self.num_frames = np.array([video.frames for video in videos], np.int32)
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
         self.sources, self.index = [video.source for video in videos], Path(output_dir) / INDEX
         self.modified_at = self.modification_time()
         self.classes, self.config, self.windows = classes, config, windows
         self.split, self.flip, self.min_scale = split, flip, min_scale
-        last = np.maximum(self.num_frames - config.clip_len, 0)[:, None]  # where the last window of a video starts
-        starts = last // 2 if windows == 1 else np.rint(last * np.arange(windows) / (windows - 1)).astype(np.int32)
+        last = np.maximum(self.num_frames - config.clip_len, 0)[
+            :, None
+        ]  # where the last window of a video starts
+        starts = (
+            last // 2
+            if windows == 1
+            else np.rint(last * np.arange(windows) / (windows - 1)).astype(np.int32)
+        )
         is_distinct = np.diff(starts, axis=1, prepend=-1) != 0
         self.video_indices, self.starts = np.nonzero(is_distinct)[0], starts[is_distinct]
         self.repeats = np.diff(np.flatnonzero(is_distinct), append=is_distinct.size)
@@ -78,7 +103,9 @@ class VideoDataset(Dataset):
         index, options = Path(folders[1]) / INDEX, mypath.Path.options(name)
         videos = read_index(index) if index.is_file() else []
         if {video.sampling for video in videos} != {config.sampling(options["source_fps"])}:
-            videos = preprocess(name, *folders, protocol=choose_split(*folders), config=config, **options)
+            videos = preprocess(
+                name, *folders, protocol=choose_split(*folders), config=config, **options
+            )
         return cls(folders[1], videos, split, class_names(name, videos), config, windows)
 
     def __len__(self) -> int:
@@ -90,7 +117,9 @@ class VideoDataset(Dataset):
     def class_weights(self) -> np.ndarray:
         """Return float32 (classes,), inverse to the videos of each class; their mean over the videos is 1."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
-        return (len(self.labels) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))).astype(np.float32)
+        return (len(self.labels) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))).astype(
+            np.float32
+        )
 
     def __getitem__(self, item: int | tuple[int, Sequence[int]]) -> tuple[Tensor, int]:
         index, key = item if isinstance(item, tuple) else (self.video_indices[item], None)
@@ -99,7 +128,10 @@ class VideoDataset(Dataset):
         else:
             rng = np.random.default_rng(key)
             start = int(rng.integers(max(self.num_frames[index] - self.config.clip_len, 0) + 1))
-            augmentation = {"crop": self._random_crop(rng), "flip": bool(rng.random() < 0.5) and self.flip}
+            augmentation = {
+                "crop": self._random_crop(rng),
+                "flip": bool(rng.random() < 0.5) and self.flip,
+            }
         clip = make_clip(self._read_frames(index, start), self.config, **augmentation)
         return torch.from_numpy(clip), int(self.labels[index])
 
@@ -109,10 +141,16 @@ class VideoDataset(Dataset):
         for number in range(start, start + self.config.clip_len):
             file = f"{folder}/{min(number, last) + 1:05d}.jpg"
             data = np.fromfile(file, np.uint8) if os.path.exists(file) else np.empty(0, np.uint8)
-            is_whole = data[-2:].tobytes() == b"\xff\xd9"  # OpenCV makes the rest of another one grey
+            is_whole = (
+                data[-2:].tobytes() == b"\xff\xd9"
+            )  # OpenCV makes the rest of another one grey
             if not is_whole or (frame := cv2.imdecode(data, cv2.IMREAD_COLOR)) is None:
-                mending = f"delete {folder} and start again, which extracts the frames of that video"
-                raise FileNotFoundError(f"{file}: missing or damaged, or moved by a run with another split; {mending}")
+                mending = (
+                    f"delete {folder} and start again, which extracts the frames of that video"
+                )
+                raise FileNotFoundError(
+                    f"{file}: missing or damaged, or moved by a run with another split; {mending}"
+                )
             yield frame
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -124,7 +162,12 @@ class VideoDataset(Dataset):
             aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
             height = min(frame_height, max(1, round(np.sqrt(area / aspect))))
             width = min(frame_width, max(1, round(np.sqrt(area * aspect))))
-        return int(rng.integers(frame_height - height + 1)), int(rng.integers(frame_width - width + 1)), height, width
+        return (
+            int(rng.integers(frame_height - height + 1)),
+            int(rng.integers(frame_width - width + 1)),
+            height,
+            width,
+        )
 
 
 class ClipLoader(DataLoader):
@@ -132,7 +175,9 @@ class ClipLoader(DataLoader):
 
     def __iter__(self):
         if self.dataset.modification_time() != self.dataset.modified_at:
-            raise DataError(f"{self.dataset.index}: changed by another process during this run; start it again")
+            raise DataError(
+                f"{self.dataset.index}: changed by another process during this run; start it again"
+            )
         with block_signals():
             return super().__iter__()
 
@@ -143,8 +188,22 @@ class DistributedBatchSampler(Sampler):
     the seed, the epoch and the position alone. The ranks take turns, a batch each. The last clips of an epoch, too few
     for a step of `accumulate` batches, are dropped. Set `epoch` before each epoch, `start` to continue within one."""
 
-    def __init__(self, num_videos, batch_size, seed, rank=0, world_size=1, accumulate=1, weights: Sequence[float] = ()):
-        self.num_videos, self.batch_size, self.seed, self.weights = num_videos, batch_size, seed, np.float64(weights)
+    def __init__(
+        self,
+        num_videos,
+        batch_size,
+        seed,
+        rank=0,
+        world_size=1,
+        accumulate=1,
+        weights: Sequence[float] = (),
+    ):
+        self.num_videos, self.batch_size, self.seed, self.weights = (
+            num_videos,
+            batch_size,
+            seed,
+            np.float64(weights),
+        )
         self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
         self.clips_per_step = batch_size * world_size * accumulate
         self.epoch, self.start = 0, 0
@@ -157,7 +216,9 @@ class DistributedBatchSampler(Sampler):
         for number in range(len(self)):
             first = self.start + (number * self.world_size + self.rank) * self.batch_size
             positions = range(first, first + self.batch_size)
-            yield [(int(order[position]), (self.seed, self.epoch, position)) for position in positions]
+            yield [
+                (int(order[position]), (self.seed, self.epoch, position)) for position in positions
+            ]
 
     def order(self) -> np.ndarray:
         """Return the videos of the epoch, position by position."""

@@ -25,12 +25,16 @@ def write_videos(root_dir: Path) -> None:
     partial = root_dir.with_name(root_dir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for group, clip, (pair, names) in product(range(GROUPS), range(CLIPS), enumerate(PAIRS)):
-        frames = draw_video(names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair)))
+        frames = draw_video(
+            names[0], np.random.default_rng(group), np.random.default_rng((group, clip, pair))
+        )
         for name, ordered in zip(names, (frames, frames[::-1]), strict=True):
             path = partial / name / f"v_{name}_g{group + 1:02d}_c{clip + 1:02d}.avi"
             path.parent.mkdir(parents=True, exist_ok=True)
             # OpenCV's own encoder gives every frame the same quality: it must not tell the first frame from the last.
-            video = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE)
+            video = cv2.VideoWriter(
+                str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE
+            )
             video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)
             if not video.isOpened():
                 raise OSError(f"{path}: cannot be written")
@@ -40,7 +44,9 @@ def write_videos(root_dir: Path) -> None:
     os.replace(partial, root_dir)
 
 
-def draw_video(name: str, scene: np.random.Generator, motion: np.random.Generator) -> list[np.ndarray]:
+def draw_video(
+    name: str, scene: np.random.Generator, motion: np.random.Generator
+) -> list[np.ndarray]:
     """Draw one video of the class `name`, the first of its pair: `LENGTH` BGR images, 240x180.
     `scene` draws what the videos of a group share, shape and colours; `motion` what differs: place, size and pace."""
     corners, hue = scene.choice((3, 4, 6, 64)), scene.integers(180)  # 64 make a disc

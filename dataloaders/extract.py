@@ -26,7 +26,9 @@ from dataloaders.workers import block_signals
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
-def extract_frames(source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25) -> dict:
+def extract_frames(
+    source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25
+) -> dict:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
     DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
@@ -34,7 +36,11 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
     source, folder, config, num_frames = Path(source), Path(folder), ClipConfig(**settings or {}), 0
     while True:
         try:
-            video = ImageFolder(source, source_fps) if source.is_dir() else VideoReader(source, threads=1)
+            video = (
+                ImageFolder(source, source_fps)
+                if source.is_dir()
+                else VideoReader(source, threads=1)
+            )
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -44,7 +50,9 @@ def extract_frames(source, folder, settings: dict | None = None, start=0, end=ma
         if start:
             video.seek(start)
         length = round((end - start) * video.fps) if end < math.inf else math.inf
-        step = config.step(video.fps, num_frames or min(length, video.num_frames))  # as counted, or by the header
+        step = config.step(
+            video.fps, num_frames or min(length, video.num_frames)
+        )  # as counted, or by the header
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         num_frames = num_written = 0
@@ -99,7 +107,9 @@ class Worker:
         """Return the answer to a job; after a hang or crash the job is tried once more."""
 
         def ask(process, lines):
-            with contextlib.suppress(OSError, ValueError):  # the worker has died, or stop() closed the pipe
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # the worker has died, or stop() closed the pipe
                 print(json.dumps(job, default=str), file=process.stdin, flush=True)
                 lines.append(process.stdout.readline())
 
@@ -119,7 +129,11 @@ class Worker:
             status = self._kill()
             if self.is_stopped:
                 break
-        reason = f"no new frame in {TIMEOUT} s" if is_hanging else f"the decoder crashed, status {status}"
+        reason = (
+            f"no new frame in {TIMEOUT} s"
+            if is_hanging
+            else f"the decoder crashed, status {status}"
+        )
         return {"skip": f"{job[0]}: {reason}", "passing": False}
 
     def stop(self) -> None:
@@ -130,7 +144,10 @@ class Worker:
     def _kill(self):
         process, self.process = self.process, None
         if process:
-            with contextlib.suppress(OSError), process:  # closes its pipes, one of them perhaps with an unread job
+            with (
+                contextlib.suppress(OSError),
+                process,
+            ):  # closes its pipes, one of them perhaps with an unread job
                 process.kill()
             return process.returncode
 

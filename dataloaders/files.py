@@ -24,7 +24,9 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
 
     for name in names:
         if re.match(r"\w{2,}:/", name):
-            raise FileNotFoundError(f"{display_name(name)}: an address of a stream goes behind --source")
+            raise FileNotFoundError(
+                f"{display_name(name)}: an address of a stream goes behind --source"
+            )
         if os.path.isdir(name):
             root, files = name, walk_videos(Path(name))
         elif os.path.isfile(name):
@@ -36,7 +38,9 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
         if not is_inside(root):
             files = filterfalse(is_inside, files)
         if not (folders := {file: file.parent.relative_to(root) for file in sorted(files)}):
-            raise FileNotFoundError(f"{display_name(Path(name))}: no such file, nor a folder or pattern with videos")
+            raise FileNotFoundError(
+                f"{display_name(Path(name))}: no such file, nor a folder or pattern with videos"
+            )
         videos |= folders
     return list(videos.items())
 
@@ -57,7 +61,9 @@ def walk_videos(folder: Path) -> Iterator[Path]:
                 yield Path(path)
     if errors and errors[0].filename == str(folder):
         raise errors[0]
-    passed_over["that cannot be read"] = [os.path.relpath(error.filename, folder) for error in errors]
+    passed_over["that cannot be read"] = [
+        os.path.relpath(error.filename, folder) for error in errors
+    ]
     print_passed_over(folder, passed_over)
 
 
@@ -73,7 +79,11 @@ def reason_to_pass_over(name: str, is_file: bool) -> str | None:
 def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
     """Print what was passed over in a folder, by the reason; a hidden file that is no video is not worth a word."""
     names = names | {"hidden": list(filter(has_video_suffix, names.get("hidden", ())))}
-    parts = [f"{len(paths)} {reason} ({shorten(sorted(paths))})" for reason, paths in sorted(names.items()) if paths]
+    parts = [
+        f"{len(paths)} {reason} ({shorten(sorted(paths))})"
+        for reason, paths in sorted(names.items())
+        if paths
+    ]
     if parts:
         print(f"passed over in {folder}: {'; '.join(parts)}")
 
@@ -81,7 +91,11 @@ def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
 def read_lines(file: str | Path) -> list[str]:
     """Read the lines of a text that are not blank; OSError where there is no file, DataError where it is no text."""
     try:
-        return [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [
+            line.strip()
+            for line in Path(file).read_text(encoding="utf-8-sig").splitlines()
+            if line.strip()
+        ]
     except UnicodeDecodeError:
         raise DataError(f"{file}: not a text in UTF-8") from None
 

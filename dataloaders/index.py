@@ -42,12 +42,17 @@ def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
         try:
             if tuple(next(rows, ())) not in (COLUMNS, COLUMNS[:-1]):
                 raise ValueError("its first line is not " + ",".join(COLUMNS))
-            videos = [VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end) for s, c, v, g, n, *end in rows]
+            videos = [
+                VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end)
+                for s, c, v, g, n, *end in rows
+            ]
             for split, *names in (video[:3] for video in videos):
                 if split not in (*SPLITS, UNUSED) or not all(map(is_folder_name, names)):
                     raise ValueError(f"{'/'.join((split, *names))} is not a frame folder")
         except (ValueError, TypeError, IndexError, csv.Error) as error:
-            raise DataError(f"{path} is damaged ({error}): delete it and preprocess again") from None
+            raise DataError(
+                f"{path} is damaged ({error}): delete it and preprocess again"
+            ) from None
     return videos
 
 
@@ -68,13 +73,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, of the same ending, which replaces it, or is removed where the block fails."""
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    partial.unlink(missing_ok=True)  # left by a killed start, it may be another name (hard link) of a good file
+    partial.unlink(
+        missing_ok=True
+    )  # left by a killed start, it may be another name (hard link) of a good file
     try:
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
         for seconds in (0.1, 0.4, 1.5):
-            with contextlib.suppress(PermissionError):  # of Windows, while another program reads the file
+            with contextlib.suppress(
+                PermissionError
+            ):  # of Windows, while another program reads the file
                 return os.replace(partial, path)
             time.sleep(seconds)
         os.replace(partial, path)
@@ -94,9 +103,20 @@ def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
 def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, list]) -> None:
     """Raise DataError, naming the differences, where a checkpoint was trained on other classes or other `videos`."""
     previous = checkpoint["classes"]
-    known = {split: pair for split, pair in checkpoint["videos"].items() if isinstance(pair, list) and len(pair) == 2}
-    new, missing = [c for c in classes if c not in previous], [c for c in previous if c not in classes]
-    changes = [f"{change} classes {shorten(names)}" for change, names in (("new", new), ("missing", missing)) if names]
+    known = {
+        split: pair
+        for split, pair in checkpoint["videos"].items()
+        if isinstance(pair, list) and len(pair) == 2
+    }
+    new, missing = (
+        [c for c in classes if c not in previous],
+        [c for c in previous if c not in classes],
+    )
+    changes = [
+        f"{change} classes {shorten(names)}"
+        for change, names in (("new", new), ("missing", missing))
+        if names
+    ]
     if classes != previous and not changes:
         changes.append("other labels for the same classes")
     for split in (*SPLITS, UNUSED):
@@ -105,7 +125,9 @@ def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, l
             numbers = f"{now[0]} {split} videos, not {before[0]}"
             changes.append(numbers if now[0] != before[0] else f"other {split} videos")
     if changes:
-        raise DataError(f"not the data that the run was started with: {', '.join(changes)}; start a new run")
+        raise DataError(
+            f"not the data that the run was started with: {', '.join(changes)}; start a new run"
+        )
 
 
 def shorten(names: Sequence[str]) -> str:

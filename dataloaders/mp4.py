@@ -11,7 +11,9 @@ class Track(NamedTuple):
     """The first video track."""
 
     is_mirrored: bool  # by its display matrix, which OpenCV obeys only in so far as it turns images
-    duration: float | None  # seconds that are left of it by its edit list, 0 if unknown; None where it has no list
+    duration: (
+        float | None
+    )  # seconds that are left of it by its edit list, 0 if unknown; None where it has no list
 
 
 def read_video_track(path: Path) -> Track | None:
@@ -40,7 +42,9 @@ def _find_video_track(moov: bytes) -> Track | None:
             if edits:
                 entry, count = ">Qq4x" if edits[0] else ">Ii4x", int.from_bytes(edits[4:8], "big")
                 entries = struct.iter_unpack(entry, edits[8:][: count * struct.calcsize(entry)])
-                duration = sum(length for length, start in entries if start >= 0) / max(1, timescale)
+                duration = sum(length for length, start in entries if start >= 0) / max(
+                    1, timescale
+                )
             return Track(is_mirrored, duration)
     return None
 

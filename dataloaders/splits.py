@@ -36,7 +36,9 @@ def group_of(class_name: str, video: str) -> str:
     return f"{class_name}/{video}"
 
 
-def assign_splits(videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None) -> list[VideoRecord]:
+def assign_splits(
+    videos: Videos, protocol="group", fold=1, split_dir: str | Path | None = None
+) -> list[VideoRecord]:
     """Assign each video to a split; the same on every machine and for every order of `videos`.
     Protocols:
         group: about 64/16/20, stratified by class, whole groups kept together; `fold` is the fifth that is tested.
@@ -63,18 +65,26 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
     """Count the groups with videos in more than one of train, val and test.
     Under official lists a group counts per class: HMDB51's send the classes cut from one film different ways."""
     within_class = protocol.startswith("official")
-    splits = {(v.group, v.class_name if within_class else "", v.split) for v in videos if v.split in SPLITS}
+    splits = {
+        (v.group, v.class_name if within_class else "", v.split)
+        for v in videos
+        if v.split in SPLITS
+    }
     return sum(count > 1 for count in Counter(key[:2] for key in splits).values())
 
 
 def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
     # Fifths of all, then fifths of the rest; larger shares only where a class has too few groups for fifths.
     for test_folds in (5, 4, 3) if fold == 1 else (5,):
-        candidates = ((_carve_val(remaining), test) for remaining, test in _folds(videos, test_folds))
+        candidates = (
+            (_carve_val(remaining), test) for remaining, test in _folds(videos, test_folds)
+        )
         usable = (carved | {"test": test} for carved, test in candidates if carved)
         if parts := next(islice(usable, fold - 1, None), None):
             return parts
-    raise DataError(f"fold {fold}: every class needs groups in each of train, val and test; {_fewest('group', videos)}")
+    raise DataError(
+        f"fold {fold}: every class needs groups in each of train, val and test; {_fewest('group', videos)}"
+    )
 
 
 def _given_split(videos: Videos) -> dict[str, Videos]:
@@ -83,7 +93,9 @@ def _given_split(videos: Videos) -> dict[str, Videos]:
         raise DataError("--split folders: the data set does not say which videos are in train")
     carved = {} if parts["val"] else _carve_val(parts["train"])
     if carved is None:
-        raise DataError(f"too few groups to carve val from train; {_fewest('group', parts['train'])}")
+        raise DataError(
+            f"too few groups to carve val from train; {_fewest('group', parts['train'])}"
+        )
     if missing := sorted(_classes(videos) - _classes(parts["train"])):
         print(f"train has no videos of {shorten(missing)}, which the network cannot learn")
     return parts | carved
@@ -94,11 +106,17 @@ def _random_split(videos: Videos) -> dict[str, Videos]:
 
     parts, fifth = {}, {"test_size": 0.2, "random_state": 42}
     with contextlib.suppress(ValueError):  # too few videos
-        remaining, parts["test"] = train_test_split(videos, stratify=[v.class_name for v in videos], **fifth)
-        parts["train"], parts["val"] = train_test_split(remaining, stratify=[v.class_name for v in remaining], **fifth)
+        remaining, parts["test"] = train_test_split(
+            videos, stratify=[v.class_name for v in videos], **fifth
+        )
+        parts["train"], parts["val"] = train_test_split(
+            remaining, stratify=[v.class_name for v in remaining], **fifth
+        )
     if len(parts) < 3 or any(_classes(part) != _classes(videos) for part in parts.values()):
         fewest = _fewest("video", videos)
-        raise DataError(f"--split random: every class needs videos in each of train, val and test; {fewest}")
+        raise DataError(
+            f"--split random: every class needs videos in each of train, val and test; {fewest}"
+        )
     return parts
 
 
@@ -111,7 +129,10 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         print(f"{split_dir}: no lists of {name}; the groups are divided by UCF101's rule")
         tested = range(7 * number - 6, 7 * number + 1)
-        numbers = {f"{v.class_name}/{v.video}".casefold(): int(UCF101_NAME.search(v.video)[1][1:]) for v in videos}
+        numbers = {
+            f"{v.class_name}/{v.video}".casefold(): int(UCF101_NAME.search(v.video)[1][1:])
+            for v in videos
+        }
         listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
     if not listed:
         raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
@@ -122,14 +143,19 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         # Lists may differ from the files in case, and leave the class out; a name that is the only one then serves.
         key, bare_key = f"{video.class_name}/{video.video}".casefold(), video.video.casefold()
         if key not in listed and bare_key in listed and same_name[bare_key] > 1:
-            raise DataError(f"{split_dir}: {video.video} is listed without its class and is a video of several classes")
+            raise DataError(
+                f"{split_dir}: {video.video} is listed without its class and is a video of several classes"
+            )
         key = key if key in listed else bare_key
         if key not in listed:
             unlisted.append(f"{video.class_name}/{video.video}")
         parts[listed.get(key, UNUSED)].append(video)
         matched.add(key)
     missing = [key for key in listed if key not in matched]
-    for names, place in ((missing, "in the lists but not on disk"), (unlisted, "on disk but not in the lists")):
+    for names, place in (
+        (missing, "in the lists but not on disk"),
+        (unlisted, "on disk but not in the lists"),
+    ):
         if names:
             print(f"{len(names)} {place}: {shorten(names)}")
 
@@ -137,7 +163,9 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         if empty := sorted(_classes(videos) - _classes(parts[split])):
             raise DataError(f"{name} leaves no {split} videos of {shorten(empty)}")
     if not (carved := _carve_val(parts.pop("train"))):
-        raise DataError(f"{name} leaves too few groups to carve val from train; {_fewest('group', videos)}")
+        raise DataError(
+            f"{name} leaves too few groups to carve val from train; {_fewest('group', videos)}"
+        )
     return dict(parts) | carved
 
 
@@ -149,10 +177,15 @@ def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str]]:
             if not has_video_suffix(line):
                 line = re.sub(r"\s+\d+$", "", line)
             yield "/".join(re.findall(r"[^/\\]+", line)[-2:]), split
-    for path in sorted(split_dir.glob(f"*_test_split{number}.txt")):  # HMDB51: video.avi and 1, 2 or 0
+    for path in sorted(
+        split_dir.glob(f"*_test_split{number}.txt")
+    ):  # HMDB51: video.avi and 1, 2 or 0
         for line in read_lines(path):
             file, part = (line.rsplit(maxsplit=1) + [""])[:2]
-            class_name, name = path.name.removesuffix(f"_test_split{number}.txt"), file.rpartition("/")[2]
+            class_name, name = (
+                path.name.removesuffix(f"_test_split{number}.txt"),
+                file.rpartition("/")[2],
+            )
             yield f"{class_name}/{name}", {"1": "train", "2": "test"}.get(part, UNUSED)
 
 
@@ -171,7 +204,9 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
     if n_splits > min(len(class_of), max(Counter(labels).values())):
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer videos than folds, handled below
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # of a class with fewer videos than folds, handled below
         if len(class_of) == len(videos) or len(class_of) > MANY_GROUPS:
             names = list(class_of)
             folds = StratifiedKFold(n_splits).split(names, list(class_of.values()))
@@ -179,7 +214,10 @@ def _folds(videos: Videos, n_splits: int) -> Iterator[tuple[list[VideoRecord], l
             names = groups
             folds = StratifiedGroupKFold(n_splits).split(videos, labels, groups)
         held_out = [{names[i] for i in indices} for _, indices in folds]
-    parts = [([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold]) for fold in held_out]
+    parts = [
+        ([v for v in videos if v.group not in fold], [v for v in videos if v.group in fold])
+        for fold in held_out
+    ]
     for part in sorted(parts, key=lambda part: abs(len(part[1]) * n_splits - len(videos))):
         if all(_classes(side) == set(labels) for side in part):
             yield part
@@ -191,6 +229,11 @@ def _classes(videos: Videos) -> set[str]:
 
 def _fewest(what: str, videos: Videos) -> str:
     """List the classes that have the fewest values of `what`, "group" or "video"."""
-    counts = Counter(class_name for class_name, _ in {(video.class_name, getattr(video, what)) for video in videos})
+    counts = Counter(
+        class_name
+        for class_name, _ in {(video.class_name, getattr(video, what)) for video in videos}
+    )
     fewest = sorted(counts.items(), key=lambda item: (item[1], item[0]))[:5]
-    return f"the classes with the fewest {what}s: " + ", ".join(f"{name} ({count})" for name, count in fewest)
+    return f"the classes with the fewest {what}s: " + ", ".join(
+        f"{name} ({count})" for name, count in fewest
+    )

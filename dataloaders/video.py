@@ -15,7 +15,9 @@ from dataloaders import mp4
 from dataloaders.errors import DataError, PassingError
 from dataloaders.stderr_log import STDERR_LOG
 
-VIDEO_SUFFIXES = ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
+VIDEO_SUFFIXES = (
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
+)
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
 TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
@@ -36,7 +38,9 @@ def display_name(source: str | Path) -> str:
     if not isinstance(source, Path):
         scheme, rest = re.match(r"(?s)(\w{2,}:/+)?(.*)", name).groups("")
         bare = re.sub(r"^[^/?#]*@", "", rest)
-        if bare == rest and re.search(r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest):  # the password has a slash
+        if bare == rest and re.search(
+            r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest
+        ):  # the password has a slash
             bare = rest.rpartition("@")[2]
         name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", bare)
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
@@ -64,27 +68,37 @@ class VideoReader:
         self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
         self.source, self.last_message, self.is_whole = source, "", False
         self.timestamps, self.arrivals = array("d"), array("d")
-        self.capture = self._open_file(source, threads) if self.is_file else self._open_source(source)
+        self.capture = (
+            self._open_file(source, threads) if self.is_file else self._open_source(source)
+        )
         self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.has_frame_rate = 0 < self.header_fps < 1000
         self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.duration = self.num_frames / self.header_fps if self.header_fps > 0 else 0.0
-        if self.track and self.track.duration and self.track.duration < self.duration:  # an edit list leaves frames out
+        if (
+            self.track and self.track.duration and self.track.duration < self.duration
+        ):  # an edit list leaves frames out
             self.num_frames = round(self.header_fps * self.track.duration)
             self.duration = self.track.duration
         self.is_live = not self.is_file and not self.num_frames
         # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
         mjpg = cv2.VideoWriter_fourcc(*"MJPG")
-        self.uses_clock = self.is_live and ("://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg)
+        self.uses_clock = self.is_live and (
+            "://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg
+        )
         self.is_turned = self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
         aspect = [self.capture.get(prop) for prop in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
-        self.pixel_aspect = aspect[self.is_turned] / aspect[not self.is_turned] if min(aspect) > 0 else 1.0
+        self.pixel_aspect = (
+            aspect[self.is_turned] / aspect[not self.is_turned] if min(aspect) > 0 else 1.0
+        )
 
     def _open_file(self, path: Path, threads: int) -> cv2.VideoCapture:
         if not path.is_file():
             raise FileNotFoundError(f"{self.name}: no such file")
         if re.search("[\ud800-\udfff]", str(path.resolve())):
-            raise DataError(f"{self.name}: the name is not UTF-8, on which OpenCV crashes; rename the file")
+            raise DataError(
+                f"{self.name}: the name is not UTF-8, on which OpenCV crashes; rename the file"
+            )
         arguments = str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads]
         with STDERR_LOG:
             capture = cv2.VideoCapture(*arguments)
@@ -93,17 +107,26 @@ class VideoReader:
             if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
                 if not capture.grab():
                     command = mending_command(path, "-map 0:V:0 -c copy")
-                    raise DataError(f"{self.name}: OpenCV reads its cover picture in place of the video; {command}")
+                    raise DataError(
+                        f"{self.name}: OpenCV reads its cover picture in place of the video; {command}"
+                    )
                 capture = cv2.VideoCapture(*arguments)
         return capture
 
     def _open_source(self, source: str) -> cv2.VideoCapture:
         with STDERR_LOG:
             if "://" in source:
-                timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT]
+                timeouts = [
+                    cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                    TIMEOUT,
+                    cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                    TIMEOUT,
+                ]
                 capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
             else:
-                capture = cv2.VideoCapture(min(int(source), 2**31 - 1) if source.isdecimal() else source)
+                capture = cv2.VideoCapture(
+                    min(int(source), 2**31 - 1) if source.isdecimal() else source
+                )
         if not capture.isOpened():
             raise OSError(f"{self.name}: no such camera, nor a stream that can be opened")
         return capture
@@ -127,7 +150,9 @@ class VideoReader:
                 return
         seconds = []
         with STDERR_LOG:
-            capture = cv2.VideoCapture(str(self.source.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+            capture = cv2.VideoCapture(
+                str(self.source.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1]
+            )
             while capture.grab():
                 seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             self.is_whole = not STDERR_LOG.read()
@@ -165,16 +190,23 @@ class VideoReader:
         if "[swscaler" in message:  # OpenCV then returns a picture that has not been written
             if "interlaced" in message:
                 command = mending_command(self.source, "-vf yadif")
-                raise DataError(f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}")
+                raise DataError(
+                    f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}"
+                )
             reason = message.partition("] ")[2].partition("\n")[0]
-            raise DataError(f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}")
+            raise DataError(
+                f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}"
+            )
         if is_decoded and self.track and self.track.is_mirrored:  # OpenCV has turned it only
             frame = cv2.flip(frame, int(self.is_turned))
         return frame if is_decoded else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
-        first, elapsed = None, self.timestamps[-1] + time.monotonic() - self.arrivals[-1] if self.timestamps else 0.0
+        first, elapsed = (
+            None,
+            self.timestamps[-1] + time.monotonic() - self.arrivals[-1] if self.timestamps else 0.0,
+        )
         while self.grab() and (frame := self.retrieve()) is not None:
             self.arrivals.append(time.monotonic())
             position = self.arrivals[-1] if self.uses_clock else self.position()
@@ -196,10 +228,19 @@ class VideoReader:
 
     def no_frame_error(self) -> DataError:
         """Return the error for a video of which no frame can be decoded; it names the codec."""
-        codec = int(self.capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+        codec = (
+            int(self.capture.get(cv2.CAP_PROP_FOURCC))
+            .to_bytes(4, "little")
+            .decode("ascii", "replace")
+            .strip("\0 ")
+        )
         if "doesn't support" in self.last_message:
-            return PassingError(f"{self.name}: this OpenCV lacks the codec {codec}; {mending_command(self.source)}")
-        return DataError(f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else ""))
+            return PassingError(
+                f"{self.name}: this OpenCV lacks the codec {codec}; {mending_command(self.source)}"
+            )
+        return DataError(
+            f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else "")
+        )
 
     def interval(self, start: int, end: int) -> tuple[float, float]:
         """Return when the frames start..end-1 begin and end, in seconds."""
@@ -213,10 +254,16 @@ class ImageFolder:
     def __init__(self, folder: Path, fps: float):
         names = [n for n in os.listdir(folder) if has_image_suffix(n) and not n.startswith(".")]
         # "a2.jpg" before "a10.jpg": texts and numbers take turns.
-        names.sort(key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)])
+        names.sort(
+            key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)]
+        )
         if not names:
             raise DataError(f"{folder}: no images in it")
-        self.files, self.num_frames, self.index = [str(folder / name) for name in names], len(names), -1
+        self.files, self.num_frames, self.index = (
+            [str(folder / name) for name in names],
+            len(names),
+            -1,
+        )
         self.fps, self.has_frame_rate = fps, True
 
     def grab(self) -> bool:

@@ -31,7 +31,9 @@ class Window(NamedTuple):
 
     def heatmap_at(self, frame: int) -> np.ndarray:
         """Return the heat map (H, W) of the clip's image nearest to a frame of the video."""
-        return self.heatmap[min(max(round((frame - self.start) / self.step), 0), len(self.heatmap) - 1)]
+        return self.heatmap[
+            min(max(round((frame - self.start) / self.step), 0), len(self.heatmap) - 1)
+        ]
 
 
 def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[int, list]]:
@@ -45,11 +47,17 @@ def sliding_windows(frames: Iterable, span: int, stride: int) -> Iterator[tuple[
         yield end - len(recent), list(recent)
 
 
-def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=True, video=None) -> Iterator[Window]:
+def cut_windows(
+    frames: Iterable, config: ClipConfig, stride=None, keep_frames=True, video=None
+) -> Iterator[Window]:
     """Cut overlapping windows over a whole video; each spans the frames that a clip in training would.
     The frames, BGR images (H, W, 3), are read once, and with `keep_frames` passed on in `Window.frames`. A `stride` is
     half a window by default. Clips by frame rate need the VideoReader, `video`. DataError where there is no frame."""
-    pending, previous, num_passed = deque(), None, 0  # frames that have been read and belong to no window yet
+    pending, previous, num_passed = (
+        deque(),
+        None,
+        0,
+    )  # frames that have been read and belong to no window yet
 
     def scale(frame):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -57,7 +65,9 @@ def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=T
         image = resize_frame(frame, *config.stored_size)
         if keep_frames:
             pending.append(frame)
-        return image.copy() if keep_frames and image is frame else image  # the frame is going to be drawn on
+        return (
+            image.copy() if keep_frames and image is frame else image
+        )  # the frame is going to be drawn on
 
     scaled = map(scale, frames)
     first_images = list(islice(scaled, config.clip_len))
@@ -68,7 +78,9 @@ def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=T
     first_images += islice(scaled, max(0, span - len(first_images)))
     step = config.step(fps, len(first_images))  # smaller in a video that is shorter than one window
     if step < 1:
-        print_once(f"frames are repeated where a video has fewer than {config.frame_rate:g} a second")
+        print_once(
+            f"frames are repeated where a video has fewer than {config.frame_rate:g} a second"
+        )
     offsets = [frame_number(i, step) for i in range(config.clip_len)]
     stride = stride or max(1, int(config.clip_len * step / 2))
     images_in_order = chain(iter(first_images), scaled)
@@ -76,7 +88,9 @@ def cut_windows(frames: Iterable, config: ClipConfig, stride=None, keep_frames=T
     for start, images in sliding_windows(images_in_order, offsets[-1] + 1, stride):
         end = start + len(images)
         if previous:
-            border = math.ceil((previous.start + previous.end + start + end) / 4 - 0.5)  # between the two middles
+            border = math.ceil(
+                (previous.start + previous.end + start + end) / 4 - 0.5
+            )  # between the two middles
             nearest = [pending.popleft() for _ in range(num_passed, border) if keep_frames]
             yield previous._replace(frames=nearest, nearest=(num_passed, border))
             num_passed = border
@@ -92,4 +106,6 @@ def cut_runs(numbered: Iterable[tuple[int, np.ndarray]], *settings) -> Iterator[
         first, frame = next(run)
         for window in cut_windows(chain([frame], (frame for _, frame in run)), *settings):
             nearest = window.nearest[0] + first, window.nearest[1] + first
-            yield window._replace(start=window.start + first, end=window.end + first, nearest=nearest)
+            yield window._replace(
+                start=window.start + first, end=window.end + first, nearest=nearest
+            )

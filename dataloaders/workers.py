@@ -28,12 +28,16 @@ def worker_init_fn(worker_id: int) -> None:
 
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # 1 would wait for the threads of the parent, which a forked process does not have
+    cv2.setNumThreads(
+        0
+    )  # 1 would wait for the threads of the parent, which a forked process does not have
 
 
 def kill_workers() -> None:
     """Kill the worker processes of every DataLoader; they ignore the SIGTERM with which Python would end them."""
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report the killed workers
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # PyTorch's handler would report the killed workers
     for worker in multiprocessing.active_children():
         worker.kill()

@@ -23,7 +23,9 @@ def resize(frame, height, width):
     """Halve an image while it is twice as large, then scale it to its size."""
     while frame.shape[0] >= 2 * height and frame.shape[1] >= 2 * width:
         rows, columns = frame.shape[0] // 2, frame.shape[1] // 2
-        frame = cv2.resize(frame[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(
+            frame[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA
+        )
     return cv2.resize(frame, (width, height)) if frame.shape[:2] != (height, width) else frame
 
 
@@ -38,7 +40,11 @@ if not frames:
 
 # Windows: every Nth frame, or so many a second, less far apart in a short video; half a window from one to the next.
 length = clip["clip_len"]
-step = video.get(cv2.CAP_PROP_FPS) / clip["frame_rate"] if clip["frame_rate"] else clip["frame_interval"]
+step = (
+    video.get(cv2.CAP_PROP_FPS) / clip["frame_rate"]
+    if clip["frame_rate"]
+    else clip["frame_interval"]
+)
 if step > 1 and int((length - 1) * step + 0.5) >= len(frames):
     step = max(1, (len(frames) - 1) / (length - 1))
 step = step if clip["frame_rate"] else int(step)
@@ -49,7 +55,9 @@ starts = sorted({*range(0, last + 1, max(1, int(length * step / 2))), last})
 total = 0
 for start in starts:
     images = [frames[min(start + offset, len(frames) - 1)] for offset in offsets]
-    logits = session.run(None, {"clips": np.stack(images).transpose(3, 0, 1, 2)[None]})[0][0].astype(float)
+    logits = session.run(None, {"clips": np.stack(images).transpose(3, 0, 1, 2)[None]})[0][
+        0
+    ].astype(float)
     total += np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for label in np.argsort(-total)[:5]:
     print(f"{total[label] / len(starts):7.1%}  {classes[label]}")

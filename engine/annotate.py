@@ -18,9 +18,16 @@ from dataloaders.index import atomic_write, shorten
 from dataloaders.stderr_log import STDERR_LOG
 from dataloaders.video import VideoReader
 
-DEJAVU = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")  # comes with matplotlib
-MIN_FONT_SCALE = 0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
-CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # the first that this OpenCV can write: avc1 is H.264
+DEJAVU = str(
+    Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+)  # comes with matplotlib
+MIN_FONT_SCALE = (
+    0.6  # of the size that fits the height, to which a long text shrinks; a longer one is shortened
+)
+CODECS = {
+    "mp4": ("avc1", "mp4v"),
+    "webm": ("VP80",),
+}  # the first that this OpenCV can write: avc1 is H.264
 HEATMAP_OPACITY = 0.7
 GREY, LIGHT_GREY = (60, 60, 60), (140, 140, 140)
 PALETTE = "c8781e 2882f0 50a028 463cc8 aa5a96 969632 2896c8 785050"  # BGR, of the classes in turn
@@ -46,12 +53,18 @@ def find_font(text: str) -> str | None:
 def drawable_names(names: tuple[str, ...]) -> list[str]:
     """Return the names of classes for pictures: numbers stand for those that no font has, which is printed."""
     drawable = [name if find_font(name) else f"class {label}" for label, name in enumerate(names)]
-    if missing := [f"{new} for {name}" for name, new in zip(names, drawable, strict=True) if new != name]:
-        print(f"no font here has the letters of some classes; on pictures stands {shorten(missing)}")
+    if missing := [
+        f"{new} for {name}" for name, new in zip(names, drawable, strict=True) if new != name
+    ]:
+        print(
+            f"no font here has the letters of some classes; on pictures stands {shorten(missing)}"
+        )
     return drawable
 
 
-def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, height: int, shade: int = 255) -> None:
+def draw_text(
+    frame: np.ndarray, text: str, left: int, top: int, width: int, height: int, shade: int = 255
+) -> None:
     """Write one line of grey letters into a box of an image, in the middle of its height; a long text is shortened."""
     size = 0.74 * height
     font = ImageFont.truetype(find_font(text) or DEJAVU, size)
@@ -65,7 +78,9 @@ def draw_text(frame: np.ndarray, text: str, left: int, top: int, width: int, hei
     box[:] = np.asarray(image)
 
 
-def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colour_bar: bool = False) -> np.ndarray:
+def make_panel(
+    height: int, width: int, predictions: Sequence[tuple], with_colour_bar: bool = False
+) -> np.ndarray:
     """Draw a panel, BGR (its height, W, 3), for an image of such a size: a line and a bar for each prediction.
     They are (label, probability, colour), the likeliest first, which alone is written on an image too small for bars; a
     probability of None has neither. The colour bar explains those of a heat map."""
@@ -93,12 +108,20 @@ def make_panel(height: int, width: int, predictions: Sequence[tuple], with_colou
                 draw_text(panel, "high", right - 2 * line, top, 2 * line, line)
         elif probability is not None:
             cv2.rectangle(panel, (left, upper), (right, lower), (80, 80, 80), -1)
-            cv2.rectangle(panel, (left, upper), (left + round(probability * (right - left)), lower), colour, -1)
+            cv2.rectangle(
+                panel,
+                (left, upper),
+                (left + round(probability * (right - left)), lower),
+                colour,
+                -1,
+            )
             draw_text(panel, f"{probability:.0%}", left + margin, top, right - left, line)
     return panel
 
 
-def draw_overlay(frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float) -> None:
+def draw_overlay(
+    frame: np.ndarray, panel: np.ndarray, timeline: np.ndarray, position: float
+) -> None:
     """Draw a panel and the timeline, BGR (W, 3), marked at `position`, 0 to 1, at the bottom of an image (H, W, 3)."""
     height, width = frame.shape[:2]
     strip = max(2, height // 60)
@@ -118,7 +141,9 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> 
     crop = frame[top : top + crop_height, left : left + crop_width]
     heatmap = cv2.resize(heatmap, (crop_width, crop_height))
     colours = cv2.applyColorMap((255 * heatmap).astype(np.uint8), cv2.COLORMAP_TURBO)
-    cv2.blendLinear(colours, crop, HEATMAP_OPACITY * heatmap, 1 - HEATMAP_OPACITY * heatmap, dst=crop)
+    cv2.blendLinear(
+        colours, crop, HEATMAP_OPACITY * heatmap, 1 - HEATMAP_OPACITY * heatmap, dst=crop
+    )
 
 
 def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
@@ -126,13 +151,19 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrite
     fps = round(fps, 1) if fps > 65 else fps  # MPEG-4 stores a fraction with terms up to 65535
     for codec in CODECS.get(path.suffix[1:].lower(), ()):
         with STDERR_LOG:  # OpenCV and FFmpeg report each codec that they lack
-            writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
+            writer = cv2.VideoWriter(
+                str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size
+            )
         if writer.isOpened():
             return writer
-    raise OSError(f"{path}: cannot be written as a video of {size[0]}x{size[1]}, {fps:.4g} frames/s")
+    raise OSError(
+        f"{path}: cannot be written as a video of {size[0]}x{size[1]}, {fps:.4g} frames/s"
+    )
 
 
-def annotate(windows, target: Path, classes, video, config, threshold=0, layout="overlay", show=False) -> Iterator:
+def annotate(
+    windows, target: Path, classes, video, config, threshold=0, layout="overlay", show=False
+) -> Iterator:
     """Write a video atomically, with the likeliest classes of its window on every frame; OSError where that fails.
     The frames keep their size, except that pixels become square, and that the codec drops an odd last row or column;
     in the layout "below" classes and timeline have rows of their own. A window whose likeliest class is below the
@@ -140,8 +171,13 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
     writer, num_written, started_at, names = None, 0, None, drawable_names(tuple(classes))
     with atomic_write(target) as partial, contextlib.ExitStack() as stack:
         for window in windows:
-            top = zip(*(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))), strict=True)
-            predictions = [(names[label], value, COLOURS[label % len(COLOURS)]) for value, label in top]
+            top = zip(
+                *(values.tolist() for values in window.probabilities.topk(min(3, len(classes)))),
+                strict=True,
+            )
+            predictions = [
+                (names[label], value, COLOURS[label % len(COLOURS)]) for value, label in top
+            ]
             if predictions[0][1] < threshold:
                 others = [(name, value, LIGHT_GREY) for name, value, _ in predictions[:-1]]
                 predictions = [("none", None, GREY), *others]
@@ -150,13 +186,21 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                     height, width = window.frames[0].shape[:2]
                     width = round(width * video.pixel_aspect)
                 panel = make_panel(height, width, predictions, window.heatmap is not None)
-                below = 0 if layout == "overlay" else len(panel) + max(2, (height + len(panel)) // 59)
+                below = (
+                    0 if layout == "overlay" else len(panel) + max(2, (height + len(panel)) // 59)
+                )
                 if writer is None:
                     writer = open_writer(partial, video.fps, (width, height + below))
                     stack.callback(writer.release)
-                    timeline, duration, segments = np.full((width, 3), GREY, np.uint8), video.duration, []
+                    timeline, duration, segments = (
+                        np.full((width, 3), GREY, np.uint8),
+                        video.duration,
+                        [],
+                    )
                 segments.append((*video.interval(*window.nearest), predictions[0][2]))
-                is_longer = duration < (end := segments[-1][1])  # the header is wrong, or does not say
+                is_longer = duration < (
+                    end := segments[-1][1]
+                )  # the header is wrong, or does not say
                 if is_longer:
                     duration = end if video.num_frames else max(end, 2 * duration)
                     timeline[:] = GREY
@@ -177,9 +221,13 @@ def annotate(windows, target: Path, classes, video, config, threshold=0, layout=
                     try:
                         cv2.imshow(target.name, frame)
                     except cv2.error:
-                        raise OSError("this OpenCV has no windows to --show videos in; opencv-python does") from None
+                        raise OSError(
+                            "this OpenCV has no windows to --show videos in; opencv-python does"
+                        ) from None
                     started_at = started_at or time.monotonic() - seconds
-                    if cv2.waitKey(max(1, int(1000 * (started_at + seconds - time.monotonic())))) in (ord("q"), 27):
+                    if cv2.waitKey(
+                        max(1, int(1000 * (started_at + seconds - time.monotonic())))
+                    ) in (ord("q"), 27):
                         show = False  # one Ctrl-C is enough
                         cv2.destroyWindow(target.name)
                         signal.raise_signal(signal.SIGINT)

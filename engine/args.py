@@ -13,14 +13,29 @@ from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError
 
 # Flags that a resumed run does not inherit from its checkpoint, and inherited ones that it may change.
-NOT_INHERITED = ("workers", "device", "compile", "run_dir", "resume", "test_only", "checkpoint", "help")
+NOT_INHERITED = (
+    "workers",
+    "device",
+    "compile",
+    "run_dir",
+    "resume",
+    "test_only",
+    "checkpoint",
+    "help",
+)
 CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
 
 FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale", "threshold")
-MINIMUM = dict.fromkeys((*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay", "reconnect"), 0)
-MINIMUM |= dict.fromkeys(("epochs", "batch_size", "clips_per_video", "accumulate", "top_k", "stride", "smooth"), 1)
+MINIMUM = dict.fromkeys(
+    (*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay", "reconnect"), 0
+)
+MINIMUM |= dict.fromkeys(
+    ("epochs", "batch_size", "clips_per_video", "accumulate", "top_k", "stride", "smooth"), 1
+)
 MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01}
-MAXIMUM = dict.fromkeys(FRACTIONS, 1) | dict.fromkeys(("epochs", "snapshot"), 10**9) | {"seed": 2**63 - 1}
+MAXIMUM = (
+    dict.fromkeys(FRACTIONS, 1) | dict.fromkeys(("epochs", "snapshot"), 10**9) | {"seed": 2**63 - 1}
+)
 MAXIMUM |= dict.fromkeys(("clips_per_video", "smooth"), 10**4)
 
 
@@ -36,7 +51,13 @@ def validate_range(**flags: Any) -> None:
     for name, value in flags.items():
         low, high = MINIMUM.get(name, -math.inf), MAXIMUM.get(name, math.inf)
         if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
-            limit = f"{low} or more" if value < low else f"{high} or less" if high < value < math.inf else "a number"
+            limit = (
+                f"{low} or more"
+                if value < low
+                else f"{high} or less"
+                if high < value < math.inf
+                else "a number"
+            )
             raise UsageError(f"{flag_of(name)} {value}: must be {limit}")
 
 
@@ -44,7 +65,9 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> tuple[Namespace, Path | None, Any]:
+def parse_training_args(
+    parser: ArgumentParser, argv: Sequence[str] | None
+) -> tuple[Namespace, Path | None, Any]:
     """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults.
     UsageError where flags are wrong or not those of the run; CheckpointError where those of the checkpoint are."""
     args = validate_args(parser.parse_args(argv))
@@ -61,14 +84,20 @@ def parse_training_args(parser: ArgumentParser, argv: Sequence[str] | None) -> t
     run_dir = file.parent.parent if file.parent.name == "models" else file.parent
     checkpoint = load_checkpoint(file)
     validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
-    actions = {action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED}
+    actions = {
+        action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED
+    }
     for name, value in checkpoint["args"].items():
         if (action := actions.get(name)) is None:
             raise CheckpointError(f"{file}: damaged, or of another version: unknown flag {name}")
         kind = bool if action.const is True else action.type or str
-        is_valid = isinstance(value, (float, int) if kind is float else kind) and value in (action.choices or [value])
+        is_valid = isinstance(value, (float, int) if kind is float else kind) and value in (
+            action.choices or [value]
+        )
         if not is_valid and (value is not None or action.default is not None):
-            raise CheckpointError(f"{file}: damaged, or of another version: {flag_of(name)} {value!r}")
+            raise CheckpointError(
+                f"{file}: damaged, or of another version: {flag_of(name)} {value!r}"
+            )
     parser.set_defaults(**checkpoint["args"])
     args = validate_args(parser.parse_args(argv))
     changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
@@ -85,11 +114,15 @@ def validate_args(args: Namespace) -> Namespace:
     if args.checkpoint and not args.test_only:
         raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
     if args.resume and args.test_only:
-        raise UsageError("--resume or --test-only, not both; --test-only --checkpoint FILE names what to test")
+        raise UsageError(
+            "--resume or --test-only, not both; --test-only --checkpoint FILE names what to test"
+        )
     if args.weights and args.pretrained:
         raise UsageError("--weights or --pretrained, not both")
     if args.freeze != "none" and not (args.weights or args.pretrained):
-        raise UsageError(f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping")
+        raise UsageError(
+            f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping"
+        )
     if args.depth != 18 and args.model == "C3D":
         raise UsageError(f"--depth {args.depth}: C3D has one depth")
     return args

@@ -12,7 +12,14 @@ from torch import nn
 from engine.checkpoint import CONTENT, load_checkpoint, restore_model
 from engine.errors import UsageError
 from network import build_model
-from network.pretrained import TABLE, describe_clip, download_weights, load_public, read_weights, weight_urls
+from network.pretrained import (
+    TABLE,
+    describe_clip,
+    download_weights,
+    load_public,
+    read_weights,
+    weight_urls,
+)
 
 
 def load_weights(name: str) -> nn.Module:
@@ -24,9 +31,13 @@ def load_weights(name: str) -> nn.Module:
     if name in weight_urls() and not os.path.isfile(file):
         file = download_weights(name)
     elif not os.path.isfile(file):
-        raise FileNotFoundError(f"{file}: no such file of weights; --weights help lists those that have a name")
+        raise FileNotFoundError(
+            f"{file}: no such file of weights; --weights help lists those that have a name"
+        )
     content = read_weights(file)
-    if isinstance(content, dict) and CONTENT.keys() <= content.keys():  # a checkpoint of ours, with checksums
+    if (
+        isinstance(content, dict) and CONTENT.keys() <= content.keys()
+    ):  # a checkpoint of ours, with checksums
         return restore_model(load_checkpoint(Path(file)), file)
     return load_public(file, content)
 
@@ -40,19 +51,28 @@ def load_pretrained(args: Namespace, weights: str) -> nn.Module:
         raise UsageError(f"{weights}: these weights go with --model {model.name}{depth}")
     trained_with = model.normalize.statistics["input"]
     if args.input not in (None, trained_with):
-        raise UsageError(f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out")
+        raise UsageError(
+            f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out"
+        )
     args.input = trained_with
     args.clip_len = model.clip["clip_len"] if args.clip_len is None else args.clip_len
     if args.frame_interval is args.frame_rate is None:
-        args.frame_interval, args.frame_rate = model.clip.get("frame_interval"), model.clip.get("frame_rate")
-    print(f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}")
+        args.frame_interval, args.frame_rate = (
+            model.clip.get("frame_interval"),
+            model.clip.get("frame_rate"),
+        )
+    print(
+        f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}"
+    )
     freeze(model, args.freeze)
     return model
 
 
 def freeze(model: nn.Module, last: str) -> None:
     """Freeze the stages up to `last`, or "none", or all but the last layer ("backbone"); UsageError for another."""
-    names = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())  # in order
+    names = dict.fromkeys(
+        name.partition(".")[0] for name, _ in model.named_parameters()
+    )  # in order
     stages = [name for name in names if name != model.head]
     choices = ["none", *stages, "backbone"]
     if last not in choices:
@@ -61,7 +81,9 @@ def freeze(model: nn.Module, last: str) -> None:
         model.get_submodule(name).requires_grad_(False)
 
 
-def create_model(args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None) -> tuple:
+def create_model(
+    args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None
+) -> tuple:
     """Build the model of a new run, or give a pretrained one a new last layer where the classes differ.
     Returns (model, head): head names the last layer where it is new on top of pretrained ones, else it is None."""
     torch.manual_seed(args.seed)
@@ -73,20 +95,32 @@ def create_model(args: Namespace, options: dict, classes: list[str], pretrained:
     else:
         if model.num_classes != len(classes) or model.classes not in (None, classes):
             head = model.head
-            model.set_submodule(head, build_model(args.model, len(classes), **model.options).get_submodule(head))
-        print(f"the weights know {model.num_classes} classes" + (f"; {head} is new" if head else ""))
+            model.set_submodule(
+                head, build_model(args.model, len(classes), **model.options).get_submodule(head)
+            )
+        print(
+            f"the weights know {model.num_classes} classes" + (f"; {head} is new" if head else "")
+        )
     if args.dropout is not None:
         model.dropout.p = model.options["dropout"] = args.dropout
     return model, head
 
 
-def create_optimizer(args: Namespace, model: nn.Module, head: str | None, fused: bool) -> torch.optim.SGD:
+def create_optimizer(
+    args: Namespace, model: nn.Module, head: str | None, fused: bool
+) -> torch.optim.SGD:
     """Build the optimizer of what is not frozen; a new head on pretrained layers has a learning rate of its own."""
     head_params = list(model.get_submodule(head).parameters()) if head else []
-    others = [p for p in model.parameters() if p.requires_grad and not any(p is other for other in head_params)]
+    others = [
+        p
+        for p in model.parameters()
+        if p.requires_grad and not any(p is other for other in head_params)
+    ]
     groups = {"params": others}, {"params": head_params, "lr": args.head_lr * args.lr}
     groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        groups, args.lr, args.momentum, weight_decay=args.weight_decay, fused=fused
+    )
 
 
 def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
@@ -110,6 +144,10 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
     release = torch.__version__.split("+")[0]
     cudnn = torch.backends.cudnn.version() or 0
     if release.startswith(("2.9.", "2.10.")) and 90800 <= cudnn < 91500:
-        print(f"PyTorch {release} with cuDNN {cudnn} has wrong gradients in mixed precision: training in float32")
+        print(
+            f"PyTorch {release} with cuDNN {cudnn} has wrong gradients in mixed precision: training in float32"
+        )
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )

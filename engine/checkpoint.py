@@ -16,8 +16,17 @@ from engine.errors import CheckpointError
 from network import count_flops
 from network.pretrained import load_public, read_weights
 
-CONTENT = {"model": str, "options": dict, "classes": list, "clip": dict, "state_dict": dict, "normalization": dict}
-TRAINING_CONTENT = dict.fromkeys(("videos", "optimizer", "scheduler", "scaler", "train_state"), dict)
+CONTENT = {
+    "model": str,
+    "options": dict,
+    "classes": list,
+    "clip": dict,
+    "state_dict": dict,
+    "normalization": dict,
+}
+TRAINING_CONTENT = dict.fromkeys(
+    ("videos", "optimizer", "scheduler", "scaler", "train_state"), dict
+)
 TRAINING_CONTENT |= {"head": str | None, "args": dict}
 
 
@@ -78,7 +87,9 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
     validate_types(checkpoint, CONTENT, f"{path}: damaged")
-    if not checkpoint["classes"] or not all(isinstance(name, str) for name in checkpoint["classes"]):
+    if not checkpoint["classes"] or not all(
+        isinstance(name, str) for name in checkpoint["classes"]
+    ):
         raise CheckpointError(f"{path}: damaged, its classes are not names")
     return checkpoint
 
@@ -92,26 +103,39 @@ def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> Non
             raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
-def restore_model(checkpoint: dict[str, Any], file: str | Path = "the checkpoint") -> torch.nn.Module:
+def restore_model(
+    checkpoint: dict[str, Any], file: str | Path = "the checkpoint"
+) -> torch.nn.Module:
     """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
     try:
-        count_flops(checkpoint["model"], ClipConfig.from_dict(checkpoint["clip"]).shape, **checkpoint["options"])
+        count_flops(
+            checkpoint["model"],
+            ClipConfig.from_dict(checkpoint["clip"]).shape,
+            **checkpoint["options"],
+        )
         model = load_public(file, checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error).removeprefix(f"{file}: "), 200, placeholder=" ...")
-        raise CheckpointError(f"{file}: does not fit the model {checkpoint['model']!r}: {message}") from None
+        raise CheckpointError(
+            f"{file}: does not fit the model {checkpoint['model']!r}: {message}"
+        ) from None
     return model
 
 
 def state_dicts(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
     """Return the part of a checkpoint that changes with every step."""
     content = {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
-    content |= {"optimizer": optimizer.state_dict(), "scheduler": {"last_epoch": scheduler.last_epoch}}
+    content |= {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": {"last_epoch": scheduler.last_epoch},
+    }
     return content | {"scaler": scaler.state_dict(), "train_state": asdict(state)}
 
 
-def restore_training(checkpoint, optimizer, scaler, num_videos: int, file: str | Path = "the checkpoint") -> TrainState:
+def restore_training(
+    checkpoint, optimizer, scaler, num_videos: int, file: str | Path = "the checkpoint"
+) -> TrainState:
     """Restore an optimizer and a GradScaler, and return the TrainState; CheckpointError where one is damaged."""
     try:
         optimizer.load_state_dict(checkpoint["optimizer"])
@@ -121,7 +145,9 @@ def restore_training(checkpoint, optimizer, scaler, num_videos: int, file: str |
             for parameter in group["params"]:
                 buffer = optimizer.state[parameter].get("momentum_buffer")
                 if buffer is not None and buffer.shape != parameter.shape:
-                    raise ValueError(f"momentum of shape {tuple(buffer.shape)} for {tuple(parameter.shape)}")
+                    raise ValueError(
+                        f"momentum of shape {tuple(buffer.shape)} for {tuple(parameter.shape)}"
+                    )
         if checkpoint["scaler"]:  # empty where none was needed
             scaler.load_state_dict(checkpoint["scaler"])
         state = TrainState(**checkpoint["train_state"])
@@ -129,5 +155,13 @@ def restore_training(checkpoint, optimizer, scaler, num_videos: int, file: str |
         if not 0 <= state.num_samples <= num_videos:
             raise ValueError(f"{state.num_samples} clips of an epoch are done")
         return state
-    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise CheckpointError(f"{file}: damaged: {error}") from None

@@ -12,7 +12,9 @@ from torch import Tensor, distributed, nn
 
 from engine.errors import Stopped, StopSignal, UsageError
 
-TIMEOUT = timedelta(days=30)  # rank 0 may preprocess for days while the other ranks wait at a barrier
+TIMEOUT = timedelta(
+    days=30
+)  # rank 0 may preprocess for days while the other ranks wait at a barrier
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,11 @@ class Distributed:
     def from_env(cls) -> "Distributed":
         """Read the environment variables that `torchrun` sets."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names)) if set(names) <= set(os.environ) else cls()
+        return (
+            cls(*(int(os.environ[name]) for name in names))
+            if set(names) <= set(os.environ)
+            else cls()
+        )
 
     @property
     def is_main(self) -> bool:
@@ -52,9 +58,13 @@ class Distributed:
         if self.world_size > 1 and name.startswith("cuda"):
             needed, count = self.local_world_size, torch.cuda.device_count()
             if name != "cuda":
-                raise UsageError(f"--device {name}: {needed} processes take a GPU each; leave the number out")
+                raise UsageError(
+                    f"--device {name}: {needed} processes take a GPU each; leave the number out"
+                )
             if needed > count:
-                raise UsageError(f"--device {name}: {needed} processes need a GPU each, and there are {count}")
+                raise UsageError(
+                    f"--device {name}: {needed} processes need a GPU each, and there are {count}"
+                )
             torch.cuda.set_device(self.local_rank)
             name = f"cuda:{self.local_rank}"
         try:
@@ -67,7 +77,9 @@ class Distributed:
         """Wrap a model on its device in DistributedDataParallel; on CUDA its batch norm becomes SyncBatchNorm."""
         if not distributed.is_initialized():
             return model
-        warnings.filterwarnings("ignore", "Grad strides do not match")  # 1x1x1 weights, whose layout has two names
+        warnings.filterwarnings(
+            "ignore", "Grad strides do not match"
+        )  # 1x1x1 weights, whose layout has two names
         device = next(model.parameters()).device
         if device.type == "cpu":
             return nn.parallel.DistributedDataParallel(model)

@@ -40,7 +40,9 @@ class NonFiniteLossError(ArithmeticError):
         """Return a message that names the step, its videos, and the last checkpoint before it."""
         batch = sampler.order()[self.position :][: sampler.batch_size * sampler.world_size]
         names = ", ".join(sources[index] for index in batch)
-        fallback = f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet"
+        fallback = (
+            f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet"
+        )
         steps_per_epoch = sampler.num_videos // sampler.clips_per_step
         step = (sampler.epoch - 1) * steps_per_epoch + self.position // sampler.clips_per_step + 1
         place = f"step {step} (epoch {sampler.epoch})"
@@ -71,7 +73,10 @@ class StopSignal:
     signum, received_at = 0, 0.0
 
     def __enter__(self) -> "StopSignal":
-        self.previous = {number: signal.signal(number, self._record) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.previous = {
+            number: signal.signal(number, self._record)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *_) -> None:
@@ -81,6 +86,8 @@ class StopSignal:
     def _record(self, number, frame):
         if not self.signum:
             self.signum, self.received_at = number, time.monotonic()
-        elif time.monotonic() - self.received_at > 2:  # a launcher passes on what the process group has received too
+        elif (
+            time.monotonic() - self.received_at > 2
+        ):  # a launcher passes on what the process group has received too
             self.__exit__()
             signal.raise_signal(number)

@@ -60,14 +60,22 @@ def train_one_epoch(
     optimizer.zero_grad()
     for number, (clips, labels) in enumerate(loader):
         place = number % accumulate  # in the step
-        key = (scheduler.last_epoch * accumulate + place) * distributed.world_size + distributed.rank
+        key = (
+            scheduler.last_epoch * accumulate + place
+        ) * distributed.world_size + distributed.rank
         torch.manual_seed((1_000_003 * seed + key) % 2**32)  # the CPU's generator reads 32 bits
         clips, labels = clips_to_device(clips, device), labels.to(device, non_blocking=True)
         is_last = place == accumulate - 1
-        sync = model.no_sync() if distributed.world_size > 1 and not is_last else contextlib.nullcontext()
+        sync = (
+            model.no_sync()
+            if distributed.world_size > 1 and not is_last
+            else contextlib.nullcontext()
+        )
         try:
             with sync:
-                loss, logits = _backward(model, clips, labels, scaler, autocast, loss_options, accumulate)
+                loss, logits = _backward(
+                    model, clips, labels, scaler, autocast, loss_options, accumulate
+                )
             if is_last:
                 if clip_grad:
                     scaler.unscale_(optimizer)
@@ -78,7 +86,9 @@ def train_one_epoch(
                 scheduler.step()
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations
-            if not (fitting := largest_batch_size(getattr(model, "module", model), clips, autocast)):
+            if not (
+                fitting := largest_batch_size(getattr(model, "module", model), clips, autocast)
+            ):
                 raise
             reason = f"too large for the memory of {torch.cuda.get_device_name(device)}"
             advice = f"{fitting} would fit, and go with a smaller --lr"
@@ -93,7 +103,9 @@ def train_one_epoch(
         if signum:
             break
     loss_sum += sync_losses(losses, distributed)
-    if distributed.all_reduce_max(int(not all(tensor.isfinite().all() for tensor in model.state_dict().values()))):
+    if distributed.all_reduce_max(
+        int(not all(tensor.isfinite().all() for tensor in model.state_dict().values()))
+    ):
         raise NonFiniteLossError(position)
     totals = torch.tensor([loss_sum, num_correct.item()], dtype=torch.float64)
     distributed.all_reduce_sum(totals)
@@ -102,10 +114,14 @@ def train_one_epoch(
         raise Stopped(signum)
 
 
-def _backward(model, clips, labels, scaler, autocast, loss_options, accumulate) -> tuple[Tensor, Tensor]:
+def _backward(
+    model, clips, labels, scaler, autocast, loss_options, accumulate
+) -> tuple[Tensor, Tensor]:
     """Add the gradients of a batch to those of the step, and return its loss and logits."""
     with autocast:
-        logits = model(clips).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits
+        logits = model(
+            clips
+        ).float()  # or cross_entropy would round the logarithms of probabilities to 8 bits
     loss = F.cross_entropy(logits, labels, reduction="sum", **loss_options) / len(labels)
     scaler.scale(loss / accumulate).backward()
     return loss.detach(), logits.detach()
@@ -123,7 +139,11 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
         batch_size = (low + high) // 2
         torch.cuda.empty_cache()
         try:
-            with autocast, torch.compiler.set_stance("force_eager"), torch.backends.cudnn.flags(enabled=True):
+            with (
+                autocast,
+                torch.compiler.set_stance("force_eager"),
+                torch.backends.cudnn.flags(enabled=True),
+            ):
                 torch.autograd.grad(model(clips[:batch_size]).float().square().sum(), params)
             low = batch_size
         except torch.OutOfMemoryError as error:
@@ -135,7 +155,11 @@ def largest_batch_size(model: nn.Module, clips: Tensor, autocast: torch.autocast
 def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SINGLE) -> float:
     """Empty a list of (position, loss) and return the sum; NonFiniteLossError for the first not finite on any rank."""
     values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
-    positions = [position for (position, _), value in zip(losses, values, strict=True) if not math.isfinite(value)]
+    positions = [
+        position
+        for (position, _), value in zip(losses, values, strict=True)
+        if not math.isfinite(value)
+    ]
     losses.clear()
     if (first := -distributed.all_reduce_max(-min(positions, default=NEVER))) < NEVER:
         raise NonFiniteLossError(first)
@@ -145,13 +169,17 @@ def sync_losses(losses: list[tuple[int, Tensor]], distributed: Distributed = SIN
 class Evaluation(NamedTuple):
     """What `evaluate` returns, tensors on the CPU."""
 
-    metrics: dict[str, Any]  # of `metrics.compute_metrics`, and "loss", the mean cross-entropy of the clips
+    metrics: dict[
+        str, Any
+    ]  # of `metrics.compute_metrics`, and "loss", the mean cross-entropy of the clips
     labels: Tensor  # (videos,)
     probabilities: Tensor  # (videos, windows, classes), the softmax of each window
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, distributed=SINGLE) -> Evaluation:
+def evaluate(
+    model: nn.Module, loader: DataLoader, autocast, stop_signal=None, distributed=SINGLE
+) -> Evaluation:
     """Evaluate a model on the windows of every video; Stopped after the batch in which a signal was received.
     A window that a video has several times passes through the model once, and counts as often as it occurs. The
     sampler of the loader has the items of this rank, those of all ranks are the whole data set."""
@@ -160,10 +188,14 @@ def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, d
     items, repeats = torch.tensor(list(loader.sampler)), torch.from_numpy(dataset.repeats)
     logits, num_done = torch.zeros(len(dataset), len(dataset.classes), device=device), 0
     batches = iter(loader)
-    for _ in range(distributed.all_reduce_max(len(loader))):  # every rank looks for a signal equally often
+    for _ in range(
+        distributed.all_reduce_max(len(loader))
+    ):  # every rank looks for a signal equally often
         if (batch := next(batches, None)) is not None:
             clips, count = clips_to_device(batch[0], device), len(batch[0])
-            if device.type == "cuda":  # each shape costs seconds of cuDNN's search, or a compilation
+            if (
+                device.type == "cuda"
+            ):  # each shape costs seconds of cuDNN's search, or a compilation
                 clips = F.pad(clips, (0, 0) * 4 + (0, loader.batch_size - count))
             with autocast:
                 logits[items[num_done : num_done + count]] = model(clips)[:count].float()
@@ -172,6 +204,12 @@ def evaluate(model: nn.Module, loader: DataLoader, autocast, stop_signal=None, d
     logits, labels = logits.cpu(), torch.from_numpy(dataset.labels)
     distributed.all_reduce_sum(logits)
     losses = F.cross_entropy(logits, labels[dataset.video_indices], reduction="none").double()
-    probabilities = logits.softmax(1).repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
+    probabilities = (
+        logits.softmax(1).repeat_interleave(repeats, 0).unflatten(0, (-1, dataset.windows))
+    )
     metrics = compute_metrics(probabilities, labels, dataset.classes)
-    return Evaluation(metrics | {"loss": (losses @ repeats.double() / repeats.sum()).item()}, labels, probabilities)
+    return Evaluation(
+        metrics | {"loss": (losses @ repeats.double() / repeats.sum()).item()},
+        labels,
+        probabilities,
+    )

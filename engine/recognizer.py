@@ -46,12 +46,16 @@ def prefetch(items: Iterable, count: int) -> Iterator:
             yield item
 
 
-def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, reconnect: int = 0) -> Iterator:
+def read_frames(
+    video: VideoReader, progress: tqdm, stop_signal: StopSignal, reconnect: int = 0
+) -> Iterator:
     """Yield and count the frames of a video; a signal ends a stream, and raises Stopped between two of a file.
     A stream that closes is opened again up to `reconnect` times; None is yielded between two connections."""
     for attempt in range(1 + reconnect * video.is_live):
         if attempt:
-            progress.write(f"{video.name}: closed, opened again ({attempt} of {reconnect})", sys.stderr)
+            progress.write(
+                f"{video.name}: closed, opened again ({attempt} of {reconnect})", sys.stderr
+            )
             try:
                 video.reopen()
             except OSError:
@@ -67,7 +71,9 @@ def read_frames(video: VideoReader, progress: tqdm, stop_signal: StopSignal, rec
                 return
 
 
-def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator[tuple[int, np.ndarray]]:
+def follow(
+    frames: Iterable, video: VideoReader, config: ClipConfig
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number, frame) of the frames of a live source, which another thread reads as they come.
     Once as many wait as a clip spans, those that come are dropped until none waits any longer, so that a window has
     consecutive frames, and the delay a bound."""
@@ -96,32 +102,47 @@ def follow(frames: Iterable, video: VideoReader, config: ClipConfig) -> Iterator
         reading.result()  # raises what the reader has raised
 
 
-def classify_windows(model, windows, batch_size=None, with_heatmap=False, with_features=False) -> Iterator[Window]:
+def classify_windows(
+    model, windows, batch_size=None, with_heatmap=False, with_features=False
+) -> Iterator[Window]:
     """Yield the windows with what a model in evaluation mode predicts for them; the clips are dropped."""
     device, batch, captured = next(model.parameters()).device, [], {}
     batch_size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
 
     def classify():
-        clips = clips_to_device(torch.stack([torch.from_numpy(window.clip) for window in batch]), device)
+        clips = clips_to_device(
+            torch.stack([torch.from_numpy(window.clip) for window in batch]), device
+        )
         if with_heatmap:
             logits, heatmaps = grad_cam(model, clips)
             heatmaps = heatmaps.cpu().numpy()
         else:
             with torch.inference_mode():
                 logits, heatmaps = model(clips), [None] * len(batch)
-        features = captured["inputs"][0].detach().float().cpu().numpy() if with_features else [None] * len(batch)
+        features = (
+            captured["inputs"][0].detach().float().cpu().numpy()
+            if with_features
+            else [None] * len(batch)
+        )
         results = zip(batch, logits.float().softmax(1).cpu(), heatmaps, features, strict=True)
         for window, probabilities, heatmap, feature in results:
-            yield window._replace(clip=None, probabilities=probabilities, heatmap=heatmap, features=feature)
+            yield window._replace(
+                clip=None, probabilities=probabilities, heatmap=heatmap, features=feature
+            )
         batch.clear()
 
     with contextlib.ExitStack() as stack:
         if with_features:
             head = model.get_submodule(model.head)
-            stack.enter_context(head.register_forward_pre_hook(lambda _, inputs: captured.update(inputs=inputs)))
+            stack.enter_context(
+                head.register_forward_pre_hook(lambda _, inputs: captured.update(inputs=inputs))
+            )
         for window in windows:
             batch.append(window)
-            if len(batch) == batch_size or sum(len(window.frames) for window in batch) >= MAX_PENDING_FRAMES:
+            if (
+                len(batch) == batch_size
+                or sum(len(window.frames) for window in batch) >= MAX_PENDING_FRAMES
+            ):
                 yield from classify()
         if batch:
             yield from classify()
@@ -146,33 +167,66 @@ class Recognizer:
     likeliest class stays below the `threshold` has no label. OSError or one of our errors where these cannot be had."""
 
     def __init__(
-        self, checkpoint=None, weights=None, labels=None, device=None, top_k=5, stride=None, threshold=0.0, smooth=1
+        self,
+        checkpoint=None,
+        weights=None,
+        labels=None,
+        device=None,
+        top_k=5,
+        stride=None,
+        threshold=0.0,
+        smooth=1,
     ):
         validate_range(top_k=top_k, stride=stride, threshold=threshold, smooth=smooth)
         if weights and checkpoint or labels and not weights:
             raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
-        device = Distributed().select_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = Distributed().select_device(
+            device or ("cuda" if torch.cuda.is_available() else "cpu")
+        )
         self.file = weights or checkpoint or newest_best_checkpoint(Path("run"))
         if weights:
             self.model = load_weights(weights)
-            name, clip, num_classes = f"--weights {weights}", self.model.clip, self.model.num_classes
-            self.config = ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
+            name, clip, num_classes = (
+                f"--weights {weights}",
+                self.model.clip,
+                self.model.num_classes,
+            )
+            self.config = (
+                ClipConfig.from_dict(clip) if "height" in clip else ClipConfig.from_flags(**clip)
+            )
             if not num_classes:
                 raise UsageError(f"{name}: has no last layer; train.py --weights trains one")
-            labels = labels or (KINETICS_LABELS if num_classes == 400 and not self.model.classes else None)
+            labels = labels or (
+                KINETICS_LABELS if num_classes == 400 and not self.model.classes else None
+            )
             self.model.classes = read_labels(labels) if labels else self.model.classes
             if not self.model.classes:
-                raise UsageError(f"{name}: its {num_classes} classes have no names; --labels FILE has a line for each")
+                raise UsageError(
+                    f"{name}: its {num_classes} classes have no names; --labels FILE has a line for each"
+                )
             if (count := len(self.model.classes)) != num_classes:
-                raise UsageError(f"--labels {labels}: {count} names, and {weights} has {num_classes} classes")
+                raise UsageError(
+                    f"--labels {labels}: {count} names, and {weights} has {num_classes} classes"
+                )
         else:
             content = load_checkpoint(Path(self.file))
-            self.model, self.config = restore_model(content, self.file), ClipConfig.from_dict(content["clip"])
+            self.model, self.config = (
+                restore_model(content, self.file),
+                ClipConfig.from_dict(content["clip"]),
+            )
         self.model.eval().to(device, memory_format=torch.channels_last_3d)
         self.top_k, self.stride, self.threshold, self.smooth = top_k, stride, threshold, smooth
 
     def predict(
-        self, video, target=None, features=False, grad_cam=False, reconnect=0, progress=None, stop=None, **drawing
+        self,
+        video,
+        target=None,
+        features=False,
+        grad_cam=False,
+        reconnect=0,
+        progress=None,
+        stop=None,
+        **drawing,
     ) -> dict[str, Any]:
         """Recognise the actions in a file, a stream (by its address), a camera (by its number) or a VideoReader.
         Returns what inference.py writes as JSON, with `features` also those of the windows, float32 (windows, 512 or
@@ -195,45 +249,75 @@ class Recognizer:
             if target:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 drawing |= {"threshold": self.threshold}
-                windows = annotate(windows, target, self.model.classes, video, self.config, **drawing)
+                windows = annotate(
+                    windows, target, self.model.classes, video, self.config, **drawing
+                )
                 stack.enter_context(contextlib.closing(windows))
             for window in windows:
                 parts.append((self._describe(window, video), video.interval(*window.nearest)))
                 rows.append(window.features)
-                total, num_seen = total + window.probabilities, num_seen + window.nearest[1] - window.nearest[0]
+                total, num_seen = (
+                    total + window.probabilities,
+                    num_seen + window.nearest[1] - window.nearest[0],
+                )
                 if video.is_live:
                     latencies.append(time.monotonic() - video.arrivals[window.end - 1])
                     progress.set_postfix_str(f"latency {latencies[-1]:.1f} s")
-        result = {"video": video.name, "checkpoint": str(self.file), "model": self.model.name, "fps": video.fps}
-        result |= {"frames": window.end, "top_k": self._top_k(total / len(parts)), "events": find_events(parts)}
+        result = {
+            "video": video.name,
+            "checkpoint": str(self.file),
+            "model": self.model.name,
+            "fps": video.fps,
+        }
+        result |= {
+            "frames": window.end,
+            "top_k": self._top_k(total / len(parts)),
+            "events": find_events(parts),
+        }
         result["windows"] = [part for part, _ in parts]
         if latencies:
-            result["latency"] = {"mean": round(fmean(latencies), 3), "max": round(max(latencies), 3)}
+            result["latency"] = {
+                "mean": round(fmean(latencies), 3),
+                "max": round(max(latencies), 3),
+            }
             result["dropped"] = len(video.timestamps) - num_seen
         return result | ({"features": np.stack(rows)} if features else {})
 
     def stream(self, frames: Iterable[np.ndarray], fps: float = 25) -> Iterator[dict[str, Any]]:
         """Yield the windows of images, BGR `uint8` (H, W, 3), `fps` of them a second, as soon as each is seen."""
-        video = SimpleNamespace(fps=fps, is_live=False, interval=lambda start, end: (start / fps, end / fps))
+        video = SimpleNamespace(
+            fps=fps, is_live=False, interval=lambda start, end: (start / fps, end / fps)
+        )
         with contextlib.closing(self._windows(frames, video, batch_size=1)) as windows:
             yield from (self._describe(window, video) for window in windows)
 
-    def _windows(self, frames, video, keep_frames=False, batch_size=None, *outputs) -> Iterator[Window]:
-        numbered = follow(frames, video, self.config) if video.is_live else enumerate(prefetch(frames, 8))
+    def _windows(
+        self, frames, video, keep_frames=False, batch_size=None, *outputs
+    ) -> Iterator[Window]:
+        numbered = (
+            follow(frames, video, self.config) if video.is_live else enumerate(prefetch(frames, 8))
+        )
         windows = cut_runs(numbered, self.config, self.stride, keep_frames, video)
-        windows = classify_windows(self.model, windows, 1 if video.is_live else batch_size, *outputs)
+        windows = classify_windows(
+            self.model, windows, 1 if video.is_live else batch_size, *outputs
+        )
         return prefetch(smooth_windows(windows, self.smooth), 1)
 
     def _describe(self, window, video) -> dict[str, Any]:
         start, end = (round(seconds, 3) for seconds in video.interval(window.start, window.end))
-        likeliest = self._top_k(window.probabilities)  # plain values, as small tensors fragment memory
+        likeliest = self._top_k(
+            window.probabilities
+        )  # plain values, as small tensors fragment memory
         label = likeliest[0]["label"] if likeliest[0]["probability"] >= self.threshold else None
         return {"start": start, "end": end, "label": label, "top_k": likeliest}
 
     def _top_k(self, probabilities) -> list[dict[str, Any]]:
         values, labels = probabilities.topk(min(self.top_k, len(self.model.classes)))
         pairs = zip(labels.tolist(), values.tolist(), strict=True)
-        return [{"label": self.model.classes[label], "probability": probability} for label, probability in pairs]
+        return [
+            {"label": self.model.classes[label], "probability": probability}
+            for label, probability in pairs
+        ]
 
 
 def find_events(parts: list[tuple[dict[str, Any], tuple[float, float]]]) -> list[dict[str, Any]]:
@@ -244,5 +328,7 @@ def find_events(parts: list[tuple[dict[str, Any], tuple[float, float]]]) -> list
         windows, spans = zip(*group, strict=True)
         probability = fmean(window["top_k"][0]["probability"] for window in windows)
         event = {"start": round(spans[0][0], 3), "end": round(spans[-1][1], 3)}
-        events += [event | {"label": label, "probability": probability}] if label is not None else []
+        events += (
+            [event | {"label": label, "probability": probability}] if label is not None else []
+        )
     return events

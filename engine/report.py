@@ -23,25 +23,37 @@ from dataloaders.index import atomic_write, write_table
 from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.loops import Evaluation, clips_to_device
 
-METRICS = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by which TensorBoard compares runs
+METRICS = (
+    "curves/top1_val",
+    "test/video_top1",
+    "test/video_top5",
+)  # by which TensorBoard compares runs
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
 
 
-def log_run_start(writer: SummaryWriter, hyperparameters: dict, model, dataset: VideoDataset, items: Sequence) -> None:
+def log_run_start(
+    writer: SummaryWriter, hyperparameters: dict, model, dataset: VideoDataset, items: Sequence
+) -> None:
     """Log the hyperparameters of a run, and animations of its first `items`, before and after `model.normalize`."""
-    for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[:2]:  # the third marks the run as completed
+    for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[
+        :2
+    ]:  # the third marks the run as completed
         writer.file_writer.add_summary(summary)
 
     clips, labels = zip(*(dataset[item] for item in items[:NUM_CLIPS]), strict=True)
     clips = torch.stack(clips)
     inputs = model.normalize(clips_to_device(clips, model.normalize.mean.device))
-    contrast = 48 / inputs.std().clamp(min=1e-6)  # black and white are 2.7 standard deviations from the mean
+    contrast = 48 / inputs.std().clamp(
+        min=1e-6
+    )  # black and white are 2.7 standard deviations from the mean
     inputs = (128 + contrast * inputs.permute(0, 2, 3, 4, 1)).clamp(0, 255).byte().cpu()
     names = drawable_names(tuple(dataset.classes))
     captions = [names[label] for label in labels] + len(labels) * ["as the network sees it"]
     frames = []
     for images in torch.cat([clips, inputs]).numpy().swapaxes(0, 1):
-        tiles = [draw_tile(image, caption, 160) for image, caption in zip(images, captions, strict=True)]
+        tiles = [
+            draw_tile(image, caption, 160) for image, caption in zip(images, captions, strict=True)
+        ]
         frames.append(np.vstack(np.hsplit(np.hstack(tiles), 2)))
     add_gif(writer, "train/clips", frames, 0)
 
@@ -52,18 +64,33 @@ def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> Summar
     writer = SummaryWriter(run_dir, filename_suffix=suffix, write_to_disk=is_main)
     if is_main:
         # Write at once: the thread that would do it dies of a full disk, and its queue then blocks for ever.
-        writer.file_writer.event_writer.add_event = writer.file_writer.event_writer._ev_writer.write_event
+        writer.file_writer.event_writer.add_event = (
+            writer.file_writer.event_writer._ev_writer.write_event
+        )
     if first_epoch is not None:
-        writer.file_writer.add_event(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
+        writer.file_writer.add_event(
+            Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START))
+        )
     return writer
 
 
-def log_epoch(writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device) -> None:
+def log_epoch(
+    writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device
+) -> None:
     """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
     scalars = {"curves/top5_val": val["video_top5"], "curves/mean_class_val": val["mean_class"]}
-    for part, loss, top1 in (("train", train["loss"], train["top1"]), ("val", val["loss"], val["clip_top1"])):
-        scalars |= {f"curves/loss_{part}": loss, f"curves/top1_{part}": top1}  # names that sort first in TensorBoard
-        scalars |= {f"data/{part}_loss_epoch": loss, f"data/{part}_acc_epoch": top1}  # the classic names
+    for part, loss, top1 in (
+        ("train", train["loss"], train["top1"]),
+        ("val", val["loss"], val["clip_top1"]),
+    ):
+        scalars |= {
+            f"curves/loss_{part}": loss,
+            f"curves/top1_{part}": top1,
+        }  # names that sort first in TensorBoard
+        scalars |= {
+            f"data/{part}_loss_epoch": loss,
+            f"data/{part}_acc_epoch": top1,
+        }  # the classic names
     scalars |= {"data/lr": lr, "data/clips_per_second": clips_per_second}
     if device.type == "cuda":
         scalars["data/gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
@@ -72,24 +99,40 @@ def log_epoch(writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_pe
     writer.flush()  # a run that is killed after the next checkpoint has all of its points
 
 
-def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluation, dataset: VideoDataset) -> None:
+def write_test_report(
+    run_dir: Path, writer, results: dict, evaluation: Evaluation, dataset: VideoDataset
+) -> None:
     """Write `results.json`, in which `results` say what was tested, and `predictions.csv`; log and print the test."""
     epoch, test = results["epoch"], evaluation.metrics
-    writer.file_writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
+    writer.file_writer.add_summary(
+        hparams({}, {})[2]
+    )  # marks the run as completed on the page HPARAMS
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
     for name in ("video_top1", "video_top5", "mean_class", "macro_f1"):
         writer.add_scalar(f"test/{name}", test[name], epoch)
     results = results | {"test": test}
     if leaked := results["leaked_groups"]:
-        results["warning"] = f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
+        results["warning"] = (
+            f"{leaked} groups in more than one of train, val and test: the accuracy is too high"
+        )
         print(results["warning"], file=sys.stderr)
     with atomic_write(run_dir / "results.json") as partial:
-        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     rows, classes = [], dataset.classes
-    videos = zip(dataset.sources, evaluation.labels.tolist(), evaluation.probabilities.mean(1).numpy(), strict=True)
+    videos = zip(
+        dataset.sources,
+        evaluation.labels.tolist(),
+        evaluation.probabilities.mean(1).numpy(),
+        strict=True,
+    )
     for source, label, probabilities in videos:
-        prediction, shares = int(probabilities.argmax()), [f"{share:.4f}" for share in probabilities]
+        prediction, shares = (
+            int(probabilities.argmax()),
+            [f"{share:.4f}" for share in probabilities],
+        )
         names = classes[label], classes[prediction]
         rows.append((source, *names, shares[prediction], int(label == prediction), *shares))
     columns = ("source", "class", "prediction", "probability", "correct", *classes)
@@ -102,7 +145,9 @@ def write_test_report(run_dir: Path, writer, results: dict, evaluation: Evaluati
     )
 
 
-def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, dataset: VideoDataset) -> None:
+def log_predictions(
+    writer: SummaryWriter, step: int, evaluation: Evaluation, dataset: VideoDataset
+) -> None:
     """Log the confusion matrix, the accuracy of each class, and the most confident mistakes as animations."""
     from sklearn.metrics import confusion_matrix
 
@@ -117,11 +162,18 @@ def log_predictions(writer: SummaryWriter, step: int, evaluation: Evaluation, da
         writer.add_figure("test/per_class", plot_class_accuracy(matrix, names), step)
     wrong = torch.nonzero(predictions != labels).flatten()
     most_confident = wrong[confidence[wrong].argsort(descending=True)][:NUM_CLIPS]
-    middle_items = np.repeat(np.arange(len(dataset)), dataset.repeats)[dataset.windows // 2 :: dataset.windows]
+    middle_items = np.repeat(np.arange(len(dataset)), dataset.repeats)[
+        dataset.windows // 2 :: dataset.windows
+    ]
     for place, index in enumerate(most_confident.tolist(), start=1):
         clip, label = dataset[middle_items[index]]
         caption = f"{classes[label]} taken for {classes[predictions[index]]}"
-        add_gif(writer, f"test/wrong_{place}", [draw_tile(frame, caption) for frame in clip.numpy()], step)
+        add_gif(
+            writer,
+            f"test/wrong_{place}",
+            [draw_tile(frame, caption) for frame in clip.numpy()],
+            step,
+        )
 
 
 def figure_fonts(names: Sequence[str]):
@@ -133,7 +185,9 @@ def figure_fonts(names: Sequence[str]):
     for path in paths:
         font_manager.fontManager.addfont(path)
     families = [font_manager.FontProperties(fname=path).get_name() for path in sorted(paths)]
-    return matplotlib.rc_context({"font.family": ["DejaVu Sans", *families], "text.parse_math": False})  # "$" is one
+    return matplotlib.rc_context(
+        {"font.family": ["DejaVu Sans", *families], "text.parse_math": False}
+    )  # "$" is one
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str]):
@@ -164,8 +218,12 @@ def plot_class_accuracy(matrix: np.ndarray, names: Sequence[str]):
     order = [i for i in np.argsort(accuracy, kind="stable") if matrix[i].sum()]
     columns = np.array_split(order, math.ceil(len(order) / 40))
     width = 2.5 + 0.08 * max(len(names[i]) for i in order)
-    figure = Figure(figsize=(width * len(columns), 0.24 * len(columns[0]) + 0.7), dpi=100, layout="constrained")
-    for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+    figure = Figure(
+        figsize=(width * len(columns), 0.24 * len(columns[0]) + 0.7), dpi=100, layout="constrained"
+    )
+    for axes, column in zip(
+        figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
+    ):
         bars = axes.barh(range(len(column)), accuracy[column], color="#2160b0")
         axes.bar_label(bars, [f"{accuracy[i]:.0%}" for i in column], padding=3, fontsize=8)
         axes.set_yticks(range(len(column)), [names[i] for i in column], fontsize=8)
@@ -186,5 +244,7 @@ def add_gif(writer: SummaryWriter, tag: str, frames: Sequence[np.ndarray], step:
     """Log images (H, W, 3), RGB, as an animation."""
     (first, *others), file = map(Image.fromarray, frames), io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=others, duration=160, loop=0)
-    image = Summary.Image(height=first.height, width=first.width, colorspace=3, encoded_image_string=file.getvalue())
+    image = Summary.Image(
+        height=first.height, width=first.width, colorspace=3, encoded_image_string=file.getvalue()
+    )
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

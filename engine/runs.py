@@ -31,12 +31,16 @@ def last_checkpoint(root: Path, name: str) -> Path:
     if not run_dirs:
         raise FileNotFoundError(f"--resume {name}: no such run in {root}")
     if not (files := sorted((run_dirs[0] / "models").glob("*_last.pth"))):
-        raise FileNotFoundError(f"{run_dirs[0]}: no checkpoint, it ended in its first epoch; start a new run")
+        raise FileNotFoundError(
+            f"{run_dirs[0]}: no checkpoint, it ended in its first epoch; start a new run"
+        )
     return files[0]
 
 
 def newest_best_checkpoint(root: Path) -> Path:
     """Return the `best` checkpoint written last in a folder of runs; FileNotFoundError where there is none."""
     if not (files := list(root.glob("**/models/*_best.pth"))):
-        raise FileNotFoundError(f"no checkpoint under {root}: train one with train.py, or name one with --checkpoint")
+        raise FileNotFoundError(
+            f"no checkpoint under {root}: train one with train.py, or name one with --checkpoint"
+        )
     return max(files, key=lambda file: file.stat().st_mtime_ns)

@@ -24,14 +24,22 @@ def build_model(name: str, num_classes: int, **options) -> nn.Module:
         model = MODELS[name](num_classes=num_classes, **options)
     except (KeyError, TypeError) as error:
         raise ModelError(f"{name} cannot take the options {options}: {error}") from None
-    model.name, model.options, model.head = name, options, list(model.state_dict())[-1].rpartition(".")[0]
+    model.name, model.options, model.head = (
+        name,
+        options,
+        list(model.state_dict())[-1].rpartition(".")[0],
+    )
     return model
 
 
 def count_flops(name: str, clip_shape: tuple[int, int, int], **options) -> int:
     """Return the multiply-adds, FLOPs in papers, of a clip (T, H, W), by shapes alone; ModelError if it cannot be."""
     try:
-        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with (
+            torch.device("meta"),
+            FlopCounterMode(display=False) as counter,
+            torch.inference_mode(),
+        ):
             build_model(name, 1, **options)(torch.empty(1, 3, *clip_shape))
     except RuntimeError as error:
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")

@@ -13,7 +13,9 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     Returns (logits, heatmaps): (N, num_classes); (N, T, H, W), 0 to 1, where 1 is the 99.5th percentile of the clip."""
     last_pool, captured = model.get_submodule(model.last_pool), {}
     with (
-        model.normalize.register_forward_hook(lambda *call: captured.update(pixels=call[2].requires_grad_())),
+        model.normalize.register_forward_hook(
+            lambda *call: captured.update(pixels=call[2].requires_grad_())
+        ),
         last_pool.register_forward_pre_hook(lambda _, inputs: captured.update(features=inputs[0])),
         torch.enable_grad(),
     ):
@@ -22,10 +24,14 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     feature_grad, pixel_grad = torch.autograd.grad(logits.amax(1).sum(), (features, pixels))
     features, pixels = features.detach(), pixels.detach()
     cam = (feature_grad.mean((2, 3, 4), keepdim=True) * features).sum(1, keepdim=True).relu()
-    heat = (pixel_grad * (pixels - pixels.mean((3, 4), keepdim=True))).abs().sum(1, keepdim=True)  # (N, 1, T, H, W)
+    heat = (
+        (pixel_grad * (pixels - pixels.mean((3, 4), keepdim=True))).abs().sum(1, keepdim=True)
+    )  # (N, 1, T, H, W)
     side = max(3, pixels.shape[-1] // 16 | 1)
     for _ in range(2):  # two box filters approximate a Gaussian
-        heat = F.avg_pool3d(heat, (1, side, side), 1, (0, side // 2, side // 2), count_include_pad=False)
+        heat = F.avg_pool3d(
+            heat, (1, side, side), 1, (0, side // 2, side // 2), count_include_pad=False
+        )
     heat = (heat * F.interpolate(cam, heat.shape[2:], mode="trilinear"))[:, 0]
     scale = heat.flatten(1).quantile(0.995, dim=1).clamp_min(torch.finfo(heat.dtype).tiny)
     return logits.detach(), (heat / scale.view(-1, 1, 1, 1)).clamp_max(1)

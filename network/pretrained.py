@@ -28,16 +28,49 @@ TORCHVISION_CLIP = {"clip_len": 16, "frame_rate": 15.0}
 SPORTS1M = {"mean": (101.41 / 255, 97.66 / 255, 90.25 / 255), "std": UNIT_STD}, CLIP16
 OPENMMLAB = {"mean": (104 / 255, 117 / 255, 128 / 255), "std": UNIT_STD}, CLIP16
 CLASSIC = {"mean": MEAN, "std": UNIT_STD}, {"clip_len": 16, "frame_interval": 4}
-GDT = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}, {"clip_len": 30, "frame_rate": 30.0}
-GLUON = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, {"clip_len": 16, "frame_interval": 2}
+GDT = (
+    {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)},
+    {"clip_len": 30, "frame_rate": 30.0},
+)
+GLUON = (
+    {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    {"clip_len": 16, "frame_interval": 2},
+)
 
 # The layers of C3D by their numbers in the public Sports-1M file, and by mmaction's names.
-C3D_LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
-NUMBERED = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
-C3D_NAMES = dict(zip(NUMBERED, C3D_LAYERS, strict=True)) | {"conv1a": "conv1", "conv2a": "conv2", "fc_cls": "fc8"}
+C3D_LAYERS = [
+    "conv1",
+    "conv2",
+    "conv3a",
+    "conv3b",
+    "conv4a",
+    "conv4b",
+    "conv5a",
+    "conv5b",
+    "fc6",
+    "fc7",
+    "fc8",
+]
+NUMBERED = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [
+    f"classifier.{i}" for i in (0, 3, 6)
+]
+C3D_NAMES = dict(zip(NUMBERED, C3D_LAYERS, strict=True)) | {
+    "conv1a": "conv1",
+    "conv2a": "conv2",
+    "fc_cls": "fc8",
+}
 # The layers of gluon-cv as patterns, tried in this order: a pair of convolutions, the batch norm behind it, the stem.
-GLUON_PAIR = {r"(\.conv.)\.conv1\.": r"\1.0.0.", r"(\.conv.)\.bn1\.": r"\1.0.1.", r"(\.conv.)\.conv2\.": r"\1.0.3."}
-GLUON_STEM = {r"^conv1\.": "stem.0.", r"^bn1\.": "stem.1.", r"^conv2\.": "stem.3.", r"^bn2\.": "stem.4."}
+GLUON_PAIR = {
+    r"(\.conv.)\.conv1\.": r"\1.0.0.",
+    r"(\.conv.)\.bn1\.": r"\1.0.1.",
+    r"(\.conv.)\.conv2\.": r"\1.0.3.",
+}
+GLUON_STEM = {
+    r"^conv1\.": "stem.0.",
+    r"^bn1\.": "stem.1.",
+    r"^conv2\.": "stem.3.",
+    r"^bn2\.": "stem.4.",
+}
 GLUON_NAMES = GLUON_PAIR | {r"\.bn([12])\.": r".conv\1.1."} | GLUON_STEM
 REFUSED = {  # other networks, by the name and shape of a weight
     r"(res3d|res2plus1d)\.": "R3D or R2Plus1D of the classic scripts, with two BatchNorm-ReLUs after every convolution",
@@ -51,13 +84,18 @@ REFUSED = {  # other networks, by the name and shape of a weight
 def describe_clip(clip: dict[str, Any]) -> str:
     if (rate := clip.get("frame_rate")) is not None:
         return f"{clip['clip_len']} frames, {rate:g} a second"
-    return f"{clip['clip_len']} frames" + (f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row")
+    return f"{clip['clip_len']} frames" + (
+        f", 1 in {n}" if (n := clip["frame_interval"]) > 1 else " in a row"
+    )
 
 
 @cache
 def weight_urls() -> dict[str, str]:
     """Return the addresses of public weights by name."""
-    return {row[0]: row[-1] for row in map(str.split, TABLE.read_text(encoding="utf-8").splitlines()[1:])}
+    return {
+        row[0]: row[-1]
+        for row in map(str.split, TABLE.read_text(encoding="utf-8").splitlines()[1:])
+    }
 
 
 def download_weights(name: str) -> Path:
@@ -68,13 +106,19 @@ def download_weights(name: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # another process may be downloading it
         if path.exists() and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
-            raise ModelError(f"{path}: damaged, its SHA-256 does not begin with {digits}; delete it")
+            raise ModelError(
+                f"{path}: damaged, its SHA-256 does not begin with {digits}; delete it"
+            )
         try:
             socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
             if not path.exists():
                 print(f"{url} goes to {path}")
                 torch.hub.download_url_to_file(url, str(path), digits)
-        except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError where the hash differs
+        except (
+            OSError,
+            RuntimeError,
+            HTTPException,
+        ) as error:  # RuntimeError where the hash differs
             reason = " ".join(str(getattr(error, "reason", error)).split())
             message = f"--weights {name}: {url} cannot be downloaded ({reason}); get it elsewhere and put it at {path}"
             raise ModelError(message) from None
@@ -93,7 +137,9 @@ def read_weights(path: str | Path) -> Any:
         if b"blobs" in start:
             raise ModelError(f"{path}: a file of Caffe2, which PyTorch does not read") from error
         if b"<html" in start.lower():
-            raise ModelError(f"{path}: a web page, not the file of weights; download it again") from error
+            raise ModelError(
+                f"{path}: a web page, not the file of weights; download it again"
+            ) from error
         raise ModelError(f"{path}: damaged, or not a checkpoint") from error
 
 
@@ -105,11 +151,17 @@ def load_public(path: str | Path, content: Any = None) -> nn.Module:
     OSError where the file cannot be opened; ModelError, which names the network, where it is not built here."""
     content = read_weights(path) if content is None else content
     content = content if isinstance(content, dict) else {}
-    nested = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
+    nested = next(
+        (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)),
+        None,
+    )
     state = content if nested is None else nested
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no weights in it")
-    state = {name.removeprefix("module.").removeprefix("_orig_mod."): value for name, value in state.items()}
+    state = {
+        name.removeprefix("module.").removeprefix("_orig_mod."): value
+        for name, value in state.items()
+    }
     if {"normalization", "options", "classes"} <= content.keys():
         name, options = content["model"], content["options"]
         if options.get("depth") == 34:  # not all checkpoints say how their planes are counted
@@ -118,7 +170,10 @@ def load_public(path: str | Path, content: Any = None) -> nn.Module:
         num_classes = len(classes)
     else:
         name, options, normalization, clip, state = _recognize(path, state, nested is not None)
-        classes, num_classes = None, len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ()))
+        classes, num_classes = (
+            None,
+            len(state.get("fc8.weight" if name == "C3D" else "fc.weight", ())),
+        )
     model = build_model(name, num_classes or 1, **options)
     model.num_classes, model.classes, model.clip = num_classes, classes, clip
     if not num_classes:
@@ -140,7 +195,9 @@ def load_public(path: str | Path, content: Any = None) -> nn.Module:
 def _recognize(path, state, is_nested):
     """Return (model, options, normalization, clip, state), layers named and colours ordered as ours."""
     base = "video_network.base."  # of GDT, beside a network for the sound
-    if video := {name.removeprefix(base): value for name, value in state.items() if name.startswith(base)}:
+    if video := {
+        name.removeprefix(base): value for name, value in state.items() if name.startswith(base)
+    }:
         return "R2Plus1D", residual_options(video), *GDT, video
     state = {re.sub(r"^(backbone|cls_head)\.", "", name): value for name, value in state.items()}
     for pattern, reason in REFUSED.items():
@@ -166,7 +223,9 @@ def _recognize(path, state, is_nested):
         return "C3D", {}, *OPENMMLAB, renamed
     if "conv1.weight" in renamed:  # all others read BGR
         renamed["conv1.weight"] = renamed["conv1.weight"].flip(1)
-    if is_nested and "conv1.weight" in state and len(renamed.get("fc8.weight", ())) != 487:  # of Sports-1M
+    if (
+        is_nested and "conv1.weight" in state and len(renamed.get("fc8.weight", ())) != 487
+    ):  # of Sports-1M
         return "C3D", {}, *CLASSIC, renamed
     return "C3D", {"ceil_mode": True}, *SPORTS1M, renamed
 

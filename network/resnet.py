@@ -21,7 +21,9 @@ class BatchNorm3d(nn.BatchNorm3d):
     def forward(self, input: Tensor) -> Tensor:
         if not input.is_cuda:
             return super().forward(input)
-        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])  # a view: an in-place ReLU copies it
+        return (
+            super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])
+        )  # a view: an in-place ReLU copies it
 
 
 def conv3d(in_planes: int, out_planes: int, midplanes: int, stride: int = 1) -> nn.Module:
@@ -47,13 +49,17 @@ class BasicBlock(nn.Module):
     def __init__(self, conv, in_planes: int, planes: int, stride: int, shared_midplanes: bool):
         super().__init__()
         midplanes = count_midplanes(in_planes, planes)
-        self.conv1 = nn.Sequential(conv(in_planes, planes, midplanes, stride), BatchNorm3d(planes), nn.ReLU())
+        self.conv1 = nn.Sequential(
+            conv(in_planes, planes, midplanes, stride), BatchNorm3d(planes), nn.ReLU()
+        )
         midplanes = midplanes if shared_midplanes else count_midplanes(planes, planes)
         self.conv2 = nn.Sequential(conv(planes, planes, midplanes), BatchNorm3d(planes))
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_planes != planes:
-            self.downsample = nn.Sequential(nn.Conv3d(in_planes, planes, 1, stride, bias=False), BatchNorm3d(planes))
+            self.downsample = nn.Sequential(
+                nn.Conv3d(in_planes, planes, 1, stride, bias=False), BatchNorm3d(planes)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -68,7 +74,9 @@ class VideoResNet(nn.Module):
 
     last_pool = "avgpool"
 
-    def __init__(self, conv, stem, layers, num_classes: int, shared_midplanes=True, eps=1e-5, dropout=0.0):
+    def __init__(
+        self, conv, stem, layers, num_classes: int, shared_midplanes=True, eps=1e-5, dropout=0.0
+    ):
         super().__init__()
         self.normalize = Normalize(MEAN, STD)
         self.stem = stem
@@ -90,7 +98,10 @@ class VideoResNet(nn.Module):
     @staticmethod
     def _stage(conv, in_planes, planes, blocks, stride, shared_midplanes) -> nn.Sequential:
         first = BasicBlock(conv, in_planes, planes, stride, shared_midplanes)
-        return nn.Sequential(first, *(BasicBlock(conv, planes, planes, 1, shared_midplanes) for _ in range(1, blocks)))
+        return nn.Sequential(
+            first,
+            *(BasicBlock(conv, planes, planes, 1, shared_midplanes) for _ in range(1, blocks)),
+        )
 
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:
@@ -107,11 +118,15 @@ class VideoResNet(nn.Module):
 # fmt: on
 def r3d(num_classes: int, depth: int = 18, **options) -> VideoResNet:
     """R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34. Its stem is 3x7x7 (table 1)."""
-    stem = nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU())
+    stem = nn.Sequential(
+        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), BatchNorm3d(64), nn.ReLU()
+    )
     return VideoResNet(conv3d, stem, LAYERS[depth], num_classes, **options)
 
 
-def r2plus1d(num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options) -> VideoResNet:
+def r2plus1d(
+    num_classes: int, depth: int = 18, shared_midplanes: bool | None = None, **options
+) -> VideoResNet:
     """R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34. Its stem has 45 midplanes."""
     if shared_midplanes is None:
         shared_midplanes = depth == 18  # as in torchvision; 34 layers follow the paper

@@ -127,7 +127,10 @@ def time_table(videos, work_dir, device, num_rows=240_000):
         rows = assign_splits(list_videos(table))
         write_table(work_dir / "index.csv", COLUMNS, rows)
         read_index(work_dir / "index.csv")
-    yield {"work": f"table of {num_rows:,} rows, rows/CPU s", "ours": num_rows / (time.process_time() - start)}
+    yield {
+        "work": f"table of {num_rows:,} rows, rows/CPU s",
+        "ours": num_rows / (time.process_time() - start),
+    }
 
 
 # Preprocess: frames a second of the videos
@@ -235,7 +238,9 @@ def start_up(work_dir, size):
         "print(f'{seconds:.2f} s, {own:.0f} MB, largest worker {workers:.0f} MB')\n"
     )
     command = [sys.executable, "-c", code, str(index), str(frames), *{row[1] for row in known}]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
+    )
     return f"start with {size:,} videos, to the 20th batch: {done.stdout.strip()}"
 
 
@@ -254,7 +259,9 @@ def time_workers(videos, work_dir, device):
 def feeding_workers(rows):
     """The smallest number of workers that load clips faster than any network trains on them; None if none does."""
     fastest = max((row["ours"] for row in rows if row["work"].startswith("train ")), default=0)
-    return next((row["workers"] for row in rows if "workers" in row and row["ours"] >= fastest), None)
+    return next(
+        (row["workers"] for row in rows if "workers" in row and row["ours"] >= fastest), None
+    )
 
 
 @cache
@@ -271,7 +278,9 @@ def bf16_peak(card):
     if known := [peak for name, peak in PEAKS.items() if name in card]:
         return known[0]
     side = 8192 if torch.cuda.is_available() else 256
-    matrix = torch.randn(side, side, dtype=torch.bfloat16, device="cuda" if torch.cuda.is_available() else "cpu")
+    matrix = torch.randn(
+        side, side, dtype=torch.bfloat16, device="cuda" if torch.cuda.is_available() else "cpu"
+    )
 
     def multiply():
         for _ in range(10):
@@ -323,7 +332,9 @@ def resident_clips(batch_size, device):
 
 
 def compile_once(name, num_classes, batch_size, device):
-    forward_and_backward(fast_model(name, num_classes, device, True), resident_clips(batch_size, device))
+    forward_and_backward(
+        fast_model(name, num_classes, device, True), resident_clips(batch_size, device)
+    )
 
 
 def compile_ahead(names, num_classes, batch_sizes, device):
@@ -348,7 +359,11 @@ def time_train(videos, work_dir, device):
 def train_model(name, device, loader):
     """A row: the classic loop and ours from frames on disk, and forward and backward on clips that are at hand. On
     CUDA a second one, with --compile."""
-    is_cuda, batch_size, num_classes = device.type == "cuda", loader.batch_size, len(loader.dataset.classes)
+    is_cuda, batch_size, num_classes = (
+        device.type == "cuda",
+        loader.batch_size,
+        len(loader.dataset.classes),
+    )
     few = 128 // batch_size if is_cuda else len(loader)  # batches
     torch.backends.cudnn.benchmark = True
     dtype = amp_dtype(device)
@@ -362,15 +377,21 @@ def train_model(name, device, loader):
 
     def classic_way():
         model = MODELS[name](num_classes).to(device)
-        mean, std = (tensor.view(3).cpu().numpy() for tensor in (model.normalize.mean, model.normalize.std))
+        mean, std = (
+            tensor.view(3).cpu().numpy() for tensor in (model.normalize.mean, model.normalize.std)
+        )
         model.normalize = torch.nn.Identity()
         sgd = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4)
 
         def classic():
-            with torch.backends.cudnn.flags(enabled=True):  # without the search for the fastest kernels
+            with torch.backends.cudnn.flags(
+                enabled=True
+            ):  # without the search for the fastest kernels
                 for pixels, targets in islice(loader, few):
                     floats = (pixels.numpy().astype(np.float32) - mean) / std
-                    inputs = torch.from_numpy(np.ascontiguousarray(floats.transpose(0, 4, 1, 2, 3))).to(device)
+                    inputs = torch.from_numpy(
+                        np.ascontiguousarray(floats.transpose(0, 4, 1, 2, 3))
+                    ).to(device)
                     sgd.zero_grad()
                     loss = torch.nn.functional.cross_entropy(model(inputs), targets.to(device))
                     loss.backward()
@@ -382,7 +403,9 @@ def train_model(name, device, loader):
 
     def fast_ways(is_compiled):
         model = fast_model(name, num_classes, device, is_compiled)
-        sgd = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16)
+        sgd = torch.optim.SGD(
+            model.parameters(), 1e-3, 0.9, weight_decay=5e-4, fused=dtype is not torch.float16
+        )
         constant = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1)
 
         def ours():
@@ -405,7 +428,9 @@ def train_model(name, device, loader):
     for is_compiled in (False, True):
         torch.cuda.reset_peak_memory_stats()
         ways = fast_ways(is_compiled)
-        speeds = best(2, floor=ways["floor"]) | best(1, ours=ways["ours"])  # whose kernels have been chosen by then
+        speeds = best(2, floor=ways["floor"]) | best(
+            1, ours=ways["ours"]
+        )  # whose kernels have been chosen by then
         share = speeds["ours"] * count_flops(name) / bf16_peak(torch.cuda.get_device_name())
         measured = share, torch.cuda.max_memory_allocated() / 2**30
         about = f"train {name}, {batch_size}{' compiled' if is_compiled else ''}, clips/s"
@@ -444,7 +469,15 @@ def time_folder(videos, work_dir, device, num_videos=8):
     content |= {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
     save_checkpoint(content, checkpoint)
     script = Path(__file__).parent.parent / "inference.py"
-    command = [sys.executable, script, folder, "--checkpoint", checkpoint, "--output", work_dir / "out"]
+    command = [
+        sys.executable,
+        script,
+        folder,
+        "--checkpoint",
+        checkpoint,
+        "--output",
+        work_dir / "out",
+    ]
 
     def ours():
         subprocess.run([*command, "--device", str(device)], capture_output=True, check=True)
@@ -458,7 +491,9 @@ def infer_model(name, model, video, work_dir, device):
     config = ClipConfig()
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     most = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
-    few, fewer = (72, 25) if device.type == "cpu" else (200, 100)  # frames where every one costs a pass
+    few, fewer = (
+        (72, 25) if device.type == "cpu" else (200, 100)
+    )  # frames where every one costs a pass
 
     def frames(count):
         return islice(VideoReader(video), count)
@@ -469,8 +504,12 @@ def infer_model(name, model, video, work_dir, device):
         for frame in frames(fewer):
             held.append(clips.resize_frame(frame))
             if len(held) == 16:
-                inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
-                probabilities = plain(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[0]
+                inputs = (
+                    np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
+                )
+                probabilities = plain(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[
+                    0
+                ]
                 draw_label(frame, f"{CLASSES[probabilities.argmax()]} {probabilities.max():.0%}")
             writer = writer or inference_writer(work_dir, frame)
             writer.write(frame)
@@ -504,7 +543,12 @@ def infer_model(name, model, video, work_dir, device):
         floor_every=lambda: floor(few, 1),
     )
     yield row(f"infer {name}, frames/s", speeds["classic"], speeds["default"], speeds["floor"])
-    yield row(f"infer {name} at stride 1, frames/s", speeds["classic"], speeds["every"], speeds["floor_every"])
+    yield row(
+        f"infer {name} at stride 1, frames/s",
+        speeds["classic"],
+        speeds["every"],
+        speeds["floor_every"],
+    )
 
 
 def draw_label(frame, text):
@@ -516,7 +560,9 @@ def draw_label(frame, text):
 
 
 def inference_writer(work_dir, frame):
-    return cv2.VideoWriter(str(work_dir / "out.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, frame.shape[1::-1])
+    return cv2.VideoWriter(
+        str(work_dir / "out.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, frame.shape[1::-1]
+    )
 
 
 def main():
@@ -530,7 +576,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("work", nargs="?", choices=works, help="only this")
     parser.add_argument("--device", default="cpu", help="where to train and infer (%(default)s)")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders of videos")
+    parser.add_argument(
+        "--videos", type=Path, metavar="DIR", help="a folder of class folders of videos"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here as well")
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -546,7 +594,9 @@ def main():
             write_videos(videos, groups=10 if device.type == "cuda" else 25)
         if device.type == "cuda" and args.work in (None, "train"):
             num_classes = sum(path.is_dir() for path in videos.iterdir())
-            compile_ahead(MODELS, num_classes, [batch_size for batch_size, _ in TRAIN_SIZES["cuda"]], device)
+            compile_ahead(
+                MODELS, num_classes, [batch_size for batch_size, _ in TRAIN_SIZES["cuda"]], device
+            )
         print("{:38}{:>10}{:>10}{:>9}{:>10}{:>8}".format(*KEYS[:5], "of it"))
         for name, work in works.items():
             if args.work in (None, name):
@@ -563,9 +613,13 @@ def main():
 def format_row(row):
     """One line for a row, which need not have all columns."""
     classic, ours, floor = (
-        f"{row[key]:,.{0 if row[key] >= 100 else 2}f}" if key in row else "" for key in ("classic", "ours", "floor")
+        f"{row[key]:,.{0 if row[key] >= 100 else 2}f}" if key in row else ""
+        for key in ("classic", "ours", "floor")
     )
-    ratio, fraction = (f"{row[key]:.2f}{unit}" if key in row else "" for key, unit in (("ratio", "x"), (KEYS[5], "")))
+    ratio, fraction = (
+        f"{row[key]:.2f}{unit}" if key in row else ""
+        for key, unit in (("ratio", "x"), (KEYS[5], ""))
+    )
     line = f"{row['work']:38}{classic:>10}{ours:>10}{ratio:>9}{floor:>10}{fraction:>8}"
     if CUDA_KEYS[0] in row:
         line += f"{row[CUDA_KEYS[0]]:7.1%} of the peak{row[CUDA_KEYS[1]]:7.1f} GiB"

@@ -29,14 +29,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
-NETWORKS = ["R3D", "R2Plus1D", pytest.param("C3D", marks=pytest.mark.slow)]  # C3D takes seconds a clip
-TINY_AND_SLOW = ["Tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("C3D", "R3D", "R2Plus1D"))]
+NETWORKS = [
+    "R3D",
+    "R2Plus1D",
+    pytest.param("C3D", marks=pytest.mark.slow),
+]  # C3D takes seconds a clip
+TINY_AND_SLOW = [
+    "Tiny",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("C3D", "R3D", "R2Plus1D")),
+]
 MODELS["Tiny"] = Tiny
 
 ROOT = Path(__file__).parent.parent
 RIGHT_HALF_BLUE = 230
 UNITS_A_FRAME = 512  # of time, in an MP4 file of 25 frames a second as OpenCV writes it
-SIZES = {"C3D": 112, "R3D": 32, "R2Plus1D": 32, "Tiny": 16}  # crops that each network takes, small where it may be
+SIZES = {
+    "C3D": 112,
+    "R3D": 32,
+    "R2Plus1D": 32,
+    "Tiny": 16,
+}  # crops that each network takes, small where it may be
 
 
 def numbered_frame(number, width=160, height=120):
@@ -64,7 +76,9 @@ def write_video(path, frames, fps=25, fourcc="MJPG"):
     if isinstance(frames, int):
         frames = [numbered_frame(number) for number in range(frames)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), fps, frames[0].shape[1::-1])
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*fourcc), fps, frames[0].shape[1::-1]
+    )
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -91,7 +105,11 @@ def with_matrix(a, b, c, d, of_movie=False):
     def edit(kind, box):
         numbers = [int(number * (1 << 16)) for number in (a, b, 0, c, d, 0, 0, 0, 1 << 14)]
         matrix = struct.pack(">9i", *numbers)
-        return box[:place] + matrix + box[place + 36 :] if kind == (b"mvhd" if of_movie else b"tkhd") else box
+        return (
+            box[:place] + matrix + box[place + 36 :]
+            if kind == (b"mvhd" if of_movie else b"tkhd")
+            else box
+        )
 
     return edit
 
@@ -102,8 +120,12 @@ def with_durations(durations):
     def edit(kind, box):
         if kind == b"stts":
             unit = struct.unpack(">I", box[12:16])[0]
-            return struct.pack(">II", 0, len(durations)) + b"".join(struct.pack(">II", 1, unit * n) for n in durations)
-        return b"\0" * len(box) if kind == b"edts" else box  # it would end the video after as long as before
+            return struct.pack(">II", 0, len(durations)) + b"".join(
+                struct.pack(">II", 1, unit * n) for n in durations
+            )
+        return (
+            b"\0" * len(box) if kind == b"edts" else box
+        )  # it would end the video after as long as before
 
     return edit
 
@@ -114,8 +136,14 @@ def with_edit_list(first, frames, delay=0):
     def edit(kind, box):
         if kind == b"tkhd":
             duration = struct.unpack(">I", box[20:24])[0]
-            return box[:20] + struct.pack(">I", delay + duration * (frames - first) // frames) + box[24:]
-        if kind == b"edts":  # with one box, elst: version, one entry, its duration, where it starts, its rate
+            return (
+                box[:20]
+                + struct.pack(">I", delay + duration * (frames - first) // frames)
+                + box[24:]
+            )
+        if (
+            kind == b"edts"
+        ):  # with one box, elst: version, one entry, its duration, where it starts, its rate
             duration = struct.unpack(">I", box[16:20])[0]
             start = struct.unpack(">i", box[20:24])[0] + UNITS_A_FRAME * first
             entries = [(delay, -1)] * bool(delay) + [(duration * (frames - first) // frames, start)]
@@ -179,7 +207,11 @@ def make_checkpoint(**changes):
 
 def tree(folder):
     """Every file below a folder and what is in it."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 MAINS = {"train.py": "train", "inference.py": "inference"}  # by how a user names them
@@ -244,7 +276,11 @@ class Project:
         """Start `python ...` there in a process and a session of its own, whose output is read through pipes; it is
         gone afterwards."""
         self.copy()
-        environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+        }
         options = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,

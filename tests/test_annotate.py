@@ -50,7 +50,9 @@ PREDICTIONS = [
 ]
 
 
-@pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (96, 64), (1920, 1080)])
+@pytest.mark.parametrize(
+    "size", [(160, 120), (320, 240), (640, 90), (90, 640), (96, 64), (1920, 1080)]
+)
 @pytest.mark.parametrize("shade", [0, 128, 255])
 def test_the_panel_is_legible_on_anything(size, shade):
     frame = np.full((size[1], size[0], 3), shade, np.uint8)
@@ -84,11 +86,16 @@ def test_frames_show_their_window(tmp_path):
         Window(0, 31, grey[:30], probabilities=torch.tensor([0.9, 0.1]), nearest=(0, 30)),
         Window(29, 60, grey[30:], probabilities=torch.tensor([0.2, 0.8]), nearest=(30, 60)),
     ]
-    assert list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG)) == windows
+    assert (
+        list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG))
+        == windows
+    )
     frames = list(VideoReader(tmp_path / "a.mp4"))
     assert len(frames) == 60
     for number, frame in enumerate(frames):
-        blue, green, red = (int(value) for value in frame[99, 135])  # in the first bar, right of its text
+        blue, green, red = (
+            int(value) for value in frame[99, 135]
+        )  # in the first bar, right of its text
         assert (blue > red) == (number < 30)  # the first class is blue, the second orange
         strip = frame[-1].astype(int)
         assert strip[2:75, 0].mean() > strip[2:75, 2].mean()  # the first prediction
@@ -106,7 +113,11 @@ def test_an_annotated_video_is_whole_or_not_there(tmp_path):
 
     (tmp_path / "a.mp4").write_text("an earlier one")
     with pytest.raises(OSError, match="broken"):
-        list(annotate.annotate(broken_windows(), tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG))
+        list(
+            annotate.annotate(
+                broken_windows(), tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG
+            )
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_text() == "an earlier one"
 
@@ -122,7 +133,11 @@ def test_a_full_disk_is_reported_and_leaves_the_old_video(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, limits[1]))
         try:
             with pytest.raises(OSError, match="a.mp4: cannot be written"):
-                list(annotate.annotate([window], tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG))
+                list(
+                    annotate.annotate(
+                        [window], tmp_path / "a.mp4", ["l", "r"], even_video(60), CONFIG
+                    )
+                )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
@@ -130,12 +145,18 @@ def test_a_full_disk_is_reported_and_leaves_the_old_video(tmp_path):
 
 
 @pytest.mark.parametrize("num_frames", [0, 80])
-def test_the_timeline_keeps_its_colours_where_the_video_is_longer_than_its_header_has_it(tmp_path, num_frames):
+def test_the_timeline_keeps_its_colours_where_the_video_is_longer_than_its_header_has_it(
+    tmp_path, num_frames
+):
     grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(90)]
     labels = (0, 1, 0)
     windows = [
         Window(
-            start, start + 30, grey[start : start + 30], probabilities=torch.eye(2)[label], nearest=(start, start + 30)
+            start,
+            start + 30,
+            grey[start : start + 30],
+            probabilities=torch.eye(2)[label],
+            nearest=(start, start + 30),
         )
         for start, label in zip((0, 30, 60), labels, strict=True)
     ]
@@ -165,7 +186,9 @@ def test_q_acts_like_one_ctrl_c_and_closes_the_window(tmp_path, monkeypatch):
     monkeypatch.setattr(annotate.signal, "raise_signal", signals.append)
     grey = [np.full((48, 64, 3), 90, np.uint8) for _ in range(9)]
     windows = [Window(0, 9, grey, probabilities=torch.eye(2)[0])]
-    list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(9), CONFIG, show=True))
+    list(
+        annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(9), CONFIG, show=True)
+    )
     assert shown == ["a.mp4"] * 3 + ["closed a.mp4"]
     assert signals == [signal.SIGINT]
     assert len(list(VideoReader(tmp_path / "a.mp4"))) == 9
@@ -201,7 +224,9 @@ def test_a_colour_bar_explains_the_heat_map_and_takes_no_more_room(size):
     plain = annotate.make_panel(size[1], size[0], PREDICTIONS)
     panel = annotate.make_panel(size[1], size[0], PREDICTIONS, with_colour_bar=True)
     assert panel.shape == plain.shape
-    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)[0].astype(int)
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)[0].astype(
+        int
+    )
     bar = panel[-1] if size[0] < 160 else panel[-10, round(0.6 * size[0]) : -4]
     for place in (0.35, 0.5):
         colour = bar[round(place * (len(bar) - 1))].astype(int)
@@ -212,6 +237,10 @@ def test_a_colour_bar_explains_the_heat_map_and_takes_no_more_room(size):
 def test_a_window_without_a_label_says_so_and_has_no_colour(tmp_path):
     grey = [np.full((120, 160, 3), 90, np.uint8) for _ in range(9)]
     windows = [Window(0, 9, grey, probabilities=torch.tensor([0.6, 0.4]), nearest=(0, 9))]
-    list(annotate.annotate(windows, tmp_path / "a.mp4", ["l", "r"], even_video(9), CONFIG, threshold=0.7))
+    list(
+        annotate.annotate(
+            windows, tmp_path / "a.mp4", ["l", "r"], even_video(9), CONFIG, threshold=0.7
+        )
+    )
     frame = list(VideoReader(tmp_path / "a.mp4"))[0].astype(int)
     assert np.ptp(frame, axis=2).max() < 25

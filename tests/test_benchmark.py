@@ -16,7 +16,15 @@ from network import MODELS
 
 def test_rows_compare_three_ways(tmp_path):
     root = write_dataset(tmp_path / "videos", groups=3)
-    command = [sys.executable, "tests/benchmark.py", "preprocess", "--videos", root, "--json", tmp_path / "rows.json"]
+    command = [
+        sys.executable,
+        "tests/benchmark.py",
+        "preprocess",
+        "--videos",
+        root,
+        "--json",
+        tmp_path / "rows.json",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert list(row) == ["work", "classic", "ours", "ratio", "floor", "fraction of the floor"]
@@ -42,7 +50,11 @@ def test_flops_are_two_a_weight_and_place_forward_and_twice_that_backward(name):
 
 
 def test_the_peak_of_a_card_is_looked_up_or_measured():
-    assert benchmark.bf16_peak("NVIDIA H100 80GB HBM3") == benchmark.bf16_peak("NVIDIA H200") == 989.4e12
+    assert (
+        benchmark.bf16_peak("NVIDIA H100 80GB HBM3")
+        == benchmark.bf16_peak("NVIDIA H200")
+        == 989.4e12
+    )
     assert benchmark.bf16_peak("NVIDIA H100 PCIe") == 756e12
     assert 1e6 < benchmark.bf16_peak("another") < 1e16
 
@@ -62,7 +74,14 @@ def test_a_row_shows_what_it_has():
         *("31.2%", "of", "the", "peak", "7.7", "GiB"),
     ]
     loaded = {"work": "load with 4 workers, clips/s", "workers": 4, "ours": 2.5}
-    assert benchmark.format_row(loaded).split() == ["load", "with", "4", "workers,", "clips/s", "2.50"]
+    assert benchmark.format_row(loaded).split() == [
+        "load",
+        "with",
+        "4",
+        "workers,",
+        "clips/s",
+        "2.50",
+    ]
 
 
 @pytest.mark.parametrize("size", [(160, 120), (320, 240), (640, 90), (90, 640), (1920, 1080)])

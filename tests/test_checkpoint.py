@@ -49,14 +49,18 @@ def test_the_train_state_is_restored(checkpoint):
     state = TrainState(3, 4, 2.5, 1, 2, 0.75, 0.5)
     optimizer = torch.optim.SGD(restore_model(checkpoint).parameters(), 0.2)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    assert restore_training(checkpoint | {"train_state": asdict(state)}, optimizer, scaler, 4) == state
+    assert (
+        restore_training(checkpoint | {"train_state": asdict(state)}, optimizer, scaler, 4) == state
+    )
     assert optimizer.param_groups[0]["lr"] == 0.1
 
 
 @pytest.mark.parametrize("links", [True, False])
 def test_a_checkpoint_of_several_names(checkpoint, tmp_path, monkeypatch, links):
     if not links:
-        monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(OSError("no links here")))
+        monkeypatch.setattr(
+            os, "link", lambda *args: (_ for _ in ()).throw(OSError("no links here"))
+        )
     best, last = tmp_path / "best.pth", tmp_path / "last.pth"
     save_checkpoint(checkpoint | train_state(epoch=1), best, last)
     save_checkpoint(checkpoint | train_state(epoch=2), last)
@@ -71,7 +75,9 @@ def test_a_failed_save_leaves_the_old_file(checkpoint, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "a.pth")
     before = (tmp_path / "a.pth").read_bytes()
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
-        save_checkpoint({"state_dict": torch.ones(1000), "unpicklable": lambda: 0}, tmp_path / "a.pth")
+        save_checkpoint(
+            {"state_dict": torch.ones(1000), "unpicklable": lambda: 0}, tmp_path / "a.pth"
+        )
     assert (tmp_path / "a.pth").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
@@ -80,9 +86,13 @@ def test_a_full_disk_is_reported_and_leaves_the_old_file(checkpoint, tmp_path):
     resource = pytest.importorskip("resource")
     save_checkpoint(checkpoint, tmp_path / "a.pth")
     before = (tmp_path / "a.pth").read_bytes()
-    os.link(tmp_path / "a.pth", tmp_path / "a.partial.pth")  # a start was killed when it gave the file another name
+    os.link(
+        tmp_path / "a.pth", tmp_path / "a.partial.pth"
+    )  # a start was killed when it gave the file another name
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))  # bytes a file: as if the disk were full
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (2_000, limits[1])
+    )  # bytes a file: as if the disk were full
     try:
         with pytest.raises(OSError, match="a.pth: cannot be written; is the disk full?"):
             save_checkpoint(checkpoint, tmp_path / "a.pth")
@@ -96,11 +106,16 @@ def test_a_full_disk_is_reported_and_leaves_the_old_file(checkpoint, tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_checkpoint_with_one_changed_byte_is_refused_or_means_the_same(tmp_path, seed):
     weights = {"layer.weight": torch.arange(500.0)}
-    checkpoint, file = make_checkpoint(state_dict=weights, optimizer={}), tmp_path / "R3D-own_last.pth"
+    checkpoint, file = (
+        make_checkpoint(state_dict=weights, optimizer={}),
+        tmp_path / "R3D-own_last.pth",
+    )
     save_checkpoint(checkpoint, file)
     content, refused = bytearray(file.read_bytes()), 0
     rng = np.random.default_rng(seed)
-    for place, change in zip(rng.integers(len(content), size=400), rng.integers(1, 256, size=400), strict=True):
+    for place, change in zip(
+        rng.integers(len(content), size=400), rng.integers(1, 256, size=400), strict=True
+    ):
         content[place] ^= change
         file.write_bytes(content)
         content[place] ^= change
@@ -110,7 +125,9 @@ def test_a_checkpoint_with_one_changed_byte_is_refused_or_means_the_same(tmp_pat
             refused += 1
         else:
             assert torch.equal(loaded.pop("state_dict")["layer.weight"], weights["layer.weight"])
-            assert loaded == {key: value for key, value in checkpoint.items() if key != "state_dict"}
+            assert loaded == {
+                key: value for key, value in checkpoint.items() if key != "state_dict"
+            }
     assert refused > 250
 
 
@@ -167,12 +184,17 @@ def test_classes_that_are_not_names_are_refused(tmp_path, classes):
 
 def test_a_checkpoint_without_what_training_needs_is_enough_for_inference(checkpoint, tmp_path):
     file = tmp_path / "a.pth"
-    save_checkpoint({key: value for key, value in checkpoint.items() if key not in TRAINING_CONTENT}, file)
+    save_checkpoint(
+        {key: value for key, value in checkpoint.items() if key not in TRAINING_CONTENT}, file
+    )
     loaded = load_checkpoint(file)
     restore_model(loaded)
     with pytest.raises(CheckpointError, match="a.pth: cannot be resumed, it has no videos"):
         validate_types(loaded, TRAINING_CONTENT, f"{file}: cannot be resumed")
-    optimizer, scaler = torch.optim.SGD([torch.ones(1)], 0.1), torch.amp.GradScaler("cpu", enabled=False)
+    optimizer, scaler = (
+        torch.optim.SGD([torch.ones(1)], 0.1),
+        torch.amp.GradScaler("cpu", enabled=False),
+    )
     with pytest.raises(CheckpointError, match="damaged: 'optimizer'"):
         restore_training(loaded, optimizer, scaler, num_videos=6)
 
@@ -200,7 +222,10 @@ def test_an_error_names_the_checkpoint_before_a_damaged_one(checkpoint, tmp_path
     content = files["last"].read_bytes()
     files["last"].write_bytes(content[:-1000])
     os.utime(files["last"], (3, 3))
-    with pytest.raises(CheckpointError, match=r"own_last.pth: damaged.*before it, of epoch 2, is .*own_best.pth: copy"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"own_last.pth: damaged.*before it, of epoch 2, is .*own_best.pth: copy",
+    ):
         load_checkpoint(files["last"])
     before = r"own_last.pth: damaged.*before it, of epoch 1, is .*own_epoch-1.pth: copy it to .*own_last.pth$"
     for damaged in (b"", {"train_state": "x"}):
@@ -250,7 +275,11 @@ def test_the_normalization_is_restored(tmp_path):
     save_checkpoint(make_checkpoint(normalization=statistics), tmp_path / "a.pth")
     model = restore_model(load_checkpoint(tmp_path / "a.pth"))
     assert model.normalize.statistics == statistics
-    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
+    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [
+        0.5,
+        0.375,
+        0.21875,
+    ]
 
 
 def test_a_checkpoint_whose_clips_its_model_cannot_take_is_refused():

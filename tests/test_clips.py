@@ -12,15 +12,22 @@ from dataloaders.video import VideoReader
 
 @pytest.mark.parametrize("clip_len", [2, 8, 16, 32])
 @pytest.mark.parametrize(
-    "rate", [{"frame_interval": n} for n in (1, 2, 4, 7)] + [{"frame_rate": f} for f in (10, 15, 24, 60)]
+    "rate",
+    [{"frame_interval": n} for n in (1, 2, 4, 7)] + [{"frame_rate": f} for f in (10, 15, 24, 60)],
 )
 @pytest.mark.parametrize("fps", [10, 23.976, 25, 29.97, 30, 60])
-def test_kept_frames_are_the_nearest_ones_and_short_videos_keep_as_many_as_a_clip_has(clip_len, rate, fps):
+def test_kept_frames_are_the_nearest_ones_and_short_videos_keep_as_many_as_a_clip_has(
+    clip_len, rate, fps
+):
     config = ClipConfig.from_flags(clip_len=clip_len, **rate)
     full = fps / config.frame_rate if config.frame_rate else config.frame_interval
     for num_frames in range(1, 200):
         step = config.step(fps, num_frames)
-        kept = [number for i in range(10 * num_frames) if (number := clips.frame_number(i, step)) < num_frames]
+        kept = [
+            number
+            for i in range(10 * num_frames)
+            if (number := clips.frame_number(i, step)) < num_frames
+        ]
         assert all(abs(number - i * step) <= 0.5 for i, number in enumerate(kept))
         assert kept[0] == 0 and num_frames - 1 - kept[-1] < max(1, step)
         if full <= 1:  # frames are held
@@ -54,13 +61,22 @@ def test_cut_gives_rgb_in_order_cropped_and_mirrored():
     assert clip.dtype == np.uint8
     assert [read_number(frame) for frame in clip] == list(range(16))
     assert not is_flipped(clip[0])
-    assert np.array_equal(clips.make_clip(frames, ClipConfig(), flip=True, crop=(8, 29, 112, 112)), clip[:, :, ::-1])
+    assert np.array_equal(
+        clips.make_clip(frames, ClipConfig(), flip=True, crop=(8, 29, 112, 112)), clip[:, :, ::-1]
+    )
     assert np.array_equal(clip[0], frames[0][8:120, 29:141, ::-1])
 
 
 def test_smaller_crops_show_the_same_view():
-    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(32, 0).repeat(29, 1)[:, :171]
-    large, small = (clips.make_clip([image] * 16, ClipConfig.from_flags(size))[0] for size in (112, 56))
+    image = (
+        np.random.default_rng(0)
+        .integers(0, 256, (4, 6, 3), np.uint8)
+        .repeat(32, 0)
+        .repeat(29, 1)[:, :171]
+    )
+    large, small = (
+        clips.make_clip([image] * 16, ClipConfig.from_flags(size))[0] for size in (112, 56)
+    )
     assert small.shape == (56, 56, 3)
     assert np.abs(clips.resize_frame(large, 56, 56).astype(int) - small).mean() < 6
 
@@ -89,7 +105,9 @@ def test_a_reader_refuses_what_is_no_video(tmp_path):
         VideoReader(tmp_path / "text.avi")
 
 
-@pytest.mark.parametrize("name", ["a b.avi", "300+_Yards!!!_(1)[2].avi", "100%d.avi", "é.avi", "a:b.avi", "-x.avi"])
+@pytest.mark.parametrize(
+    "name", ["a b.avi", "300+_Yards!!!_(1)[2].avi", "100%d.avi", "é.avi", "a:b.avi", "-x.avi"]
+)
 def test_a_reader_takes_any_name(tmp_path, monkeypatch, name):
     video = write_video(tmp_path / "plain.avi", 3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)

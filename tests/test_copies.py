@@ -28,7 +28,9 @@ def no_copies():
 def scene(seed, width=160, height=120):
     """A background and the frames of a disc that moves across it, BGR."""
     rng = np.random.default_rng(seed)
-    background = cv2.resize(rng.integers(40, 200, (5, 7, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    background = cv2.resize(
+        rng.integers(40, 200, (5, 7, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     return draw_disc(background, rng.uniform(0.2, 0.8, 2), rng.uniform(-0.02, 0.02, 2))
 
 
@@ -37,7 +39,13 @@ def draw_disc(background, place, speed, num_frames=20):
     for t in range(num_frames):
         frame, size = background.copy(), background.shape[1::-1]
         centre = np.round((place + t * speed) * size).astype(int).tolist()
-        cv2.circle(frame, centre, size[1] // 6, (255, 255, 255) if background.mean() < 128 else (0, 0, 0), -1)
+        cv2.circle(
+            frame,
+            centre,
+            size[1] // 6,
+            (255, 255, 255) if background.mean() < 128 else (0, 0, 0),
+            -1,
+        )
         frames.append(frame)
     return frames
 
@@ -69,7 +77,9 @@ def groups_of(videos):
 
 def rows_of(frames):
     with open(frames / "copies.csv", newline="") as file:
-        return {row["source"]: (row["shows the same as"], row["kind"]) for row in csv.DictReader(file)}
+        return {
+            row["source"]: (row["shows the same as"], row["kind"]) for row in csv.DictReader(file)
+        }
 
 
 def test_each_kind_of_copy_shares_the_group_and_the_split_of_its_original(root, tmp_path, capsys):
@@ -77,7 +87,11 @@ def test_each_kind_of_copy_shares_the_group_and_the_split_of_its_original(root, 
     write_video(root / "Run" / "01 mirrored.avi", mirrored(scene(1)))
     write_video(root / "Run" / "03 again.mp4", scene(3), fourcc="mp4v")
     write_video(root / "Jump" / "02 small.avi", resized(scene(2), (100, 80)))
-    write_video(root / "Jump" / "02 small and mirrored.mp4", mirrored(resized(scene(2), (100, 80))), fourcc="mp4v")
+    write_video(
+        root / "Jump" / "02 small and mirrored.mp4",
+        mirrored(resized(scene(2), (100, 80))),
+        fourcc="mp4v",
+    )
     write_video(root / "Run" / "04 of another class.avi", scene(4))
     videos = preprocess.preprocess("own", root, tmp_path / "frames")
     rows = rows_of(tmp_path / "frames")
@@ -101,7 +115,9 @@ def test_each_kind_of_copy_shares_the_group_and_the_split_of_its_original(root, 
 
 
 def test_look_alikes_are_no_copies(root, tmp_path):
-    background = cv2.resize(np.uint8([[60, 90, 60], [90, 120, 90]]), (160, 120), interpolation=cv2.INTER_CUBIC)
+    background = cv2.resize(
+        np.uint8([[60, 90, 60], [90, 120, 90]]), (160, 120), interpolation=cv2.INTER_CUBIC
+    )
     background = cv2.merge([background] * 3)
     to_the_right = draw_disc(background, (0.2, 0.5), np.array([0.03, 0]))
     alike = {
@@ -147,18 +163,29 @@ def test_a_split_that_tears_copies_apart_counts_them_as_a_leak(root, tmp_path, p
     with open(tmp_path / "table.csv", "w") as file:
         file.write("path,label,split\n")
         for number, path in enumerate(sorted(root.glob("*/*.avi"))):
-            file.write(f"videos/{path.parent.name}/{path.name},{path.parent.name},{parts[number % 7]}\n")
-    videos = preprocess.preprocess("own", tmp_path / "table.csv", tmp_path / "frames", protocol="folders")
+            file.write(
+                f"videos/{path.parent.name}/{path.name},{path.parent.name},{parts[number % 7]}\n"
+            )
+    videos = preprocess.preprocess(
+        "own", tmp_path / "table.csv", tmp_path / "frames", protocol="folders"
+    )
     splits = {video.source: video.split for video in videos}
-    torn = sum(splits[source] != splits[first] for source, (first, _) in rows_of(tmp_path / "frames").items())
+    torn = sum(
+        splits[source] != splits[first]
+        for source, (first, _) in rows_of(tmp_path / "frames").items()
+    )
     assert leaked_groups(videos, "folders") == torn > 0
 
 
 def test_copies_that_leave_no_split_are_named_and_random_goes_on(tmp_path, project):
     for number in range(3):
         for name in ("Jump", "Run"):
-            write_video(tmp_path / "videos" / name / f"{number}.avi", scene(("Jump", "Run").index(name)))
-    with pytest.raises(preprocess.DataError, match=r"needs groups.*; 4 videos stay with those.*copies.csv$"):
+            write_video(
+                tmp_path / "videos" / name / f"{number}.avi", scene(("Jump", "Run").index(name))
+            )
+    with pytest.raises(
+        preprocess.DataError, match=r"needs groups.*; 4 videos stay with those.*copies.csv$"
+    ):
         preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
     with pytest.raises(preprocess.DataError, match=r"4 videos stay with those"):  # at once
         preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
@@ -166,7 +193,18 @@ def test_copies_that_leave_no_split_are_named_and_random_goes_on(tmp_path, proje
         write_video(tmp_path / "videos" / "Jump" / f"{number}.avi", scene(0))
         write_video(tmp_path / "videos" / "Run" / f"{number}.avi", scene(1))
     project.set_path("own", tmp_path / "videos")
-    flags = ("--dataset", "own", "--model", "Tiny", "--crop-size", 16, "--epochs", 1, "--workers", 0)
+    flags = (
+        "--dataset",
+        "own",
+        "--model",
+        "Tiny",
+        "--crop-size",
+        16,
+        "--epochs",
+        1,
+        "--workers",
+        0,
+    )
     project.run("train.py", *flags, "--split", "random")
     results = json.loads((project.folder / "run" / "run_0" / "results.json").read_text())
     assert results["leaked_groups"] == 2
@@ -189,33 +227,57 @@ def test_the_search_finds_what_a_comparison_of_all_pairs_finds(monkeypatch):
     half -= half.mean((1, 2, 3), keepdims=True)
     agree = np.abs(half[:, None] - half).max((2, 3, 4)) <= LIMIT
     assert agree.sum() > 1000
-    expected = {videos[i].source: videos[which[i]].source for i in range(40, 300) if agree[i, which[i]]}
+    expected = {
+        videos[i].source: videos[which[i]].source for i in range(40, 300) if agree[i, which[i]]
+    }
     assert {source: first for source, first, _ in found} == expected
     kinds = {int(source.removeprefix("Run/")[:-4]): kind for source, _, kind in found}
     assert all((kind == "mirrored") == (i >= 150) for i, kind in kinds.items())
 
 
 def test_groups_are_joined_over_classes_unless_little_would_be_left_apart():
-    videos = [record(name, f"v_{name}_g{g:02d}_c01") for name in ("Jump", "Run") for g in range(1, 9)]
+    videos = [
+        record(name, f"v_{name}_g{g:02d}_c01") for name in ("Jump", "Run") for g in range(1, 9)
+    ]
 
     def pairs(*numbers):
-        return [(f"Run/v_Run_g{g:02d}_c01.avi", f"Run/v_Run_g{h:02d}_c01.avi", "mirrored") for g, h in numbers]
+        return [
+            (f"Run/v_Run_g{g:02d}_c01.avi", f"Run/v_Run_g{h:02d}_c01.avi", "mirrored")
+            for g, h in numbers
+        ]
 
     joined = join_groups(videos, pairs((2, 1), (3, 2), (7, 6)), within_class=False)
     names = ["g01", "g01", "g01", "g04", "g05", "g06", "g06", "g08"]
     assert [video.group for video in joined] == names * 2
-    assert [video._replace(group="") for video in joined] == [video._replace(group="") for video in videos]
-    within = [f"g{g:02d}" for g in range(1, 9)], ["Run/g01", "Run/g01", *(f"g{g:02d}" for g in range(3, 9))]
-    assert [video.group for video in join_groups(videos, pairs((2, 1)), within_class=True)] == [*within[0], *within[1]]
-    many = join_groups(videos, pairs((2, 1), (3, 1), (4, 1), (5, 1)), within_class=False)  # 10 of 16
+    assert [video._replace(group="") for video in joined] == [
+        video._replace(group="") for video in videos
+    ]
+    within = (
+        [f"g{g:02d}" for g in range(1, 9)],
+        ["Run/g01", "Run/g01", *(f"g{g:02d}" for g in range(3, 9))],
+    )
+    assert [video.group for video in join_groups(videos, pairs((2, 1)), within_class=True)] == [
+        *within[0],
+        *within[1],
+    ]
+    many = join_groups(
+        videos, pairs((2, 1), (3, 1), (4, 1), (5, 1)), within_class=False
+    )  # 10 of 16
     assert [video.group for video in many[:8]] == within[0]
     assert [video.group for video in many[8:]] == ["Run/g01"] * 5 + ["g06", "g07", "g08"]
-    assert join_groups(videos, [("gone.avi", videos[0].source, "identical")], within_class=False) == videos
+    assert (
+        join_groups(videos, [("gone.avi", videos[0].source, "identical")], within_class=False)
+        == videos
+    )
 
 
 def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path):
-    videos = [record(name, f"v_{name}_g{g:02d}_c01") for name in ("Jump", "Run") for g in range(1, 26)]
-    joined = join_groups(videos, [("Run/v_Run_g20_c01.avi", "Run/v_Run_g01_c01.avi", "mirrored")], within_class=True)
+    videos = [
+        record(name, f"v_{name}_g{g:02d}_c01") for name in ("Jump", "Run") for g in range(1, 26)
+    ]
+    joined = join_groups(
+        videos, [("Run/v_Run_g20_c01.avi", "Run/v_Run_g01_c01.avi", "mirrored")], within_class=True
+    )
     rows = assign_splits(joined, "official1", split_dir=tmp_path)
     tested = {video.video for video in rows if video.split == "test"}
     assert tested == {f"v_{name}_g{g:02d}_c01" for name in ("Jump", "Run") for g in range(1, 8)}

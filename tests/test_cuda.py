@@ -29,13 +29,22 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1")
 
 
 def flags(name, **others):
-    values = {"dataset": "own", "model": name, "crop-size": SIZES[name], "batch-size": 4, "workers": 2, **others}
+    values = {
+        "dataset": "own",
+        "model": name,
+        "crop-size": SIZES[name],
+        "batch-size": 4,
+        "workers": 2,
+        **others,
+    }
     return ("train.py", *(part for flag, value in values.items() for part in (f"--{flag}", value)))
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("videos"), groups=7)  # 10 in train, 2 in val, 2 in test
+    return write_dataset(
+        tmp_path_factory.mktemp("videos"), groups=7
+    )  # 10 in train, 2 in val, 2 in test
 
 
 @pytest.fixture
@@ -46,7 +55,9 @@ def project(project, videos):
 
 @pytest.mark.workers
 @pytest.mark.parametrize("name", ["C3D", "R3D", "R2Plus1D"])
-def test_a_run_is_interrupted_resumed_and_tested_and_its_checkpoint_recognises_and_is_exported(project, name):
+def test_a_run_is_interrupted_resumed_and_tested_and_its_checkpoint_recognises_and_is_exported(
+    project, name
+):
     with project.start(*flags(name, epochs=50)) as process:
         for line in process.stdout:
             if line.startswith("epoch 1/50"):
@@ -148,7 +159,9 @@ def test_sync_batch_norm_sees_the_clips_of_all_processes_and_stays_channels_last
     )
     command = [sys.executable, *TORCHRUN[:-1], "--nproc_per_node=2", str(script)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -165,7 +178,9 @@ def test_batch_norm_of_joined_dimensions_is_batch_norm():
             inputs = pixels.to(device, memory_format=torch.channels_last_3d).requires_grad_()
             output = module.train(is_training)(inputs)
             output.square().sum().backward()
-            results.append([output, inputs.grad, module.weight.grad, module.running_mean, module.running_var])
+            results.append(
+                [output, inputs.grad, module.weight.grad, module.running_mean, module.running_var]
+            )
         for one, other in zip(*results, strict=True):
             torch.testing.assert_close(one.detach().cpu(), other.detach())
     assert output.shape == pixels.shape
@@ -197,12 +212,18 @@ def test_a_loss_that_is_not_finite_is_found_within_20_steps():
 def test_an_evaluation_is_that_of_the_cpu_and_sees_one_shape():
     """Also where the last batch is smaller, for which cuDNN would search its kernels again."""
     model, shapes = FirstPixelModel(), set()
-    expected = evaluate(model, DataLoader(NumberedClips(), 300), torch.autocast("cpu", enabled=False))
+    expected = evaluate(
+        model, DataLoader(NumberedClips(), 300), torch.autocast("cpu", enabled=False)
+    )
     model.register_forward_hook(lambda module, inputs, output: shapes.add(tuple(inputs[0].shape)))
     model.to(CUDA)
-    evaluation = evaluate(model, DataLoader(NumberedClips(), 300), torch.autocast("cuda", enabled=False))
+    evaluation = evaluate(
+        model, DataLoader(NumberedClips(), 300), torch.autocast("cuda", enabled=False)
+    )
     assert len(shapes) == 1
-    torch.testing.assert_close(evaluation.probabilities, expected.probabilities, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        evaluation.probabilities, expected.probabilities, rtol=1e-5, atol=1e-6
+    )
     assert evaluation.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-5)
 
 

@@ -10,7 +10,13 @@ from conftest import is_flipped, read_number, write_dataset
 from torch.utils.data import DataLoader, Subset
 
 from dataloaders.clips import ClipConfig
-from dataloaders.dataset import ClipLoader, DistributedBatchSampler, VideoDataset, class_names, read_labels
+from dataloaders.dataset import (
+    ClipLoader,
+    DistributedBatchSampler,
+    VideoDataset,
+    class_names,
+    read_labels,
+)
 from dataloaders.errors import DataError
 from dataloaders.index import SPLITS, VideoRecord
 from dataloaders.preprocess import preprocess
@@ -20,7 +26,9 @@ from dataloaders.workers import worker_init_fn
 @pytest.fixture(scope="module", params=[5, 16, 20, 100], ids="{}_frames".format)
 def data(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    videos = preprocess("own", write_dataset(folder / "videos", frames=request.param), folder / "frames")
+    videos = preprocess(
+        "own", write_dataset(folder / "videos", frames=request.param), folder / "frames"
+    )
     return request.param, folder / "frames", videos
 
 
@@ -51,11 +59,15 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
 
 def test_evaluation_windows_lie_evenly(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "test", ["Jump", "Run"], ClipConfig.from_flags(8), windows=3)
+    dataset = VideoDataset(
+        frames, videos, "test", ["Jump", "Run"], ClipConfig.from_flags(8), windows=3
+    )
     rows = [video for video in videos if video.split == "test"]
     interval = ClipConfig().step(25, length)
     starts = {5: [0], 16: [0], 20: [0, 2, 4], 100: [0, 4, 9]}[length] * len(rows)
-    assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [start * interval for start in starts]
+    assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [
+        start * interval for start in starts
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +119,9 @@ def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
     _, frames, videos = data
     read = []
     fromfile = np.fromfile
-    monkeypatch.setattr(np, "fromfile", lambda file, dtype: read.append(file) or fromfile(file, dtype))
+    monkeypatch.setattr(
+        np, "fromfile", lambda file, dtype: read.append(file) or fromfile(file, dtype)
+    )
     VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
     assert len(read) == 16
 
@@ -117,7 +131,9 @@ def test_frames_that_another_process_replaces_end_the_run(data):
     loader = ClipLoader(VideoDataset(frames, videos, "val", ["Jump", "Run"], ClipConfig()))
     assert len(list(loader)) == len(list(loader)) > 0
     os.utime(frames / "index.csv", (1, 1))
-    with pytest.raises(DataError, match="index.csv: changed by another process during this run; start it again"):
+    with pytest.raises(
+        DataError, match="index.csv: changed by another process during this run; start it again"
+    ):
         next(iter(loader))
 
 
@@ -125,7 +141,12 @@ def test_frames_that_another_process_replaces_end_the_run(data):
 def test_a_frame_that_is_cut_off_is_named(data, length):
     _, frames, videos = data
     dataset = VideoDataset(frames, videos, "val", ["Jump", "Run"], ClipConfig())
-    file = frames / "val" / dataset.sources[0].removesuffix(".avi") / f"{dataset.starts[0] + 1:05d}.jpg"
+    file = (
+        frames
+        / "val"
+        / dataset.sources[0].removesuffix(".avi")
+        / f"{dataset.starts[0] + 1:05d}.jpg"
+    )
     whole = file.read_bytes()
     file.write_bytes(whole[:length])
     try:
@@ -138,7 +159,8 @@ def test_a_frame_that_is_cut_off_is_named(data, length):
 def test_a_missing_frame_is_named(tmp_path):
     video = VideoRecord("train", "Run", "v", "g", 16, "Run/v.avi")
     with pytest.raises(
-        FileNotFoundError, match=r"00001.jpg: missing or damaged, or moved .*; delete .*train/Run/v and start again"
+        FileNotFoundError,
+        match=r"00001.jpg: missing or damaged, or moved .*; delete .*train/Run/v and start again",
     ):
         VideoDataset(tmp_path, [video], "train", ["Run"], ClipConfig())[0]
 
@@ -150,7 +172,12 @@ def test_the_number_of_workers_changes_nothing(data, workers):
 
     def epochs(num_workers):
         sampler = DistributedBatchSampler(len(dataset), 2, seed=1)
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+        )
         for sampler.epoch in (1, 2):
             yield from loader
 
@@ -167,7 +194,11 @@ def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
     first = list(chain(*sampler))
     sampler.epoch = 1
     second = list(chain(*sampler))
-    assert Counter(index for index, _ in first) == Counter(range(50)) == Counter(index for index, _ in second)
+    assert (
+        Counter(index for index, _ in first)
+        == Counter(range(50))
+        == Counter(index for index, _ in second)
+    )
     assert [index for index, _ in first] != [index for index, _ in second]
     assert not {key for _, key in first} & {key for _, key in second}
 
@@ -177,7 +208,10 @@ def rows(*names):
 
 
 def test_labels_are_those_of_the_whole_data_set():
-    some = [VideoRecord(split, name, "v", "g", 16, "") for split, name in (("train", "b"), ("test", "a"), ("val", "c"))]
+    some = [
+        VideoRecord(split, name, "v", "g", 16, "")
+        for split, name in (("train", "b"), ("test", "a"), ("val", "c"))
+    ]
     assert class_names("own", some) == ["a", "b", "c"]
 
 
@@ -232,13 +266,17 @@ def test_random_resized_crops_have_a_share_of_the_frame_and_reach_its_borders(da
 def test_clips_that_must_not_be_mirrored_are_not_and_are_drawn_alike(data):
     _, frames, videos = data
     plain, unflipped = (
-        VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(112), flip=flip)
+        VideoDataset(
+            frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(112), flip=flip
+        )
         for flip in (True, False)
     )
     for position in range(20):
         clip = unflipped[0, (0, 1, position)][0].numpy()
         mirrored = plain[0, (0, 1, position)][0].numpy()
-        assert np.array_equal(clip, mirrored if not is_flipped(mirrored[0]) else mirrored[:, :, ::-1])
+        assert np.array_equal(
+            clip, mirrored if not is_flipped(mirrored[0]) else mirrored[:, :, ::-1]
+        )
 
 
 @pytest.mark.parametrize("text", ["1 a\n2 b c\n\n", "a\nb c", "\ufeffa\r\nb c\r\n"])

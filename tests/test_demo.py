@@ -65,7 +65,9 @@ def test_videos_are_the_same_every_time_and_written_once(root, tmp_path, monkeyp
     monkeypatch.setattr(demo, "GROUPS", GROUPS)
     demo.write_videos(tmp_path / "again")
     files = sorted(path.relative_to(root) for path in root.rglob("*.avi"))
-    assert all((root / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
+    assert all(
+        (root / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files
+    )
     before = (root / files[0]).stat().st_mtime_ns
     demo.write_videos(root)
     assert (root / files[0]).stat().st_mtime_ns == before

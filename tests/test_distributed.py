@@ -39,7 +39,9 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("videos"), groups=7)  # 10 in train, 2 in val, 2 in test
+    return write_dataset(
+        tmp_path_factory.mktemp("videos"), groups=7
+    )  # 10 in train, 2 in val, 2 in test
 
 
 @pytest.fixture
@@ -102,10 +104,15 @@ def test_two_processes_are_interrupted_and_end_as_undisturbed_ones(project):
     undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
     (project.folder / "signal_at_fork.py").write_text(SIGNAL_AT_FORK)
     # From the first worker of each rank, to it and the process that started it.
-    stopped = project.spawn(*TORCHRUN, "signal_at_fork.py", int(signal.SIGTERM), 1, *flags, "--workers", "1", ok=False)
+    stopped = project.spawn(
+        *TORCHRUN, "signal_at_fork.py", int(signal.SIGTERM), 1, *flags, "--workers", "1", ok=False
+    )
     errors = stopped.stderr
     assert "Traceback" not in errors.partition("continues the run")[0]
-    assert "SIGTERM: torchrun --nproc_per_node=2 train.py --resume run/run_1 continues the run" in errors
+    assert (
+        "SIGTERM: torchrun --nproc_per_node=2 train.py --resume run/run_1 continues the run"
+        in errors
+    )
     assert "[rank" not in errors
     assert progress(last_checkpoint(interrupted))[0] < 3
     project.spawn(*TORCHRUN, "train.py", "--resume", "run/run_1", "--workers", "0")
@@ -121,10 +128,18 @@ def test_a_failing_process_ends_all_with_its_message(project):
     frame = next((project.folder / "data" / "own_frames" / "train").rglob("00001.jpg"))
     for path in frame.parent.iterdir():
         path.write_bytes(b"not an image")
-    failed = project.spawn(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "5", "--workers", "1", ok=False)
+    failed = project.spawn(
+        *TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "5", "--workers", "1", ok=False
+    )
     folder = frame.parent.relative_to(project.folder)
-    (line,) = (line for line in failed.stderr.splitlines() if "train.py: " in line and "missing or damaged" in line)
-    assert line.endswith(f"; delete {folder} and start again, which extracts the frames of that video")
+    (line,) = (
+        line
+        for line in failed.stderr.splitlines()
+        if "train.py: " in line and "missing or damaged" in line
+    )
+    assert line.endswith(
+        f"; delete {folder} and start again, which extracts the frames of that video"
+    )
 
 
 @pytest.mark.slow
@@ -141,7 +156,18 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
         def broadcast_object(self, value):
             return value[0], value[1] | {"train": [11, "x"]}
 
-    flags = ["--dataset", "own", "--split", "group", "--batch-size", "2", "--clips-per-video", "1", "--workers", "0"]
+    flags = [
+        "--dataset",
+        "own",
+        "--split",
+        "group",
+        "--batch-size",
+        "2",
+        "--clips-per-video",
+        "1",
+        "--workers",
+        "0",
+    ]
     args = get_args_parser().parse_args(flags)
     folders = str(videos), str(tmp_path / "frames")
     rest = None, torch.device("cpu")
@@ -192,7 +218,12 @@ def test_gradients_are_those_of_all_clips(tmp_path):
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     command = [sys.executable, *TORCHRUN, str(script), str(tmp_path / "saved.pth")]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}, check=True, timeout=120)
+    subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+    )
     state, gradient = torch.load(tmp_path / "saved.pth")
     model = torch.nn.Linear(3, 1)
     model.load_state_dict(state)
@@ -222,7 +253,9 @@ def test_a_single_process_needs_no_process_group():
 def test_a_single_process_of_torchrun_has_a_process_group(monkeypatch, is_launched, expected):
     backends = []
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: is_launched)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **options: backends.append(backend))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, **options: backends.append(backend)
+    )
     Distributed().init()
     assert backends == expected
 
@@ -234,7 +267,9 @@ def test_the_environment_of_torchrun_is_read(monkeypatch):
     assert Distributed.from_env() == Distributed()
     for name, value in zip(names, (3, 4, 1, 2), strict=True):
         monkeypatch.setenv(name, str(value))
-    assert Distributed.from_env() == Distributed(rank=3, world_size=4, local_rank=1, local_world_size=2)
+    assert Distributed.from_env() == Distributed(
+        rank=3, world_size=4, local_rank=1, local_world_size=2
+    )
     assert not Distributed.from_env().is_main
 
 

@@ -65,7 +65,9 @@ def test_each_model_predicts_the_same_and_is_left_as_it_was(name):
 def test_the_heat_map_is_on_what_moves_in_the_demo():
     config = ClipConfig.from_flags(16)
     videos = [draw_frames(label, seed) for seed in range(4) for label in (0, 1)]
-    clips = torch.from_numpy(np.stack([make_clip(frames, config) for frames in videos])).permute(0, 4, 1, 2, 3)
+    clips = torch.from_numpy(np.stack([make_clip(frames, config) for frames in videos])).permute(
+        0, 4, 1, 2, 3
+    )
     labels = torch.tensor([0, 1] * 4)
     torch.manual_seed(0)
     model = MODELS["R3D"](2)
@@ -80,7 +82,10 @@ def test_the_heat_map_is_on_what_moves_in_the_demo():
     assert (logits.argmax(1) == labels).all()
     for frames, heatmap in zip(videos, heatmaps, strict=True):
         still = np.median(np.stack(frames), 0)
-        moving = [(abs(frame - still).max(2, keepdims=True) > 40).repeat(3, 2) * np.uint8(255) for frame in frames]
+        moving = [
+            (abs(frame - still).max(2, keepdims=True) > 40).repeat(3, 2) * np.uint8(255)
+            for frame in frames
+        ]
         mask = torch.from_numpy(make_clip(moving, config)[..., 0] / 255)
         assert (heatmap * mask).sum() / mask.sum() > 3 * heatmap.mean()
 

@@ -67,10 +67,15 @@ def test_predictions_do_not_depend_on_the_batch_size_and_the_stride(name):
     config = ClipConfig.from_flags(SIZES[name])
     torch.manual_seed(0)
     model = MODELS[name](5).eval()
-    nn.init.normal_(list(model.parameters())[-2], std=0.3)  # of the last layer, so that windows differ
+    nn.init.normal_(
+        list(model.parameters())[-2], std=0.3
+    )  # of the last layer, so that windows differ
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, rng.integers(1, 256), (128, 171, 3), np.uint8) for _ in range(65)]
-    clips = [torch.from_numpy(make_clip(frames[i : i + 61 : 4], config)).permute(3, 0, 1, 2) for i in range(5)]
+    clips = [
+        torch.from_numpy(make_clip(frames[i : i + 61 : 4], config)).permute(3, 0, 1, 2)
+        for i in range(5)
+    ]
     with torch.inference_mode():
         expected = [model(clip[None].contiguous()).softmax(1)[0] for clip in clips]
     assert torch.stack(expected).std(0).max() > 1e-3
@@ -78,11 +83,15 @@ def test_predictions_do_not_depend_on_the_batch_size_and_the_stride(name):
     model.to(memory_format=torch.channels_last_3d)
     for batch_size, stride in ((1, 1), (5, 1), (2, 3), (8, 100)):
         windows = list(
-            classify_windows(model, cut_windows([frame.copy() for frame in frames], config, stride), batch_size)
+            classify_windows(
+                model, cut_windows([frame.copy() for frame in frames], config, stride), batch_size
+            )
         )
         assert [window.start for window in windows] == sorted({*range(0, 5, stride), 4})
         for window in windows:
-            torch.testing.assert_close(window.probabilities, expected[window.start], rtol=0, atol=2e-5)
+            torch.testing.assert_close(
+                window.probabilities, expected[window.start], rtol=0, atol=2e-5
+            )
 
 
 def test_batches_are_full_unless_many_frames_wait_for_them():
@@ -98,12 +107,18 @@ def test_batches_are_full_unless_many_frames_wait_for_them():
     batches = []
     windows = list(cut_windows([numbered_frame(i) for i in range(24)], ClipConfig(), 1))
     assert len(windows) == 9
-    assert [window.start for window in classify_windows(BatchCounter(), windows, 4)] == list(range(9))
+    assert [window.start for window in classify_windows(BatchCounter(), windows, 4)] == list(
+        range(9)
+    )
     assert batches == [4, 4, 1]
     batches.clear()
     list(classify_windows(BatchCounter(), windows))
     assert batches == [CPU_BATCH_SIZE] * (9 // CPU_BATCH_SIZE) + [1]
-    for num_frames, expected in ((MAX_PENDING_FRAMES, [1, 1, 1]), (MAX_PENDING_FRAMES - 1, [2, 1]), (10, [3])):
+    for num_frames, expected in (
+        (MAX_PENDING_FRAMES, [1, 1, 1]),
+        (MAX_PENDING_FRAMES - 1, [2, 1]),
+        (10, [3]),
+    ):
         batches.clear()
         far_apart = [window._replace(frames=[None] * num_frames) for window in windows[:3]]
         list(classify_windows(BatchCounter(), far_apart, 4))
@@ -115,9 +130,25 @@ def test_each_model_annotates_a_video(project, checkpoint, tmp_path, name):
     video = write_video(tmp_path / "a b" / "300+ [x] (1)!!!.avi", 40, fps=12.5)
     file = checkpoint(name, crop_size=112 if name == "C3D" else 32)
     run = project.spawn if name == "Tiny" else project.run
-    run("inference.py", video, "--checkpoint", file, "--top-k", "2", "--stride", "3", "--output", "out/there")
+    run(
+        "inference.py",
+        video,
+        "--checkpoint",
+        file,
+        "--top-k",
+        "2",
+        "--stride",
+        "3",
+        "--output",
+        "out/there",
+    )
     output = project.folder / "out" / "there"
-    written = {"300+ [x] (1)!!!.json", "300+ [x] (1)!!!_annotated.mp4", "300+ [x] (1)!!!_annotated.vtt", "events.csv"}
+    written = {
+        "300+ [x] (1)!!!.json",
+        "300+ [x] (1)!!!_annotated.mp4",
+        "300+ [x] (1)!!!_annotated.vtt",
+        "events.csv",
+    }
     assert {path.name for path in output.iterdir()} == written
 
     report = json.loads((output / "300+ [x] (1)!!!.json").read_text())
@@ -131,7 +162,14 @@ def test_each_model_annotates_a_video(project, checkpoint, tmp_path, name):
         assert {prediction["label"] for prediction in top_k} <= {"jump", "run", "walk"}
         assert top_k[0]["probability"] >= top_k[1]["probability"] > 0
     best = report["top_k"][0]
-    mean = np.mean([p["probability"] for w in report["windows"] for p in w["top_k"] if p["label"] == best["label"]])
+    mean = np.mean(
+        [
+            p["probability"]
+            for w in report["windows"]
+            for p in w["top_k"]
+            if p["label"] == best["label"]
+        ]
+    )
     assert best["probability"] == pytest.approx(mean)
 
     annotated = cv2.VideoCapture(str(output / "300+ [x] (1)!!!_annotated.mp4"))
@@ -202,7 +240,9 @@ def test_mistakes_are_one_line(mistake, tmp_path, monkeypatch, flags, message):
 def test_a_broken_video_does_not_stop_the_others(project, checkpoint):
     (project.folder / "broken.avi").write_bytes(b"no video")
     write_video(project.folder / "v.avi", [numbered_frame(3)] * 20)
-    done = project.run("inference.py", "broken.avi", "v.avi", "--checkpoint", checkpoint(crop_size=32), ok=False)
+    done = project.run(
+        "inference.py", "broken.avi", "v.avi", "--checkpoint", checkpoint(crop_size=32), ok=False
+    )
     assert done.returncode == 1
     assert "broken.avi: not a video" in done.stderr
     assert (project.folder / "output" / "v_annotated.mp4").is_file()
@@ -215,7 +255,10 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
     file = checkpoint(crop_size=32)
     done = project.run("inference.py", "videos", "--no-video", "--checkpoint", file)
     assert done.stderr.rpartition("\r")[2] == ""  # the progress bar is cleared
-    assert {path.name for path in (project.folder / "output").iterdir()} == {"predictions.csv", "events.csv"}
+    assert {path.name for path in (project.folder / "output").iterdir()} == {
+        "predictions.csv",
+        "events.csv",
+    }
     rows = list(csv.DictReader((project.folder / "output" / "predictions.csv").open()))
     assert [(row["video"], row["frames"], row["seconds"]) for row in rows] == [
         ("videos/a/one.avi", "40", "4.00"),
@@ -224,12 +267,16 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
     ]
 
     # The annotated videos lie in the same folders, and have the same predictions.
-    project.run("inference.py", "videos", "--checkpoint", file, "--output", "all", "--format", "webm")
+    project.run(
+        "inference.py", "videos", "--checkpoint", file, "--output", "all", "--format", "webm"
+    )
     for row in rows:
         path = project.folder / "all" / row["video"].removeprefix("videos/")
         best = json.loads(path.with_suffix(".json").read_text())["top_k"][0]
         assert (best["label"], f"{best['probability']:.4f}") == (row["label"], row["probability"])
-        assert len(list(VideoReader(path.with_name(f"{path.stem}_annotated.webm")))) == int(row["frames"])
+        assert len(list(VideoReader(path.with_name(f"{path.stem}_annotated.webm")))) == int(
+            row["frames"]
+        )
 
 
 def test_videos_that_differ_only_in_their_ending_are_written_apart(project, checkpoint):
@@ -255,11 +302,15 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
     assert len(list(VideoReader(project.folder / "output" / "v_annotated.mp4"))) == report["frames"]
 
 
-def test_a_video_with_fewer_frames_than_its_header_has_does_not_break_off_if_its_duration_is_right(project, checkpoint):
+def test_a_video_with_fewer_frames_than_its_header_has_does_not_break_off_if_its_duration_is_right(
+    project, checkpoint
+):
     whole = write_video(project.folder / "v.mkv", 100).read_bytes()
     (project.folder / "v.mkv").write_bytes(drop_frames(whole, range(10, 90, 2)))
     late = write_video(project.folder / "late.mp4", 20, fourcc="mp4v")
-    late.write_bytes(edit_mp4(late.read_bytes(), with_durations([1] * 19 + [60])))  # shown for long at the end
+    late.write_bytes(
+        edit_mp4(late.read_bytes(), with_durations([1] * 19 + [60]))
+    )  # shown for long at the end
     project.run("inference.py", "v.mkv", "late.mp4", "--checkpoint", checkpoint(crop_size=16))
     report = json.loads((project.folder / "output" / "v.json").read_text())
     assert report["frames"] == 60
@@ -286,21 +337,30 @@ def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, check
             write_video(videos / name, images, fps=10 if name == "slow.avi" else 25)
     plain = write_video(project.folder / "plain.mp4", 20, fourcc="mp4v").read_bytes()
     (videos / "turned.mp4").write_bytes(edit_mp4(plain, with_matrix(0, 1, -1, 0)))
-    (videos / "uneven.mp4").write_bytes(edit_mp4(plain, with_durations([1 + 2 * (i % 3 == 0) for i in range(20)])))
+    (videos / "uneven.mp4").write_bytes(
+        edit_mp4(plain, with_durations([1 + 2 * (i % 3 == 0) for i in range(20)]))
+    )
 
     project.run("inference.py", "videos", "--checkpoint", checkpoint(crop_size=32), "--grad-cam")
     for name, (frames, height, width) in shapes.items():
         stem = (project.folder / "output" / name).with_suffix("")
         assert json.loads(stem.with_suffix(".json").read_text())["frames"] == frames, name
         annotated = list(VideoReader(stem.with_name(f"{stem.name}_annotated.mp4")))
-        assert [frame.shape for frame in annotated] == [(height // 2 * 2, width // 2 * 2, 3)] * frames, name
-    uneven, slow = (json.loads((project.folder / "output" / f"{n}.json").read_text()) for n in ("uneven", "slow"))
+        assert [frame.shape for frame in annotated] == [
+            (height // 2 * 2, width // 2 * 2, 3)
+        ] * frames, name
+    uneven, slow = (
+        json.loads((project.folder / "output" / f"{n}.json").read_text())
+        for n in ("uneven", "slow")
+    )
     assert [(w["start"], w["end"]) for w in uneven["windows"]] == [(0, 1.12), (0.32, 1.388)]
     assert uneven["fps"] == pytest.approx(20 / 1.36, abs=0.05)
     assert slow["windows"][-1]["end"] == 3
 
 
-def test_the_rest_of_a_video_is_not_read_if_its_copy_cannot_be_written(project, checkpoint, tmp_path, monkeypatch):
+def test_the_rest_of_a_video_is_not_read_if_its_copy_cannot_be_written(
+    project, checkpoint, tmp_path, monkeypatch
+):
     readers = []
 
     class RecordedReader(VideoReader):
@@ -344,7 +404,10 @@ def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
 def test_a_name_that_is_not_utf8_does_not_stop_the_others(project, checkpoint):
     write_video(project.folder / "videos" / "b.avi", 20)
     try:
-        shutil.copy(project.folder / "videos" / "b.avi", os.fsencode(project.folder / "videos") + b"/a\xe9.avi")
+        shutil.copy(
+            project.folder / "videos" / "b.avi",
+            os.fsencode(project.folder / "videos") + b"/a\xe9.avi",
+        )
     except OSError:
         pytest.skip("this file system has no such names")
     done = project.run("inference.py", "videos", "--checkpoint", checkpoint(crop_size=16), ok=False)
@@ -394,7 +457,9 @@ def test_interrupted_it_leaves_no_part_of_a_video(project, checkpoint, interrupt
     assert len(written) < 400
 
 
-def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(project, checkpoint, interrupt_at):
+def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(
+    project, checkpoint, interrupt_at
+):
     write_video(project.folder / "v.avi", 100)
     interrupt_at(100)
     done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint(crop_size=16), ok=False)
@@ -449,13 +514,17 @@ def stream():
 def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
     source = f"http://me:secret@127.0.0.1:{stream.server_port}/camera.mjpg"
     project.run("inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16))
-    *files, subtitles, _ = sorted((project.folder / "output").iterdir(), key=lambda path: (path.suffix == ".csv", path))
+    *files, subtitles, _ = sorted(
+        (project.folder / "output").iterdir(), key=lambda path: (path.suffix == ".csv", path)
+    )
     assert [path.suffix for path in (*files, subtitles)] == [".json", ".mp4", ".vtt"]
     report = json.loads(files[0].read_text())
     assert report["video"] == source.replace("me:secret@", "")
     assert len(report["windows"]) > 1
     assert len(list(VideoReader(files[1]))) == report["frames"] >= 100
-    rate = len(stream.sent_at) / (stream.sent_at[-1] - stream.sent_at[0])  # which the stream does not contain
+    rate = len(stream.sent_at) / (
+        stream.sent_at[-1] - stream.sent_at[0]
+    )  # which the stream does not contain
     assert report["fps"] == pytest.approx(rate, rel=0.5)
     assert report["windows"][-1]["end"] == pytest.approx(report["frames"] / rate, rel=0.5)
     numbers = [read_number(frame[:70, :, ::-1]) for frame in VideoReader(files[1])]
@@ -464,7 +533,9 @@ def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
 
 @pytest.mark.parametrize("source", ["99", "http://127.0.0.1:9/x.mjpg"])
 def test_a_source_that_is_not_there_is_one_line(project, checkpoint, source):
-    done = project.run("inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16), ok=False)
+    done = project.run(
+        "inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16), ok=False
+    )
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line == f"inference.py: {source}: no such camera, nor a stream that can be opened"
@@ -490,7 +561,9 @@ def test_export_writes_what_other_programs_compute_alike(project, checkpoint, tm
     program = torch.export.load(output / "v1.0.pt2", extra_files=metadata)
     torch.testing.assert_close(program.module()(clips), logits, rtol=1e-3, atol=1e-5)
     for texts in (session.get_modelmeta().custom_metadata_map, metadata):
-        assert {key: json.loads(texts[key]) for key in metadata} == {key: saved[key] for key in metadata}
+        assert {key: json.loads(texts[key]) for key in metadata} == {
+            key: saved[key] for key in metadata
+        }
 
 
 def test_an_export_is_whole_or_not_there(project, checkpoint, tmp_path, monkeypatch):
@@ -500,7 +573,13 @@ def test_an_export_is_whole_or_not_there(project, checkpoint, tmp_path, monkeypa
 
     monkeypatch.setattr(torch.export, "save", fail)
     output = tmp_path / "out"
-    command = ("inference.py", "--export", output / "net.onnx", "--checkpoint", checkpoint(crop_size=16))
+    command = (
+        "inference.py",
+        "--export",
+        output / "net.onnx",
+        "--checkpoint",
+        checkpoint(crop_size=16),
+    )
     done = project.run(*command, ok=False)
     assert done.returncode == 2
     assert done.stderr == f"inference.py: {output / 'net.pt2'}: cannot be written: disk full\n"
@@ -509,7 +588,9 @@ def test_an_export_is_whole_or_not_there(project, checkpoint, tmp_path, monkeypa
 
 def test_export_names_the_package_it_lacks(project, checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    done = project.run("inference.py", "--export", "net", "--checkpoint", checkpoint(crop_size=16), ok=False)
+    done = project.run(
+        "inference.py", "--export", "net", "--checkpoint", checkpoint(crop_size=16), ok=False
+    )
     assert done.stderr == "inference.py: --export needs one more package: pip install onnxscript\n"
 
 
@@ -524,7 +605,9 @@ def test_what_cannot_be_written_is_refused_before_any_work(mistake, tmp_path):
     write_video(tmp_path / "v.avi", 20)
     for name in (".", "", ".."):
         assert mistake(inference, "--export", name).endswith(": name a file")
-    assert mistake(inference, "v.avi", "--output", "v.avi").endswith("--output v.avi: a file, not a folder")
+    assert mistake(inference, "v.avi", "--output", "v.avi").endswith(
+        "--output v.avi: a file, not a folder"
+    )
 
 
 def test_pictures_are_no_videos(mistake, tmp_path):

@@ -71,7 +71,9 @@ def parts_of_recordings(root):
     for number in range(6):
         write_video(root / f"day{number}.avi", 100)
         rows += [(f"day{number}.avi", "jump", 0.4 * part, 0.4 * part + 0.8) for part in range(1, 3)]
-        rows += [(f"day{number}.avi", "run", 2 + 0.4 * part, 2.8 + 0.4 * part) for part in range(1, 3)]
+        rows += [
+            (f"day{number}.avi", "run", 2 + 0.4 * part, 2.8 + 0.4 * part) for part in range(1, 3)
+        ]
     return write_table(root / "cuts.csv", rows, "path,label,start,end")
 
 
@@ -96,16 +98,27 @@ def test_each_form_is_trained_resumed_and_tested(project, tmp_path, form):
     assert (results["split"], results["leaked_groups"]) == (split, 0)
     assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
     videos = read_index(project.folder / "data/own_frames/index.csv")
-    assert all(len(list(video.folder(project.folder / "data/own_frames").iterdir())) == 20 for video in videos)
+    assert all(
+        len(list(video.folder(project.folder / "data/own_frames").iterdir())) == 20
+        for video in videos
+    )
 
 
 def test_the_split_of_folders_and_tables_is_kept(tmp_path):
-    videos = preprocess.preprocess("own", given_folders(tmp_path / "a"), tmp_path / "a_frames", protocol="folders")
+    videos = preprocess.preprocess(
+        "own", given_folders(tmp_path / "a"), tmp_path / "a_frames", protocol="folders"
+    )
     folder = {"train": "train", "val": "valid", "test": "Test"}
-    assert len(videos) == 16 and all(video.source.startswith(f"{folder[video.split]}/") for video in videos)
+    assert len(videos) == 16 and all(
+        video.source.startswith(f"{folder[video.split]}/") for video in videos
+    )
     (tmp_path / "b").mkdir()
-    videos = preprocess.preprocess("own", table(tmp_path / "b"), tmp_path / "b_frames", protocol="folders")
-    assert [sum(video.split == split for video in videos) for split in ("train", "val", "test")] == [10, 2, 4]
+    videos = preprocess.preprocess(
+        "own", table(tmp_path / "b"), tmp_path / "b_frames", protocol="folders"
+    )
+    assert [
+        sum(video.split == split for video in videos) for split in ("train", "val", "test")
+    ] == [10, 2, 4]
     assert {video.group for video in videos if video.split == "test"} == {"person 6", "person 7"}
     assert {video.class_name for video in videos} == {"jump rope", "run"}
 
@@ -119,7 +132,9 @@ def test_without_val_it_is_carved_by_groups_and_without_test_val_is_tested(proje
     assert "there is no test: val is what is tested" in output
     videos = read_index(project.folder / "data/own_frames/index.csv")
     of_val = {video.group for video in videos if video.split == "val"}
-    assert len(of_val) == 1 and not of_val & {video.group for video in videos if video.split == "train"}
+    assert len(of_val) == 1 and not of_val & {
+        video.group for video in videos if video.split == "train"
+    }
     tested = (project.folder / "run/run_0/predictions.csv").read_text().splitlines()[1:]
     assert len(tested) == 2
 
@@ -130,7 +145,9 @@ def test_groups_that_cross_a_given_split_are_counted_and_stop_nothing(project, t
     project.set_path("own", root)
     done = project.run(*QUICK, "--epochs", "1", "--batch-size", "2")
     assert "split folders: 1 groups in more than one of train, val and test" in done.stdout
-    assert "1 groups in more than one of train, val and test: the accuracy is too high" in done.stderr
+    assert (
+        "1 groups in more than one of train, val and test: the accuracy is too high" in done.stderr
+    )
     assert json.loads((project.folder / "run/run_0/results.json").read_text())["leaked_groups"] == 1
     done = project.run(*QUICK, "--epochs", "1", "--batch-size", "2", "--split", "group")
     assert "split group: 0 groups" in done.stdout
@@ -141,7 +158,17 @@ def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry
     project.run("-m", "dataloaders.preprocess", "own")
     folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
     assert shown(folder) == list(range(20))  # frame2 before frame10
-    project.run("-m", "dataloaders.preprocess", "own", "--frame-rate", "15", "--source-fps", "30", "--clip-len", "8")
+    project.run(
+        "-m",
+        "dataloaders.preprocess",
+        "own",
+        "--frame-rate",
+        "15",
+        "--source-fps",
+        "30",
+        "--clip-len",
+        "8",
+    )
     folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
     assert shown(folder) == list(range(0, 20, 2))
     (tmp_path / "videos/Run/v_Run_g01_c01/frame3.png").write_bytes(b"damaged")
@@ -167,14 +194,20 @@ def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc)
     assert {video.group for video in videos} == {"day.avi"}
     config = ClipConfig.from_flags(frame_interval=1)
     monkey = preprocess.assign_splits
-    preprocess.assign_splits = lambda videos, **split: [video._replace(split="train") for video in videos]
+    preprocess.assign_splits = lambda videos, **split: [
+        video._replace(split="train") for video in videos
+    ]
     try:
         videos = preprocess.preprocess("own", path, tmp_path / "frames", config=config)
     finally:
         preprocess.assign_splits = monkey
-    for video, (start, end) in zip(videos, sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True):
+    for video, (start, end) in zip(
+        videos, sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True
+    ):
         first = int(start * 25 + 0.5)
-        assert shown(video.folder(tmp_path / "frames")) == list(range(first, first + round((end - start) * 25)))
+        assert shown(video.folder(tmp_path / "frames")) == list(
+            range(first, first + round((end - start) * 25))
+        )
 
 
 def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(project, tmp_path):
@@ -203,7 +236,10 @@ def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(
     [
         (b"", "an empty table"),
         (b"\xff\xfe\x00", "not a table"),
-        (b"path,label,colour\na.avi,b,c\n", "unknown column colour; it may have path, label, split, group, start, end"),
+        (
+            b"path,label,colour\na.avi,b,c\n",
+            "unknown column colour; it may have path, label, split, group, start, end",
+        ),
         (b"path,split\na.avi,train\n", "it has no column label"),
         (b"a.avi\n", "1 of 1 rows cannot be used; row 1: 1 cells, not 2"),
         (b"a.avi a/b\nb.avi a/b\n", "labels that cannot be names of folders: a/b"),
@@ -240,7 +276,10 @@ def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeyp
     videos = read_index(project.folder / "data/own_frames/index.csv")
     assert {video.group for video in videos} == {f"person{i}" for i in range(5)}
     assert len({(video.group, video.split) for video in videos}) == 5
-    for pattern, message in ((r"take1_(.*)\.", "finds no group in 10 videos: Jump/take0_"), ("person", "one pair of")):
+    for pattern, message in (
+        (r"take1_(.*)\.", "finds no group in 10 videos: Jump/take0_"),
+        ("person", "one pair of"),
+    ):
         monkeypatch.setitem(mypath.Path.GROUPS, "own", pattern)
         assert message in project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr
 
@@ -272,14 +311,19 @@ def test_a_dry_run_says_what_there_is_and_writes_nothing(project, tmp_path):
     for video in list((root / "Sit").iterdir())[2:]:
         video.unlink()
     output = project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
-    assert output.startswith("no split: fold 1: every class needs groups in each of train, val and test; ")
+    assert output.startswith(
+        "no split: fold 1: every class needs groups in each of train, val and test; "
+    )
     assert "split: none (2)" in output
 
 
 @pytest.mark.parametrize("frames", ["videos", "videos/frames", "."])
 def test_frames_among_the_videos_are_refused(tmp_path, frames):
     root = write_dataset(tmp_path / "videos")
-    with pytest.raises(DataError, match=r"the folder for the frames must lie outside .*videos; mypath.py names both"):
+    with pytest.raises(
+        DataError,
+        match=r"the folder for the frames must lie outside .*videos; mypath.py names both",
+    ):
         preprocess.preprocess("own", root, tmp_path / frames)
     assert sorted(root.iterdir()) == [root / "Jump", root / "Run"]
 
@@ -311,7 +355,9 @@ def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, c
     dataset = VideoDataset.open("own", "train", clip_len=8, crop_size=56)
     clip, label = dataset[0]
     assert clip.shape == (8, 56, 56, 3) and dataset.classes[label] == "Jump"
-    assert (tmp_path / "repository/data/own_frames/index.csv").is_file() and not (tmp_path / "data").exists()
+    assert (tmp_path / "repository/data/own_frames/index.csv").is_file() and not (
+        tmp_path / "data"
+    ).exists()
     capsys.readouterr()
     assert len(VideoDataset.open("own", "test", windows=3, clip_len=8)) == 6
     assert not capsys.readouterr().out  # it is as it was
@@ -324,7 +370,9 @@ def test_tables_as_other_programs_write_them(tmp_path, delimiter):
     for i in range(4):
         write_video(tmp_path / "my videos" / f"{i}.avi", 5)
     rows = ["path,label", *(f'"my videos\\{i}.avi",class {i % 2}' for i in range(4))]
-    (tmp_path / "table.csv").write_text("\r\n".join(rows).replace(",", delimiter), encoding="utf-8-sig")
+    (tmp_path / "table.csv").write_text(
+        "\r\n".join(rows).replace(",", delimiter), encoding="utf-8-sig"
+    )
     videos = list_videos(tmp_path / "table.csv")
     assert [(video.source, video.class_name, video.video) for video in videos] == [
         (f"my videos/{i}.avi", f"class {i % 2}", f"my videos_{i}") for i in range(4)
@@ -344,7 +392,10 @@ def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_
     monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
     for limit, is_written in ((2, True), (9, False)):
         refusals.clear()
-        with contextlib.suppress(PermissionError), index.atomic_write(tmp_path / f"{limit}.txt") as partial:
+        with (
+            contextlib.suppress(PermissionError),
+            index.atomic_write(tmp_path / f"{limit}.txt") as partial,
+        ):
             partial.write_text("new")
         assert (tmp_path / f"{limit}.txt").exists() == is_written
         assert not list(tmp_path.glob("*partial*"))
@@ -376,7 +427,9 @@ def test_a_row_that_is_there_twice_and_a_table_of_a_header_alone(tmp_path):
     path = table(tmp_path)
     with open(path, "a") as file:
         file.write("all/0.avi,run,train,p,,\n")
-    with pytest.raises(DataError, match="1 of 17 rows cannot be used; row 18: all/0.avi stands in a row above"):
+    with pytest.raises(
+        DataError, match="1 of 17 rows cannot be used; row 18: all/0.avi stands in a row above"
+    ):
         list_videos(path)
     path.write_text("path,label\n")
     with pytest.raises(DataError, match="table.csv: a table without rows"):
@@ -388,7 +441,10 @@ def test_no_other_split_is_opened_and_an_entry_is_a_pair(project, tmp_path, monk
         VideoDataset.open("demo", "valid")
     project.datasets["own"] = str(tmp_path)  # without its comma
     (line,) = project.run("train.py", "--dataset", "own", ok=False).stderr.splitlines()
-    assert line == f"train.py: mypath.py: the entry 'own' is not a pair of folders, but {str(tmp_path)!r}"
+    assert (
+        line
+        == f"train.py: mypath.py: the entry 'own' is not a pair of folders, but {str(tmp_path)!r}"
+    )
 
 
 def test_without_its_videos_a_data_set_keeps_its_split_and_its_index(project, tmp_path):
@@ -399,7 +455,10 @@ def test_without_its_videos_a_data_set_keeps_its_split_and_its_index(project, tm
     before = index.read_text()
     root.rename(tmp_path / "away")
     assert "--split folders: " in project.run("-m", "dataloaders.preprocess", "own").stdout
-    assert "no such folder" in project.run("-m", "dataloaders.preprocess", "own", "--force", ok=False).stderr
+    assert (
+        "no such folder"
+        in project.run("-m", "dataloaders.preprocess", "own", "--force", ok=False).stderr
+    )
     assert index.read_text() == before
     write_dataset(root)
     project.run("-m", "dataloaders.preprocess", "own")
@@ -419,7 +478,9 @@ def test_parts_may_number_their_videos_alike(tmp_path):
         for name in ("Jump", "Run"):
             for number in range(count):
                 write_video(tmp_path / "videos" / split / name / f"{number}.avi", 20 + number)
-    videos = preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames", protocol="folders")
+    videos = preprocess.preprocess(
+        "own", tmp_path / "videos", tmp_path / "frames", protocol="folders"
+    )
     assert len(videos) == 16 == len({(video.class_name, video.video) for video in videos})
     assert len({video.group for video in videos}) == 16
     assert all(video.source.startswith(f"{video.split}/") for video in videos)
@@ -427,7 +488,16 @@ def test_parts_may_number_their_videos_alike(tmp_path):
 
 def test_images_at_another_rate_are_extracted_anew(project, tmp_path, monkeypatch):
     project.set_path("own", frames(tmp_path / "videos"))
-    command = ("-m", "dataloaders.preprocess", "own", "--frame-rate", "5", "--clip-len", "4", "--source-fps")
+    command = (
+        "-m",
+        "dataloaders.preprocess",
+        "own",
+        "--frame-rate",
+        "5",
+        "--clip-len",
+        "4",
+        "--source-fps",
+    )
     folder = next(iter([project.folder / "data/own_frames"]))
     for fps, count in ((25, 4), (10, 10), (10, 10)):
         output = project.run(*command, fps).stdout
@@ -441,10 +511,15 @@ def test_images_at_another_rate_are_extracted_anew(project, tmp_path, monkeypatc
 
 def test_a_part_may_lack_its_start_or_its_end(tmp_path):
     write_video(tmp_path / "day.avi", 200)
-    rows = [("day.avi", "a", *span) for span in [("", 5), (3, ""), (0.0001, 2), (1.0004, 2), (1.0014, 2)]]
+    rows = [
+        ("day.avi", "a", *span)
+        for span in [("", 5), (3, ""), (0.0001, 2), (1.0004, 2), (1.0014, 2)]
+    ]
     path = write_table(tmp_path / "table.csv", rows, "path,label,start,end")
     videos = list_videos(path)
-    assert [video.source for video in videos] == [f"day.avi#t={t}" for t in ("0,5", "3,8", "0,2", "1,2", "1.001,2")]
+    assert [video.source for video in videos] == [
+        f"day.avi#t={t}" for t in ("0,5", "3,8", "0,2", "1,2", "1.001,2")
+    ]
     for span in ((0, 0), ("", 0), (8, ""), ("nan", 2)):
         write_table(path, [*rows, ("day.avi", "a", *span)], "path,label,start,end")
         with pytest.raises(DataError, match="row 7: .* is no part of its 8.0 seconds"):
@@ -466,7 +541,9 @@ def test_a_name_that_no_frame_folder_can_have_is_told(tmp_path):
 
 
 def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(mypath.Path.DATASETS, "own", (str(frames(tmp_path / "videos")), str(tmp_path / "frames")))
+    monkeypatch.setitem(
+        mypath.Path.DATASETS, "own", (str(frames(tmp_path / "videos")), str(tmp_path / "frames"))
+    )
     monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", 10)
     config, options = ClipConfig.from_flags(frame_rate=5), {"source_fps": 10, "protocol": "random"}
     before = preprocess.preprocess("own", *mypath.Path.db_dir("own"), config=config, **options)

@@ -51,13 +51,18 @@ def gradients(model, clips, autocast):
 
 def relative_errors(gradients, exact):
     """How far gradients are off, layer by layer, as a share of their length."""
-    return {layer: ((gradients[layer] - exact[layer]).norm() / exact[layer].norm()).item() for layer in exact}
+    return {
+        layer: ((gradients[layer] - exact[layer]).norm() / exact[layer].norm()).item()
+        for layer in exact
+    }
 
 
 def features(model, clips):
     """The input of the last layer for stacked clips, in training."""
     inputs_of_fc = []
-    hook = model.fc.register_forward_hook(lambda module, inputs, output: inputs_of_fc.append(inputs[0].detach()))
+    hook = model.fc.register_forward_hook(
+        lambda module, inputs, output: inputs_of_fc.append(inputs[0].detach())
+    )
     model.train()(clips_to_device(clips, CPU))
     hook.remove()
     return inputs_of_fc[0]
@@ -89,7 +94,9 @@ def test_gradients_of_the_fast_path_are_those_of_the_plain_one(name, device):
     exact = gradients(copy.deepcopy(model).double(), stacked.permute(0, 4, 1, 2, 3), FLOAT32)
     model.to(device)
     stacked = stacked.to(device)
-    plain = relative_errors(gradients(model, stacked.permute(0, 4, 1, 2, 3).float().contiguous(), FLOAT32), exact)
+    plain = relative_errors(
+        gradients(model, stacked.permute(0, 4, 1, 2, 3).float().contiguous(), FLOAT32), exact
+    )
     model.to(memory_format=torch.channels_last_3d)
     dtype = amp_dtype(device)
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
@@ -100,7 +107,10 @@ def test_gradients_of_the_fast_path_are_those_of_the_plain_one(name, device):
 
 def test_the_loss_of_mixed_precision_is_a_float32():
     torch.manual_seed(0)
-    model, autocast = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.autocast("cpu", torch.bfloat16)
+    model, autocast = (
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 3)),
+        torch.autocast("cpu", torch.bfloat16),
+    )
     batch, labels = torch.rand(8, 1, 2, 2, 3), torch.arange(8) % 3
     with autocast:
         logits = model(clips_to_device(batch, CPU))
@@ -134,14 +144,18 @@ class LimitedModel(nn.Linear):
 
 @pytest.mark.parametrize("is_backward", [False, True])
 @pytest.mark.parametrize("limit, told", [(1, 1), (5, 5), (6, 5), (7, 6)])  # a sixth is left free
-def test_a_batch_too_large_for_the_memory_is_refused_with_one_that_fits(monkeypatch, limit, told, is_backward):
+def test_a_batch_too_large_for_the_memory_is_refused_with_one_that_fits(
+    monkeypatch, limit, told, is_backward
+):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     model = LimitedModel(limit, is_backward)
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
     loader = [(torch.ones(8, 2, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))]
-    with pytest.raises(UsageError, match=f"--batch-size 8: too large for the memory of a GPU; {told} would fit"):
+    with pytest.raises(
+        UsageError, match=f"--batch-size 8: too large for the memory of a GPU; {told} would fit"
+    ):
         train_one_epoch(model, loader, optimizer, scheduler, NO_SCALER, FLOAT32, TrainState())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -161,7 +175,10 @@ def test_an_epoch_is_one_step_a_batch_and_its_sums_are_over_clips():
     model.dropout.p = 0
     optimizer = torch.optim.SGD([model.fc.bias], 0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
-    loader = [(torch.randint(0, 256, (n, 2, 16, 16, 3), dtype=torch.uint8), torch.zeros(n).long()) for n in (4, 2)]
+    loader = [
+        (torch.randint(0, 256, (n, 2, 16, 16, 3), dtype=torch.uint8), torch.zeros(n).long())
+        for n in (4, 2)
+    ]
     bias, expected = model.fc.bias.detach().clone(), []
     for batch, labels in loader:
         logits = model.fc(features(model, batch)) - model.fc.bias + bias.requires_grad_()
@@ -170,9 +187,13 @@ def test_an_epoch_is_one_step_a_batch_and_its_sums_are_over_clips():
         bias = (bias - 0.1 * torch.autograd.grad(loss, bias)[0]).detach()
     state = TrainState()
     train_one_epoch(model, loader, optimizer, scheduler, NO_SCALER, FLOAT32, state)
-    assert state.loss_sum == pytest.approx(sum(count * loss for count, loss, _ in expected), rel=1e-4)
+    assert state.loss_sum == pytest.approx(
+        sum(count * loss for count, loss, _ in expected), rel=1e-4
+    )
     assert (state.num_correct, state.num_samples) == (sum(correct for *_, correct in expected), 6)
-    assert state == TrainState(num_samples=6, loss_sum=state.loss_sum, num_correct=state.num_correct)
+    assert state == TrainState(
+        num_samples=6, loss_sum=state.loss_sum, num_correct=state.num_correct
+    )
     assert torch.allclose(model.fc.bias, bias, atol=1e-6)
     assert scheduler.last_epoch == 2
 
@@ -182,7 +203,11 @@ def test_an_epoch_in_two_parts_is_the_epoch():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Dropout(), nn.Linear(8, 2))
         optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
-        return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return (
+            model,
+            optimizer,
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step)),
+        )
 
     loader = [(torch.rand(2, 1, 2, 2, 3), torch.tensor([0, 1])) for _ in range(5)]
     undisturbed, *others = start()
@@ -239,7 +264,10 @@ def test_the_first_loss_that_is_not_finite_is_named_by_its_position():
     state = TrainState()
     train_on_losses(LossModel(), [20.0, 30.0], state)
     assert (state.loss_sum, state.num_correct, state.num_samples) == (pytest.approx(50), 0, 2)
-    for losses, position in (([1.0, float("nan"), float("inf"), 1.0], 1), ([1.0, 1.0, float("-inf")], 2)):
+    for losses, position in (
+        ([1.0, float("nan"), float("inf"), 1.0], 1),
+        ([1.0, 1.0, float("-inf")], 2),
+    ):
         with pytest.raises(NonFiniteLossError) as error:
             train_on_losses(LossModel(), losses, TrainState())
         assert error.value.position == position
@@ -257,10 +285,16 @@ def test_weights_that_are_not_finite_after_the_last_step_are_an_error():
 
 
 def test_losses_that_are_synchronized_together_are_looked_at_one_by_one():
-    losses = [(position, torch.tensor(value)) for position, value in ((4, 1.0), (8, 2.0), (12, 3.0))]
+    losses = [
+        (position, torch.tensor(value)) for position, value in ((4, 1.0), (8, 2.0), (12, 3.0))
+    ]
     assert sync_losses(losses) == 6
     assert losses == []
-    losses = [(4, torch.tensor(1.0)), (8, torch.tensor(float("nan"))), (12, torch.tensor(float("nan")))]
+    losses = [
+        (4, torch.tensor(1.0)),
+        (8, torch.tensor(float("nan"))),
+        (12, torch.tensor(float("nan"))),
+    ]
     with pytest.raises(NonFiniteLossError) as error:
         sync_losses(losses)
     assert error.value.position == 8
@@ -304,7 +338,9 @@ def test_an_evaluation_keeps_every_video_in_order_and_no_file_open():
     assert evaluation.labels.tolist() == [number % 3 for number in range(500)]
     predicted = (torch.arange(1000) % 256 % 3).unflatten(0, (500, 2))
     assert torch.equal(evaluation.probabilities.argmax(2), predicted)
-    expected = F.cross_entropy(10 * F.one_hot(predicted.flatten(), 3).float(), torch.arange(1000) // 2 % 3)
+    expected = F.cross_entropy(
+        10 * F.one_hot(predicted.flatten(), 3).float(), torch.arange(1000) // 2 % 3
+    )
     assert evaluation.metrics["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -320,7 +356,11 @@ def test_a_signal_stops_an_evaluation_after_the_batch():
 @pytest.mark.parametrize("length", [1, 16, 17, 20, 25, 26, 90])
 def test_windows_that_are_the_same_are_computed_once_and_count_as_often(tmp_path, length):
     """Against the plain way, which computes every window of every video."""
-    videos = [VideoRecord("test", name, f"v{i}", f"g{i}", length + i, "") for i in range(2) for name in "ab"]
+    videos = [
+        VideoRecord("test", name, f"v{i}", f"g{i}", length + i, "")
+        for i in range(2)
+        for name in "ab"
+    ]
     for video in videos:
         video.folder(tmp_path).mkdir(parents=True)
         for number in range(video.frames):
@@ -376,7 +416,9 @@ def test_a_rank_with_fewer_batches_looks_for_a_signal_as_often():
         ("2.13.0+cu130", 91002, torch.bfloat16),
     ],
 )
-def test_releases_known_for_wrong_gradients_train_in_float32(monkeypatch, capsys, release, cudnn, expected):
+def test_releases_known_for_wrong_gradients_train_in_float32(
+    monkeypatch, capsys, release, cudnn, expected
+):
     monkeypatch.setattr(torch, "__version__", release)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
@@ -432,7 +474,9 @@ def test_accumulated_batches_are_one_step_with_the_mean_of_their_gradients():
     assert (state.num_samples, state.num_correct) == (expected.num_samples, expected.num_correct)
     assert state.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6)
     for (name, one), other in zip(small.named_parameters(), large.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8, msg=name)  # the loss is a float32
+        torch.testing.assert_close(
+            one, other, rtol=1e-5, atol=1e-8, msg=name
+        )  # the loss is a float32
 
 
 def test_a_signal_waits_for_the_batches_of_its_step():
@@ -496,7 +540,9 @@ def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(bala
     dataset = VideoDataset(".", [], "train", ["common", "rare"], ClipConfig())
     dataset.labels = labels
     weights = dataset.class_weights()
-    assert weights[labels].mean() == pytest.approx(1) and weights[1] == pytest.approx(20 * weights[0])
+    assert weights[labels].mean() == pytest.approx(1) and weights[1] == pytest.approx(
+        20 * weights[0]
+    )
 
     def recall(class_weights=None, video_weights=()):
         torch.manual_seed(0)
@@ -516,7 +562,9 @@ def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(bala
         balanced = recall(video_weights=weights[labels])
         sampler = DistributedBatchSampler(420, 20, 0, weights=weights[labels])
         assert 0.4 < labels[sampler.order()].mean() < 0.6
-        assert len({tuple(key) for batch in sampler for _, key in batch}) == 420  # a clip of its own each time
+        assert (
+            len({tuple(key) for batch in sampler for _, key in batch}) == 420
+        )  # a clip of its own each time
     assert plain < 0.3 and balanced > 0.6
 
 

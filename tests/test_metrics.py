@@ -20,7 +20,9 @@ CLASSES = [f"class {i}" for i in range(8)]
 def predictions():
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 7, (60,), generator=rng)  # no video of the last class
-    logits = torch.randn(60, 4, 8, generator=rng) + 0.4 * torch.nn.functional.one_hot(labels, 8)[:, None]
+    logits = (
+        torch.randn(60, 4, 8, generator=rng) + 0.4 * torch.nn.functional.one_hot(labels, 8)[:, None]
+    )
     return logits.softmax(2), labels
 
 
@@ -29,15 +31,25 @@ def test_metrics_are_those_of_sklearn(predictions):
     metrics = compute_metrics(probabilities, labels, CLASSES)
     of_videos, of_clips = probabilities.mean(1), probabilities.flatten(0, 1)
     all_labels = list(range(8))
-    assert metrics["clip_top1"] == pytest.approx(accuracy_score(labels.repeat_interleave(4), of_clips.argmax(1)))
+    assert metrics["clip_top1"] == pytest.approx(
+        accuracy_score(labels.repeat_interleave(4), of_clips.argmax(1))
+    )
     assert metrics["video_top1"] == pytest.approx(accuracy_score(labels, of_videos.argmax(1)))
-    assert metrics["video_top5"] == pytest.approx(top_k_accuracy_score(labels, of_videos, k=5, labels=all_labels))
-    recall = recall_score(labels, of_videos.argmax(1), labels=all_labels, average=None, zero_division=0)
+    assert metrics["video_top5"] == pytest.approx(
+        top_k_accuracy_score(labels, of_videos, k=5, labels=all_labels)
+    )
+    recall = recall_score(
+        labels, of_videos.argmax(1), labels=all_labels, average=None, zero_division=0
+    )
     predicted = of_videos.argmax(1)
     precision = precision_score(labels, predicted, labels=all_labels, average=None, zero_division=0)
     assert list(metrics["per_class"]) == CLASSES[:7]
     for label, scores in enumerate(metrics["per_class"].values()):
-        expected = {"precision": precision[label], "recall": recall[label], "support": (labels == label).sum().item()}
+        expected = {
+            "precision": precision[label],
+            "recall": recall[label],
+            "support": (labels == label).sum().item(),
+        }
         assert scores == pytest.approx(expected)
     assert metrics["mean_class"] == pytest.approx(balanced_accuracy_score(labels, predicted))
     assert metrics["macro_f1"] == pytest.approx(
@@ -46,7 +58,9 @@ def test_metrics_are_those_of_sklearn(predictions):
 
 
 def test_few_classes_have_a_top5_too():
-    assert compute_metrics(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
+    assert (
+        compute_metrics(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
+    )
 
 
 def test_summary_of_folds_and_of_seeds():
@@ -63,18 +77,37 @@ def test_a_summary_is_of_one_dataset(project, tmp_path):
     for name, dataset in (("a", "demo"), ("b", "ucf101")):
         test = {"clip_top1": 0.5, "video_top1": 0.25}
         (tmp_path / name).mkdir()
-        (tmp_path / name / "results.json").write_text(json.dumps({"dataset": dataset, "fold": 1, "test": test}))
+        (tmp_path / name / "results.json").write_text(
+            json.dumps({"dataset": dataset, "fold": 1, "test": test})
+        )
     one, mixed = (
         project.run("-m", "engine.metrics", *(tmp_path / name for name in names), ok=names == "a")
         for names in ("a", "ab")
     )
-    assert (one.returncode, one.stdout) == (0, "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n")
-    assert (mixed.returncode, mixed.stderr) == (2, "runs that differ in dataset have no mean: demo, ucf101\n")
+    assert (one.returncode, one.stdout) == (
+        0,
+        "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n",
+    )
+    assert (mixed.returncode, mixed.stderr) == (
+        2,
+        "runs that differ in dataset have no mean: demo, ucf101\n",
+    )
 
 
 def test_runs_that_differ_have_no_mean_and_damaged_ones_are_named(project, tmp_path):
-    result = {"dataset": "a", "split": "group", "model": "R3D", "fold": 1, "test": {"clip_top1": 1, "video_top1": 1}}
-    for name, changes in (("a", {}), ("b", {"split": "folders"}), ("c", {"model": "C3D"}), ("d", {"input": "rgb"})):
+    result = {
+        "dataset": "a",
+        "split": "group",
+        "model": "R3D",
+        "fold": 1,
+        "test": {"clip_top1": 1, "video_top1": 1},
+    }
+    for name, changes in (
+        ("a", {}),
+        ("b", {"split": "folders"}),
+        ("c", {"model": "C3D"}),
+        ("d", {"input": "rgb"}),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(result | changes))
     for name, message in (("b", "split"), ("c", "model"), ("d", "input")):

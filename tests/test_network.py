@@ -60,7 +60,9 @@ def test_residual_input_is_what_changes_from_frame_to_frame(name):
     assert residual.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(residual[:, :, 0], rgb[:, :, 0])
     for t in range(1, 5):
-        assert torch.allclose(residual[:, :, t], RESIDUAL_GAIN * (rgb[:, :, t] - rgb[:, :, t - 1]), atol=1e-4)
+        assert torch.allclose(
+            residual[:, :, t], RESIDUAL_GAIN * (rgb[:, :, t] - rgb[:, :, t - 1]), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -73,7 +75,10 @@ def test_the_batch_permuted_on_the_device_needs_no_copy(name):
 
 @pytest.mark.parametrize("shape", [(8, 112, 112), (16, 128, 171), (16, 56, 56)])
 def test_c3d_refuses_other_sizes(shape):
-    with torch.device("meta"), pytest.raises(ValueError, match="16x112x112.*got " + "x".join(map(str, shape))):
+    with (
+        torch.device("meta"),
+        pytest.raises(ValueError, match="16x112x112.*got " + "x".join(map(str, shape))),
+    ):
         C3D(5)(torch.zeros(1, 3, *shape))
 
 
@@ -86,7 +91,19 @@ def test_residual_networks_take_any_size(name, shape):
 
 
 def test_c3d_keeps_its_classic_names():
-    layers = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
+    layers = [
+        "conv1",
+        "conv2",
+        "conv3a",
+        "conv3b",
+        "conv4a",
+        "conv4b",
+        "conv5a",
+        "conv5b",
+        "fc6",
+        "fc7",
+        "fc8",
+    ]
     with torch.device("meta"):
         names = C3D(101).state_dict()
     assert list(names) == [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
@@ -96,7 +113,10 @@ def torchvision_names(conv, stem):
     """The names and shapes of torchvision's 18-layer VideoResNet state_dict, after its public weights."""
 
     def batch_norm(name, planes):
-        yield from ((f"{name}.{kind}", (planes,)) for kind in ("weight", "bias", "running_mean", "running_var"))
+        yield from (
+            (f"{name}.{kind}", (planes,))
+            for kind in ("weight", "bias", "running_mean", "running_var")
+        )
         yield f"{name}.num_batches_tracked", ()
 
     for i, (out_planes, in_planes, *kernel) in enumerate(stem):
@@ -124,7 +144,10 @@ def torchvision_names(conv, stem):
 
 @pytest.mark.parametrize(
     ("name", "conv", "stem"),
-    [("R3D", "3d", [(64, 3, 3, 7, 7)]), ("R2Plus1D", "2+1d", [(45, 3, 1, 7, 7), (64, 45, 3, 1, 1)])],
+    [
+        ("R3D", "3d", [(64, 3, 3, 7, 7)]),
+        ("R2Plus1D", "2+1d", [(45, 3, 1, 7, 7), (64, 45, 3, 1, 1)]),
+    ],
 )
 def test_residual_networks_have_the_names_and_shapes_of_torchvision(name, conv, stem):
     with torch.device("meta"):

@@ -57,11 +57,15 @@ def checkpoint(project):
 
 @pytest.mark.parametrize("suffix", ["avi", "mpg", "mkv"])
 @pytest.mark.parametrize("first", [0, 7])
-def test_what_opencv_does_not_convert_is_refused_and_never_taken_for_a_frame(tmp_path, capfd, suffix, first):
+def test_what_opencv_does_not_convert_is_refused_and_never_taken_for_a_frame(
+    tmp_path, capfd, suffix, first
+):
     video = write_interlaced(tmp_path / f"a b.{suffix}", first=first)
     numbers = []
     capfd.readouterr()  # what the encoder says
-    with pytest.raises(DataError, match=f"a b.{suffix}: interlaced, which OpenCV .* cannot read; ffmpeg -i"):
+    with pytest.raises(
+        DataError, match=f"a b.{suffix}: interlaced, which OpenCV .* cannot read; ffmpeg -i"
+    ):
         for frame in VideoReader(video):
             numbers.append(read_number(frame[:, :, ::-1]))
     assert numbers == list(range(first))
@@ -70,7 +74,9 @@ def test_what_opencv_does_not_convert_is_refused_and_never_taken_for_a_frame(tmp
     assert capfd.readouterr().err == ""
 
 
-def test_an_interlaced_video_is_skipped_by_preprocessing_and_refused_by_inference(project, checkpoint, tmp_path):
+def test_an_interlaced_video_is_skipped_by_preprocessing_and_refused_by_inference(
+    project, checkpoint, tmp_path
+):
     root = write_dataset(tmp_path / "videos")
     write_interlaced(root / "Run" / "v_Run_g09_c01.avi")
     project.set_path("own", root)
@@ -78,9 +84,14 @@ def test_an_interlaced_video_is_skipped_by_preprocessing_and_refused_by_inferenc
     with open(project.folder / "data" / "own_frames" / "skipped.csv", newline="") as file:
         (row,) = list(csv.reader(file))[1:]
     assert row[0] == "Run/v_Run_g09_c01.avi" and "interlaced" in row[2] and "-vf yadif" in row[2]
-    done = project.run("inference.py", root / "Run" / "v_Run_g09_c01.avi", "--checkpoint", checkpoint, ok=False)
+    done = project.run(
+        "inference.py", root / "Run" / "v_Run_g09_c01.avi", "--checkpoint", checkpoint, ok=False
+    )
     assert done.returncode == 1
-    assert "v_Run_g09_c01.avi: interlaced, which OpenCV" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        "v_Run_g09_c01.avi: interlaced, which OpenCV" in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )
     assert [path.name for path in (project.folder / "output").iterdir()] == ["events.csv"]
 
 
@@ -89,7 +100,13 @@ def test_a_name_with_a_line_break_stays_on_one_line(project, checkpoint):
         (project.folder / name).write_bytes(b"nothing")
     write_video(project.folder / "a\nvideo.avi", 20)
     done = project.run(
-        "inference.py", "no\nvideo.avi", "a\nvideo.avi", "--no-video", "--checkpoint", checkpoint, ok=False
+        "inference.py",
+        "no\nvideo.avi",
+        "a\nvideo.avi",
+        "--no-video",
+        "--checkpoint",
+        checkpoint,
+        ok=False,
     )
     assert done.stderr == "inference.py: no\\nvideo.avi: not a video that OpenCV can read\n"
     assert any(line.startswith("a\\nvideo.avi: ") for line in done.stdout.splitlines())
@@ -107,7 +124,8 @@ def test_another_failure_to_convert_is_told_in_the_words_of_ffmpeg(tmp_path, mon
 
     video.capture = Capture()
     with pytest.raises(
-        DataError, match="OpenCV cannot convert a frame: no such colours; ffmpeg .* -pix_fmt yuv420p OUT"
+        DataError,
+        match="OpenCV cannot convert a frame: no such colours; ffmpeg .* -pix_fmt yuv420p OUT",
     ):
         video.retrieve()
 
@@ -128,7 +146,9 @@ def test_colours_are_right_where_the_kind_of_pixels_changes(tmp_path):
         assert np.abs(frame.astype(int) - expected).mean() < 6
 
 
-MATRICES = [(a, 0, 0, d) for a, d in product((1, -1), repeat=2)] + [(0, b, c, 0) for b, c in product((1, -1), repeat=2)]
+MATRICES = [(a, 0, 0, d) for a, d in product((1, -1), repeat=2)] + [
+    (0, b, c, 0) for b, c in product((1, -1), repeat=2)
+]
 
 
 @pytest.mark.parametrize("of_movie", [False, True])
@@ -170,7 +190,10 @@ def test_a_cover_picture_is_no_video(tmp_path):
     place = data.index(b"mvhd") - 4
     struct.pack_into(">I", data := bytearray(data), place, 108)
     video.write_bytes(data)
-    with pytest.raises(DataError, match="cover picture in place of the video; ffmpeg -i .* -map 0:V:0 -c copy OUT.mp4"):
+    with pytest.raises(
+        DataError,
+        match="cover picture in place of the video; ffmpeg -i .* -map 0:V:0 -c copy OUT.mp4",
+    ):
         VideoReader(video)
     video.write_bytes(plain)
     assert len(list(VideoReader(video))) == 30
@@ -181,7 +204,9 @@ def annotated_frames(project, name):
 
 
 def strip_is_full(frame):
-    return (np.ptp(frame[-1].astype(int), axis=1) > 10).mean() > 0.9  # grey where nothing is known yet
+    return (
+        np.ptp(frame[-1].astype(int), axis=1) > 10
+    ).mean() > 0.9  # grey where nothing is known yet
 
 
 @pytest.mark.parametrize("delay", [0, 2000])
@@ -204,7 +229,9 @@ def lengthen(data, factor):
 
 
 @pytest.mark.parametrize(("frames", "factor"), [(30, 1.2), (100, 2.5)])
-def test_sound_longer_than_the_picture_is_no_alarm_and_a_file_that_breaks_off_is(project, checkpoint, frames, factor):
+def test_sound_longer_than_the_picture_is_no_alarm_and_a_file_that_breaks_off_is(
+    project, checkpoint, frames, factor
+):
     video = write_video(project.folder / "v.mkv", frames)
     whole = lengthen(video.read_bytes(), factor)
     video.write_bytes(whole)
@@ -225,21 +252,30 @@ def test_sound_longer_than_the_picture_is_no_alarm_and_a_file_that_breaks_off_is
         (True, False, "", "breaks off after 50 of 100 frames, which are done"),
         (True, True, "", None),
         (False, False, "", None),  # a file from a server, of which only an estimate is known
-        (False, False, "Stream ends prematurely", "breaks off after 50 of 100 frames, which are done"),
+        (
+            False,
+            False,
+            "Stream ends prematurely",
+            "breaks off after 50 of 100 frames, which are done",
+        ),
     ],
 )
 def test_a_short_video_breaks_off_only_where_its_length_is_known_or_ffmpeg_says_so(
     is_file, is_whole, message, expected
 ):
     kind = {"is_file": is_file, "is_live": False, "is_whole": is_whole, "last_message": message}
-    video = SimpleNamespace(**kind, num_frames=100, duration=4.0, interval=lambda start, end: (start / 25, end / 25))
+    video = SimpleNamespace(
+        **kind, num_frames=100, duration=4.0, interval=lambda start, end: (start / 25, end / 25)
+    )
     assert inference.find_incompleteness(video, 50, False) == expected
 
 
 def test_a_closed_pipe_and_a_link_to_itself_are_no_traceback(project, checkpoint):
     for name in "abc":
         write_video(project.folder / "videos" / f"{name}.avi", 20)
-    with project.start("inference.py", "videos", "--no-video", "--checkpoint", checkpoint) as process:
+    with project.start(
+        "inference.py", "videos", "--no-video", "--checkpoint", checkpoint
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
@@ -250,19 +286,30 @@ def test_a_closed_pipe_and_a_link_to_itself_are_no_traceback(project, checkpoint
 
 
 def test_times_are_those_of_the_file_at_any_rate(project, checkpoint):
-    video = write_video(project.folder / "fast.mp4", [numbered_frame(n % 256) for n in range(300)], 1000, "mp4v")
+    video = write_video(
+        project.folder / "fast.mp4", [numbered_frame(n % 256) for n in range(300)], 1000, "mp4v"
+    )
     project.run("inference.py", video, "--checkpoint", checkpoint)
     report = json.loads((project.folder / "output" / "fast.json").read_text())
     assert report["fps"] == pytest.approx(1000, rel=0.01)
     assert report["windows"][-1]["end"] == pytest.approx(0.3, abs=0.002)
 
 
-@pytest.mark.parametrize(("matrix", "shape"), [((1, 0, 0, 1), (120, 320)), ((0, 1, -1, 0), (160, 60))])
-def test_pixels_that_are_not_square_are_annotated_in_the_right_shape(project, checkpoint, matrix, shape):
+@pytest.mark.parametrize(
+    ("matrix", "shape"), [((1, 0, 0, 1), (120, 320)), ((0, 1, -1, 0), (160, 60))]
+)
+def test_pixels_that_are_not_square_are_annotated_in_the_right_shape(
+    project, checkpoint, matrix, shape
+):
     def edit(kind, box):
         if kind == b"stsd":
             size = struct.unpack(">I", box[8:12])[0]
-            return box[:8] + struct.pack(">I", size + 16) + box[12:] + struct.pack(">I4sII", 16, b"pasp", 2, 1)
+            return (
+                box[:8]
+                + struct.pack(">I", size + 16)
+                + box[12:]
+                + struct.pack(">I4sII", 16, b"pasp", 2, 1)
+            )
         return with_matrix(*matrix)(kind, box)
 
     video = write_video(project.folder / "wide.mp4", 20, fourcc="mp4v")
@@ -278,10 +325,15 @@ def test_a_codec_that_opencv_lacks_is_named_and_not_remembered(tmp_path):
         def get(self, _):
             return int.from_bytes(b"AV01", "little")
 
-    video.capture, video.last_message = Capture(), "Your platform doesn't support hardware accelerated AV1 decoding."
+    video.capture, video.last_message = (
+        Capture(),
+        "Your platform doesn't support hardware accelerated AV1 decoding.",
+    )
     error = video.no_frame_error()
     assert isinstance(error, PassingError)
-    assert "v.avi: this OpenCV lacks the codec AV01; ffmpeg -i " in str(error) and "-c:v libx264" in str(error)
+    assert "v.avi: this OpenCV lacks the codec AV01; ffmpeg -i " in str(
+        error
+    ) and "-c:v libx264" in str(error)
     video.last_message = "Invalid data"
     assert type(video.no_frame_error()) is DataError
     assert str(video.no_frame_error()).endswith("v.avi: no frame can be decoded, its codec is AV01")

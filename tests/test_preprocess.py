@@ -66,7 +66,9 @@ def test_frame_folders_and_index(root, tmp_path):
         for name in ("Jump", "Run")
         for g in range(1, 6)
     ]
-    expected = {f"{v.split}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)}
+    expected = {
+        f"{v.split}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)
+    }
     assert set(tree(frames)) == expected | {"index.csv", "copies.csv"}
 
 
@@ -144,7 +146,10 @@ def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decode
     preprocess.preprocess("own", root, frames)
     folders = sorted(frames.rglob("*"))
     before = tree(frames)
-    for split, groups in (("train", range(11, 25)), ("test", range(1, 11))):  # and group 25 in neither
+    for split, groups in (
+        ("train", range(11, 25)),
+        ("test", range(1, 11)),
+    ):  # and group 25 in neither
         names = [f"{name}/v_{name}_g{g:02d}_c01.avi\n" for name in ("Jump", "Run") for g in groups]
         (tmp_path / f"{split}list03.txt").write_text("".join(names))
     del decoded[:]
@@ -288,7 +293,9 @@ def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
     code += "preprocess('own', sys.argv[1], sys.argv[2], processes=1)"
     command = [sys.executable, "-c", code, str(root), str(tmp_path / "frames")]
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 0.8, 9)):
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             process.stdout.readline()
             time.sleep(delay)
             process.kill()
@@ -324,14 +331,19 @@ def test_a_disk_that_fills_up_is_told_and_the_next_start_goes_on(root, tmp_path)
     command = ["unshare", "-rm", sys.executable, "-c", SMALL, str(root), str(tmp_path / "small")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "cannot be written; is the disk full?" in done.stdout or "No space left on device" in done.stdout
+    assert (
+        "cannot be written; is the disk full?" in done.stdout
+        or "No space left on device" in done.stdout
+    )
     assert "\n0 frames were there" not in done.stdout
 
 
 def test_a_class_that_broken_videos_leave_too_small_is_named(root, tmp_path):
     for video in sorted((root / "Run").iterdir())[:3]:
         video.write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"):
+    with pytest.raises(
+        ValueError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"
+    ):
         preprocess.preprocess("own", root, tmp_path / "frames")
 
 
@@ -354,7 +366,9 @@ def test_what_speaks_against_a_split_is_asked_before_anything_is_decoded(root, t
 @pytest.mark.parametrize("name", ["a\nb.avi", os.fsdecode(b"a\xffb.avi")])
 def test_a_name_that_no_table_can_hold_is_refused(root, tmp_path, name):
     (root / "Run" / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"Run/a.*b.avi.*: a table cannot hold this name; rename the file"):
+    with pytest.raises(
+        ValueError, match=r"Run/a.*b.avi.*: a table cannot hold this name; rename the file"
+    ):
         preprocess.preprocess("own", root, tmp_path / "frames")
 
 
@@ -385,7 +399,9 @@ def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
         (tmp_path / "videos" / name).mkdir(parents=True)
         for g in range(3):
             (tmp_path / "videos" / name / f"v_{name}_g{g:02d}_c01.avi").write_bytes(b"no video")
-    with pytest.raises(ValueError, match="videos: none of its videos can be read, see .*skipped.csv; the first: "):
+    with pytest.raises(
+        ValueError, match="videos: none of its videos can be read, see .*skipped.csv; the first: "
+    ):
         preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
 
 
@@ -393,11 +409,16 @@ def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
     nasty = "$(touch hacked) `touch hacked`; touch hacked & | > < * ? -rf"
     for i in range(4):
         write_video(tmp_path / "videos" / "é" / f"{nasty} {i}.avi", 17)
-        for path in (f"shoot bow/film {i}!!!_300+_(x)[y]_shoot bow_f_nm_np1_fr_med_{i}.avi", f"é/100%d, {i}.avi"):
+        for path in (
+            f"shoot bow/film {i}!!!_300+_(x)[y]_shoot bow_f_nm_np1_fr_med_{i}.avi",
+            f"é/100%d, {i}.avi",
+        ):
             write_video(tmp_path / "videos" / path, 17)
     videos = preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
     assert {v.frames for v in videos} == {17}
-    assert {v.group for v in videos if v.class_name == "shoot bow"} == {f"film {i}!!!_300+_(x)[y]" for i in range(4)}
+    assert {v.group for v in videos if v.class_name == "shoot bow"} == {
+        f"film {i}!!!_300+_(x)[y]" for i in range(4)
+    }
     assert all(len(list(v.folder(tmp_path / "frames").iterdir())) == 17 for v in videos)
 
 
@@ -428,17 +449,28 @@ def test_runspreprocessing_lock(project, root):
     assert (project.folder / "data" / "own_frames" / "index.csv").is_file()
     unknown = project.run("-m", "dataloaders.preprocess", "nothing", ok=False)
     assert unknown.returncode == 2
-    assert unknown.stderr == "unknown data set 'nothing': mypath.py knows ucf101, hmdb51, demo, own\n"
+    assert (
+        unknown.stderr == "unknown data set 'nothing': mypath.py knows ucf101, hmdb51, demo, own\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         (["UCF-101/Jump/a.avi", "UCF-101/Run/b.avi"], "deeper; name .*UCF-101 in mypath.py"),
-        (["a/b/UCF-101/Jump/a.avi"], "the class folders lie deeper; name .*a.b.UCF-101 in mypath.py"),
+        (
+            ["a/b/UCF-101/Jump/a.avi"],
+            "the class folders lie deeper; name .*a.b.UCF-101 in mypath.py",
+        ),
         (["Jump/1.jpg"], "images, but no folder for those of each video, <class>/<video>/1.jpg"),
-        (["a.avi", "b.mp4"], "videos in no class folder; put those of each class into a folder of its name"),
-        (["Jump/notes.txt"], "no class folders with videos in it. mypath.py says where the videos lie"),
+        (
+            ["a.avi", "b.mp4"],
+            "videos in no class folder; put those of each class into a folder of its name",
+        ),
+        (
+            ["Jump/notes.txt"],
+            "no class folders with videos in it. mypath.py says where the videos lie",
+        ),
     ],
 )
 def test_a_layout_that_is_not_read_is_named(tmp_path, files, message):
@@ -479,18 +511,31 @@ def test_frames_remember_how_they_were_sampled(root, tmp_path, decoded, capsys):
     preprocess.preprocess("own", root, frames)
     assert {video.sampling for video in read_index(frames / "index.csv")} == {"16x4 171x128"}
     for settings, sampling, of_30, of_10 in (
-        ({"frame_rate": 15.0}, "16x15fps 171x128", list(range(0, 100, 2)), [int(i / 1.5 + 0.5) for i in range(75)]),
+        (
+            {"frame_rate": 15.0},
+            "16x15fps 171x128",
+            list(range(0, 100, 2)),
+            [int(i / 1.5 + 0.5) for i in range(75)],
+        ),
         ({"frame_interval": 1, "clip_len": 32}, "32x1 171x128", list(range(100)), list(range(50))),
         ({"crop_size": 160}, "16x4 244x183", list(range(0, 100, 4)), list(range(0, 50, 3))),
     ):
         decoded.clear()
         capsys.readouterr()
         config = ClipConfig.from_flags(**settings)
-        videos = {video.video: video for video in preprocess.preprocess("own", root, frames, config=config)}
+        videos = {
+            video.video: video
+            for video in preprocess.preprocess("own", root, frames, config=config)
+        }
         output = capsys.readouterr().out
         assert len(decoded) == len(videos) == 12
-        assert f"this run needs {sampling} (clip length x interval, size): they are extracted anew" in output
-        assert ("; 1 have fewer than 15 frames a second: frames repeat" in output) == ("frame_rate" in settings)
+        assert (
+            f"this run needs {sampling} (clip length x interval, size): they are extracted anew"
+            in output
+        )
+        assert ("; 1 have fewer than 15 frames a second: frames repeat" in output) == (
+            "frame_rate" in settings
+        )
         for name, numbers in (("v_Run_g06_c01", of_30), ("v_Run_g07_c01", of_10)):
             assert shown(videos[name].folder(frames)) == numbers
             assert (videos[name].frames, videos[name].sampling) == (len(numbers), sampling)
@@ -499,12 +544,16 @@ def test_frames_remember_how_they_were_sampled(root, tmp_path, decoded, capsys):
     preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
     assert len(decoded) == 12
     root.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="are 16x4 244x183, this run needs 16x4 171x128, and .* is not there"):
+    with pytest.raises(
+        DataError, match="are 16x4 244x183, this run needs 16x4 171x128, and .* is not there"
+    ):
         preprocess.preprocess("own", root, frames)
     preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
 
 
-def test_a_start_that_samples_anew_and_is_killed_mixes_nothing(root, tmp_path, monkeypatch, decoded):
+def test_a_start_that_samples_anew_and_is_killed_mixes_nothing(
+    root, tmp_path, monkeypatch, decoded
+):
     frames, config = tmp_path / "frames", ClipConfig.from_flags(frame_interval=2)
     preprocess.preprocess("own", root, frames)
     preprocess.preprocess("own", root, tmp_path / "undisturbed", config=config)
@@ -532,17 +581,37 @@ def test_an_index_from_before_sampling_was_noted_is_read(root, tmp_path, decoded
 
 def test_a_video_without_a_frame_rate_is_told_where_one_is_needed(root, tmp_path, capfd):
     for name in ("Jump", "Run"):
-        write_video(root / name / f"v_{name}_g01_c01.avi", 20, fps=1000)  # as a header says that knows none
+        write_video(
+            root / name / f"v_{name}_g01_c01.avi", 20, fps=1000
+        )  # as a header says that knows none
     config = ClipConfig.from_flags(frame_rate=15)
     assert len(preprocess.preprocess("own", root, tmp_path / "frames", config=config)) == 8
-    assert "v_Jump_g01_c01.avi: no frame rate in its header; --frame-interval takes it" in capfd.readouterr().err
+    assert (
+        "v_Jump_g01_c01.avi: no frame rate in its header; --frame-interval takes it"
+        in capfd.readouterr().err
+    )
     assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10
 
 
 def test_the_command_line_takes_the_clips_of_a_run(project, root):
     project.set_path("own", root)
-    project.run("-m", "dataloaders.preprocess", "own", "--clip-len", "8", "--frame-rate", "12.5", "--crop-size", "160")
+    project.run(
+        "-m",
+        "dataloaders.preprocess",
+        "own",
+        "--clip-len",
+        "8",
+        "--frame-rate",
+        "12.5",
+        "--crop-size",
+        "160",
+    )
     videos = read_index(project.folder / "data/own_frames/index.csv")
     assert {(video.frames, video.sampling) for video in videos} == {(10, "8x12.5fps 244x183")}
-    for flags, message in ((["--frame-rate", "0"], "--frame-rate 0.0: must be"), (["--clip-len", "1"], "--clip-len 1")):
-        assert message in project.run("-m", "dataloaders.preprocess", "own", *flags, ok=False).stderr
+    for flags, message in (
+        (["--frame-rate", "0"], "--frame-rate 0.0: must be"),
+        (["--clip-len", "1"], "--clip-len 1"),
+    ):
+        assert (
+            message in project.run("-m", "dataloaders.preprocess", "own", *flags, ok=False).stderr
+        )

@@ -23,7 +23,12 @@ class Hostile:
         return (pytest.fail, ("unpickled",))
 
 
-FOREIGN = {"empty": b"", "text": b"not a checkpoint", "video": b"RIFF" * 99, "pickle": pickle.dumps(Hostile(), 2)}
+FOREIGN = {
+    "empty": b"",
+    "text": b"not a checkpoint",
+    "video": b"RIFF" * 99,
+    "pickle": pickle.dumps(Hostile(), 2),
+}
 
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
@@ -89,7 +94,11 @@ def gluon(state):
 
 def gdt(state):
     video = {f"video_network.base.{key}": value for key, value in without(state, "fc").items()}
-    return {"model": video | {"audio_network.conv.weight": torch.rand(3), "mlp_v.0.weight": torch.rand(3)}, "epoch": 9}
+    return {
+        "model": video
+        | {"audio_network.conv.weight": torch.rand(3), "mlp_v.0.weight": torch.rand(3)},
+        "epoch": 9,
+    }
 
 
 RESIDUAL = {
@@ -100,8 +109,20 @@ RESIDUAL = {
     "GDT": ("R2Plus1D", SHARED, gdt, ([0.45] * 3, [0.225] * 3), 1e-5),
     "gluon-cv 18": ("R2Plus1D", SHARED, gluon, IMAGENET, 1e-5),
     "gluon-cv 34": ("R2Plus1D", SHARED | {"depth": 34}, gluon, IMAGENET, 1e-5),
-    "DataParallel": ("R3D", {}, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}, KINETICS, 1e-5),
-    "torch.compile": ("R3D", {}, lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, KINETICS, 1e-5),
+    "DataParallel": (
+        "R3D",
+        {},
+        lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}},
+        KINETICS,
+        1e-5,
+    ),
+    "torch.compile": (
+        "R3D",
+        {},
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+        KINETICS,
+        1e-5,
+    ),
 }
 
 
@@ -113,14 +134,18 @@ def residual_reference(state, clips, mean, std, eps):
         weight = state[f"{name}.weight"]
         padding = [size // 2 for size in weight.shape[2:]]
         # The kernel that spans time has the stride of time, the one that spans space that of space.
-        strides = [stride if size > 1 or weight.shape[2:] == (1, 1, 1) else 1 for size in weight.shape[2:]]
+        strides = [
+            stride if size > 1 or weight.shape[2:] == (1, 1, 1) else 1 for size in weight.shape[2:]
+        ]
         return F.conv3d(x, weight, stride=strides, padding=padding)
 
     def norm(x, name):
         keys = ("running_mean", "running_var", "weight", "bias")
         return F.batch_norm(x, *(state[f"{name}.{key}"] for key in keys), eps=eps)
 
-    mean, std = (torch.tensor(values, dtype=torch.double).view(3, 1, 1, 1) for values in (mean, std))
+    mean, std = (
+        torch.tensor(values, dtype=torch.double).view(3, 1, 1, 1) for values in (mean, std)
+    )
     x, weight = (clips.double() / 255 - mean) / std, state["stem.0.weight"]
     x = F.conv3d(x, weight, stride=(1, 2, 2), padding=[size // 2 for size in weight.shape[2:]])
     x = norm(x, "stem.1").relu()
@@ -133,7 +158,9 @@ def residual_reference(state, clips, mean, std, eps):
         for number in (1, 2):
             name, step = f"{block}.conv{number}", stride if number == 1 else 1
             if f"{name}.0.0.weight" in state:
-                y = conv(norm(conv(y, f"{name}.0.0", step), f"{name}.0.1").relu(), f"{name}.0.3", step)
+                y = conv(
+                    norm(conv(y, f"{name}.0.0", step), f"{name}.0.1").relu(), f"{name}.0.3", step
+                )
             else:
                 y = conv(y, f"{name}.0", step)
             y = norm(y, f"{name}.1")
@@ -158,10 +185,19 @@ def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
     content = layout(state)
     torch.save(content, tmp_path / "public.pth")
     model = load_public(tmp_path / "public.pth")
-    assert (model.name, model.options.get("depth"), model.training) == (name, options.get("depth", 18), False)
+    assert (model.name, model.options.get("depth"), model.training) == (
+        name,
+        options.get("depth", 18),
+        False,
+    )
     clips = torch.randint(0, 256, (2, 3, 8, 40, 48), dtype=torch.uint8)
-    has_head = any(key.endswith("fc.weight") for key in (content.get("state_dict") or content.get("model") or content))
-    expected = residual_reference(state if has_head else without(state, "fc"), clips, *statistics, eps)
+    has_head = any(
+        key.endswith("fc.weight")
+        for key in (content.get("state_dict") or content.get("model") or content)
+    )
+    expected = residual_reference(
+        state if has_head else without(state, "fc"), clips, *statistics, eps
+    )
     assert expected.shape == (2, 19 if has_head else 512)
     assert_same_logits(model, clips, expected)
 
@@ -169,7 +205,10 @@ def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
 def test_the_planes_and_parameters_of_each_depth():
     with torch.device("meta"):
         models = {depth: MODELS["R2Plus1D"](400, depth=depth) for depth in (18, 34)}
-        shared, own = MODELS["R2Plus1D"](400, depth=34, shared_midplanes=True), MODELS["R2Plus1D"](400, **OWN)
+        shared, own = (
+            MODELS["R2Plus1D"](400, depth=34, shared_midplanes=True),
+            MODELS["R2Plus1D"](400, **OWN),
+        )
     count = {depth: sum(p.numel() for p in model.parameters()) for depth, model in models.items()}
     assert count == {18: 31_505_325, 34: 63_697_175}
     stages = [(model.layer2, model.layer3, model.layer4) for model in (shared, models[34], own)]
@@ -183,12 +222,26 @@ def test_checkpoints_of_34_layers_from_before_still_load():
     content = {"model": "R2Plus1D", "options": {"depth": 34}, "state_dict": old.state_dict()}
     model = restore_model(make_checkpoint(**content))
     assert model.options == {"depth": 34, "shared_midplanes": True}
-    assert all(torch.equal(value, old.state_dict()[key]) for key, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, old.state_dict()[key]) for key, value in model.state_dict().items()
+    )
 
 
 # C3D, after the tables of its publishers: names, whether it reads BGR, the mean in its order, and how pool5 pads.
 
-LAYERS = ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"]
+LAYERS = [
+    "conv1",
+    "conv2",
+    "conv3a",
+    "conv3b",
+    "conv4a",
+    "conv4b",
+    "conv5a",
+    "conv5b",
+    "fc6",
+    "fc7",
+    "fc8",
+]
 CAFFE_BGR = [90.25, 97.66, 101.41]
 
 
@@ -199,8 +252,13 @@ def renamed(*names):
     }
 
 
-NUMBERED = renamed(*(f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)), *(f"classifier.{i}" for i in (0, 3, 6)))
-MMACTION2 = renamed("conv1a.conv", "conv2a.conv", *(f"{name}.conv" for name in LAYERS[2:8]), "fc6", "fc7", "fc8")
+NUMBERED = renamed(
+    *(f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)),
+    *(f"classifier.{i}" for i in (0, 3, 6)),
+)
+MMACTION2 = renamed(
+    "conv1a.conv", "conv2a.conv", *(f"{name}.conv" for name in LAYERS[2:8]), "fc6", "fc7", "fc8"
+)
 CONVOLUTIONS = [f"backbone.{name}.conv" for name in ("conv1a", "conv2a", *LAYERS[2:8])]
 MMACTION2_UCF101 = renamed(*CONVOLUTIONS, "backbone.fc6", "backbone.fc7", "cls_head.fc_cls")
 MMACTION = renamed("conv1a", "conv2a", *LAYERS[2:])
@@ -208,17 +266,34 @@ C3D = {
     "Sports-1M": (lambda state: state, True, CAFFE_BGR, "right"),
     "numbered": (NUMBERED, True, CAFFE_BGR, "right"),
     "numbered, nested": (lambda state: {"state_dict": NUMBERED(state)}, True, CAFFE_BGR, "right"),
-    "mmaction2": (lambda s: {"state_dict": without(MMACTION2(s), "fc8")}, False, [104, 117, 128], "both"),
-    "mmaction2 UCF101": (lambda s: {"meta": {}, "state_dict": MMACTION2_UCF101(s)}, False, [104, 117, 128], "both"),
+    "mmaction2": (
+        lambda s: {"state_dict": without(MMACTION2(s), "fc8")},
+        False,
+        [104, 117, 128],
+        "both",
+    ),
+    "mmaction2 UCF101": (
+        lambda s: {"meta": {}, "state_dict": MMACTION2_UCF101(s)},
+        False,
+        [104, 117, 128],
+        "both",
+    ),
     "first mmaction": (MMACTION, True, CAFFE_BGR, "right"),
-    "classic scripts": (lambda s: {"epoch": 9, "state_dict": s, "opt_dict": {}}, True, [90, 98, 102], "both"),
+    "classic scripts": (
+        lambda s: {"epoch": 9, "state_dict": s, "opt_dict": {}},
+        True,
+        [90, 98, 102],
+        "both",
+    ),
 }
 
 
 def pool5(x, padding):
     """Windows {0} {1, 2} {3, 4} {5, 6} of 7 places, or {0, 1} {2, 3} {4, 5} {6}."""
     left, right = (1, 0) if padding == "both" else (0, 1)
-    return F.max_pool3d(F.pad(x, (left, right, left, right), value=-1e30), (x.shape[2] // 1, 2, 2), (2, 2, 2))
+    return F.max_pool3d(
+        F.pad(x, (left, right, left, right), value=-1e30), (x.shape[2] // 1, 2, 2), (2, 2, 2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -233,14 +308,22 @@ def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3
     model = load_public(tmp_path / "public.pth").double()
     assert model.name == "C3D" and not model.training
     clips = torch.randint(0, 256, (1, 3, 3, 8, 8), dtype=torch.uint8)
-    seen = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(mean, dtype=torch.double).view(3, 1, 1, 1)
-    expected = F.conv3d(seen, c3d_state["conv1.weight"].double(), c3d_state["conv1.bias"].double(), padding=1)
+    seen = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(
+        mean, dtype=torch.double
+    ).view(3, 1, 1, 1)
+    expected = F.conv3d(
+        seen, c3d_state["conv1.weight"].double(), c3d_state["conv1.bias"].double(), padding=1
+    )
     torch.testing.assert_close(model.conv1(model.normalize(clips)), expected, rtol=1e-9, atol=1e-9)
     x = torch.randn(1, 5, 2, 7, 7).double()
     torch.testing.assert_close(model.pool5(x), pool5(x, padding))
     for layer in LAYERS[1:10]:
         assert torch.equal(model.get_submodule(layer).weight.float(), c3d_state[f"{layer}.weight"])
-    assert isinstance(model.fc8, nn.Identity) if family == "mmaction2" else model.fc8.out_features == 11
+    assert (
+        isinstance(model.fc8, nn.Identity)
+        if family == "mmaction2"
+        else model.fc8.out_features == 11
+    )
 
 
 @pytest.mark.slow
@@ -250,7 +333,9 @@ def test_a_family_of_c3d_gives_the_logits_of_its_publisher(tmp_path, c3d_state, 
     torch.save(layout(c3d_state), tmp_path / "public.pth")
     state = {key: value.double() for key, value in c3d_state.items()}
     clips = torch.randint(0, 256, (1, 3, 16, 112, 112), dtype=torch.uint8)
-    x = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(mean, dtype=torch.double).view(3, 1, 1, 1)
+    x = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(mean, dtype=torch.double).view(
+        3, 1, 1, 1
+    )
     for layer in LAYERS[:8]:
         x = F.conv3d(x, state[f"{layer}.weight"], state[f"{layer}.bias"], padding=1).relu()
         if layer == "conv1":
@@ -265,10 +350,16 @@ def test_a_family_of_c3d_gives_the_logits_of_its_publisher(tmp_path, c3d_state, 
 
 
 REFUSED = {
-    "R3D or R2Plus1D of the classic scripts": {"state_dict": {"res3d.conv1.temporal_conv.weight": torch.rand(1)}},
+    "R3D or R2Plus1D of the classic scripts": {
+        "state_dict": {"res3d.conv1.temporal_conv.weight": torch.rand(1)}
+    },
     "a network of pytorchvideo": {"blocks.0.conv.weight": torch.rand(1)},
-    "mmaction2's R.2.1.D-34": {"state_dict": {"backbone.layer1.0.conv1.conv.conv_s.weight": torch.rand(1)}},
-    "3D-ResNets-PyTorch": {"state_dict": {"conv1.weight": torch.rand(64, 3, 7, 7, 7), "bn1.weight": torch.rand(64)}},
+    "mmaction2's R.2.1.D-34": {
+        "state_dict": {"backbone.layer1.0.conv1.conv.conv_s.weight": torch.rand(1)}
+    },
+    "3D-ResNets-PyTorch": {
+        "state_dict": {"conv1.weight": torch.rand(64, 3, 7, 7, 7), "bn1.weight": torch.rand(64)}
+    },
     "torchvision's mc3_18": {
         "stem.0.weight": torch.rand(64, 3, 3, 7, 7),
         "layer2.0.conv1.0.weight": torch.rand(128, 64, 1, 3, 3),
@@ -288,7 +379,10 @@ def test_another_network_is_refused_by_its_name(tmp_path, reason):
     ("content", "message"),
     [
         (b"\x80\x02}q\x00U\x05blobsq\x01}q\x02", "a file of Caffe2, which PyTorch does not read"),
-        (b"<!DOCTYPE html><HTML><body>Sign in", "a web page, not the file of weights; download it again"),
+        (
+            b"<!DOCTYPE html><HTML><body>Sign in",
+            "a web page, not the file of weights; download it again",
+        ),
     ],
 )
 def test_what_people_save_in_place_of_weights_is_named(tmp_path, content, message):
@@ -309,7 +403,10 @@ def test_a_layer_too_many_too_few_or_of_another_shape_is_named(tmp_path):
     state = random_state("R3D", 3)
     for change, message in (
         ({"layer9.weight": torch.rand(1)}, "R3D has no layer9.weight"),
-        ({"layer4.1.conv2.1.bias": torch.rand(9)}, r"their layer4.1.conv2.1.bias is \(9,\), not \(512,\)"),
+        (
+            {"layer4.1.conv2.1.bias": torch.rand(9)},
+            r"their layer4.1.conv2.1.bias is \(9,\), not \(512,\)",
+        ),
     ):
         torch.save(state | change, tmp_path / "a.pth")
         with pytest.raises(ModelError, match=message):
@@ -327,23 +424,36 @@ def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
     statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0], "input": "residual"}
     save_checkpoint(make_checkpoint(normalization=statistics), tmp_path / "a.pth")
     model = load_public(tmp_path / "a.pth")
-    assert (model.name, model.classes, model.normalize.statistics) == ("Tiny", ["a", "b", "c"], statistics)
-    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [0.5, 0.375, 0.21875]
+    assert (model.name, model.classes, model.normalize.statistics) == (
+        "Tiny",
+        ["a", "b", "c"],
+        statistics,
+    )
+    assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [
+        0.5,
+        0.375,
+        0.21875,
+    ]
     args = arguments()
     load_pretrained(args, tmp_path / "a.pth")
     assert args.input == "residual"
 
 
 @pytest.mark.parametrize(
-    ("classes", "head"), [(["a", "b", "c"], None), (["a", "c", "b"], "fc"), (["a", "b"], "fc"), (list("abcd"), "fc")]
+    ("classes", "head"),
+    [(["a", "b", "c"], None), (["a", "c", "b"], "fc"), (["a", "b"], "fc"), (list("abcd"), "fc")],
 )
 def test_other_classes_need_another_last_layer(tmp_path, classes, head):
     checkpoint = make_checkpoint()
     save_checkpoint(checkpoint, tmp_path / "a.pth")
-    model, new = create_model(arguments(seed=1), {}, classes, load_pretrained(arguments(), tmp_path / "a.pth"))
+    model, new = create_model(
+        arguments(seed=1), {}, classes, load_pretrained(arguments(), tmp_path / "a.pth")
+    )
     assert new == head and model.fc.out_features == len(classes)
     assert torch.equal(model.conv.weight, checkpoint["state_dict"]["conv.weight"])
-    is_kept = model.fc.weight.shape == (3, 8) and torch.equal(model.fc.weight, checkpoint["state_dict"]["fc.weight"])
+    is_kept = model.fc.weight.shape == (3, 8) and torch.equal(
+        model.fc.weight, checkpoint["state_dict"]["fc.weight"]
+    )
     assert is_kept == (head is None)
 
 
@@ -356,10 +466,16 @@ def test_a_tilde_in_the_path_of_weights_is_the_home_of_the_user(tmp_path, monkey
 
 def test_features_and_files_without_names_get_a_last_layer(tmp_path):
     state = random_state("R3D", 4)
-    for content, num_classes, head in ((state, 4, None), (state, 5, "fc"), (without(state, "fc"), 4, "fc")):
+    for content, num_classes, head in (
+        (state, 4, None),
+        (state, 5, "fc"),
+        (without(state, "fc"), 4, "fc"),
+    ):
         torch.save(content, tmp_path / "a.pth")
         args = arguments(model="R3D")
-        model, new = create_model(args, {}, list("abcdefg")[:num_classes], load_pretrained(args, tmp_path / "a.pth"))
+        model, new = create_model(
+            args, {}, list("abcdefg")[:num_classes], load_pretrained(args, tmp_path / "a.pth")
+        )
         assert (new, model.fc.out_features, args.input) == (head, num_classes, "rgb")
         rebuilt = build_model("R3D", num_classes, **model.options)
         rebuilt.load_state_dict(model.state_dict())
@@ -370,7 +486,10 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
     [
         ({"model": "R2Plus1D"}, "a.pth: these weights go with --model R3D --depth 34"),
         ({"model": "R3D"}, "a.pth: these weights go with --model R3D --depth 34"),
-        ({"model": "R3D", "depth": 34, "input": "residual"}, "--input residual: .*a.pth was trained with rgb"),
+        (
+            {"model": "R3D", "depth": 34, "input": "residual"},
+            "--input residual: .*a.pth was trained with rgb",
+        ),
     ],
 )
 def test_flags_that_name_another_model_are_refused(tmp_path, flags, message):
@@ -396,6 +515,10 @@ def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
 
 def test_a_file_of_sports_1m_is_one_however_it_is_wrapped():
     state = random_state("C3D", 487)
-    for content in (state, {"state_dict": state}, {"model": {f"module.{key}": state[key] for key in state}}):
+    for content in (
+        state,
+        {"state_dict": state},
+        {"model": {f"module.{key}": state[key] for key in state}},
+    ):
         model = load_public("a.pth", content)
         assert (model.options, model.clip["frame_interval"]) == ({"ceil_mode": True}, 1)

@@ -62,7 +62,10 @@ def commands():
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     inline = re.findall(r"`((?:python|pip|docker|tensorboard) [^`\n]*)`", text)
     return list(
-        dict.fromkeys(blocks + [command for command in inline if "..." not in command and "DIR" not in command])
+        dict.fromkeys(
+            blocks
+            + [command for command in inline if "..." not in command and "DIR" not in command]
+        )
     )
 
 
@@ -76,34 +79,55 @@ def test_each_promise_names_a_test_that_there_is():
 def test_each_picture_is_there():
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert len(pictures) > 4
-    made = {file.relative_to(ROOT).as_posix() for file in (ROOT / "assets").iterdir() if file.suffix != ".py"}
+    made = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "assets").iterdir()
+        if file.suffix != ".py"
+    }
     assert {name for name in made if "__pycache__" not in name} == set(pictures)
 
 
-@pytest.mark.parametrize(("script", "page"), [(train, "docs/train.md"), (inference, "docs/inference.md")])
+@pytest.mark.parametrize(
+    ("script", "page"), [(train, "docs/train.md"), (inference, "docs/inference.md")]
+)
 def test_the_table_of_flags_is_that_of_the_parser(script, page):
     rows = {}
-    for flag, default, _ in re.findall(r"^\| `(--[^`]+)` \| *(.*?) *\| (.*) \|$", PAGES[page], re.MULTILINE):
+    for flag, default, _ in re.findall(
+        r"^\| `(--[^`]+)` \| *(.*?) *\| (.*) \|$", PAGES[page], re.MULTILINE
+    ):
         rows[flag.split()[0]] = default.replace("`", "")
     actions = {
-        action.option_strings[0]: action for action in script.get_args_parser()._actions if action.option_strings
+        action.option_strings[0]: action
+        for action in script.get_args_parser()._actions
+        if action.option_strings
     }
     del actions["-h"]
     assert rows.keys() == actions.keys()
     for flag, action in actions.items():
-        if action.default is not None and action.default is not False and flag not in ("--workers", "--device"):
-            assert str(action.default).removeprefix("./") in rows[flag].removeprefix("./").split(",")[0], flag
+        if (
+            action.default is not None
+            and action.default is not False
+            and flag not in ("--workers", "--device")
+        ):
+            assert (
+                str(action.default).removeprefix("./")
+                in rows[flag].removeprefix("./").split(",")[0]
+            ), flag
 
 
 def test_each_recipe_is_taken_by_the_parser():
     recipes = re.findall(
-        r"^python train.py (.*)$", "".join(re.findall(r"```sh\n(.*?)```", PAGES["docs/weights.md"], re.DOTALL)), re.M
+        r"^python train.py (.*)$",
+        "".join(re.findall(r"```sh\n(.*?)```", PAGES["docs/weights.md"], re.DOTALL)),
+        re.M,
     )
     assert len(recipes) == 3
     models = dict(re.split("  +", row)[:2] for row in TABLE.read_text().splitlines())
     for recipe in recipes:
         args = validate_args(train.get_args_parser().parse_args(recipe.split()))
-        assert models[args.weights] == args.model + (f" --depth {args.depth}" if args.depth != 18 else "")
+        assert models[args.weights] == args.model + (
+            f" --depth {args.depth}" if args.depth != 18 else ""
+        )
 
 
 def test_each_link_leads_to_a_file_that_is_there():
@@ -119,7 +143,9 @@ def test_the_page_is_short():
 
 @pytest.mark.slow
 @pytest.mark.workers
-@pytest.mark.skipif(not shutil.which("bash"), reason="the page's commands are those of a Unix shell")
+@pytest.mark.skipif(
+    not shutil.which("bash"), reason="the page's commands are those of a Unix shell"
+)
 def test_each_command_on_the_page_runs(project, tmp_path):
     """In the order of the page, on tiny videos: for an epoch, on a smaller crop, with fewer processes, folds, seeds."""
     for name in (
@@ -134,7 +160,9 @@ def test_each_command_on_the_page_runs(project, tmp_path):
     for name in ("UCF-101", "kitchen", "fight2"):
         write_dataset(project.folder / "data" / name, ("Archery", "Biking"))
     write_video(project.folder / "v.avi", 20)
-    torch.save(MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18")  # goes before the name
+    torch.save(
+        MODELS["R2Plus1D"](400).state_dict(), project.folder / "r2plus1d_18"
+    )  # goes before the name
     for name in ("kitchen", "fight2"):
         project.set_path(name, f"data/{name}")
     project.copy()
@@ -155,13 +183,30 @@ def test_each_command_on_the_page_runs(project, tmp_path):
         for written, tried in PLACES.items():
             command = command.replace(written, tried)
         command = ["bash", "-e", "-c", command]
-        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command,
+            cwd=project.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
-        tried_network |= "run/run_0/models/R2Plus1D-demo_best.pth: R2Plus1D, 6 classes" in done.stdout
+        tried_network |= (
+            "run/run_0/models/R2Plus1D-demo_best.pth: R2Plus1D, 6 classes" in done.stdout
+        )
     assert tried_network
     written = {path.name for path in (project.folder / "output").iterdir()}
-    assert written >= {"v_Up_g01_c01_annotated.mp4", "v.json", "v_annotated.vtt", "predictions.csv", "events.csv"}
+    assert written >= {
+        "v_Up_g01_c01_annotated.mp4",
+        "v.json",
+        "v_annotated.vtt",
+        "predictions.csv",
+        "events.csv",
+    }
     assert (project.folder / "model.onnx").stat().st_size > 1e8
     for name in ("convolutions.svg", "c3d.svg", "resnets.svg"):
-        assert (project.folder / "assets" / name).read_bytes() == (ROOT / "assets" / name).read_bytes()
+        assert (project.folder / "assets" / name).read_bytes() == (
+            ROOT / "assets" / name
+        ).read_bytes()
     assert (project.folder / "assets" / "demo.gif").stat().st_size > 1e5

@@ -15,7 +15,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, edit_mp4, make_checkpoint, numbered_frame, read_number, with_durations, write_video
+from conftest import (
+    ROOT,
+    edit_mp4,
+    make_checkpoint,
+    numbered_frame,
+    read_number,
+    with_durations,
+    write_video,
+)
 from torch import nn
 
 from dataloaders.clips import ClipConfig
@@ -66,7 +74,11 @@ def brightness(checkpoint, monkeypatch):
 
 
 def grey(*levels_and_counts):
-    return [np.full((48, 64, 3), level, np.uint8) for level, count in levels_and_counts for _ in range(count)]
+    return [
+        np.full((48, 64, 3), level, np.uint8)
+        for level, count in levels_and_counts
+        for _ in range(count)
+    ]
 
 
 def tables(folder):
@@ -91,7 +103,12 @@ def test_neighbouring_windows_of_one_label_are_an_event():
     def part(label, probability, start, end):
         return {"label": label, "top_k": [{"label": "x", "probability": probability}]}, (start, end)
 
-    parts = [part("a", 0.8, 0, 1.5), part("a", 0.6, 1.5, 2.0004), part(None, 0.3, 2, 3), part("a", 0.9, 3, 4)]
+    parts = [
+        part("a", 0.8, 0, 1.5),
+        part("a", 0.6, 1.5, 2.0004),
+        part(None, 0.3, 2, 3),
+        part("a", 0.9, 3, 4),
+    ]
     assert find_events([*parts, part("b", 1.0, 4, 5)]) == [
         {"start": 0, "end": 2.0, "label": "a", "probability": pytest.approx(0.7)},
         {"start": 3, "end": 4, "label": "a", "probability": 0.9},
@@ -115,7 +132,10 @@ def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness,
         assert event["probability"] == pytest.approx(0.8, abs=1e-6)
     assert [event["start"] for event in report["events"]] == pytest.approx([0, 4, 8], abs=10 / 25)
     assert [event["end"] for event in report["events"]] == pytest.approx([4, 8, 12], abs=10 / 25)
-    assert report["events"][0]["end"] == report["events"][1]["start"] and report["events"][2]["end"] == 12
+    assert (
+        report["events"][0]["end"] == report["events"][1]["start"]
+        and report["events"][2]["end"] == 12
+    )
     cues = (project.folder / "output" / "one_annotated.vtt").read_text().split("\n\n")
     assert cues[0] == "WEBVTT" and len(cues) == 4
     assert cues[3] == f"00:00:{report['events'][2]['start']:06.3f} --> 00:00:12.000\nc (80%)\n"
@@ -126,9 +146,12 @@ def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness,
     assert all(window["label"] is None and window["top_k"] for window in report["windows"])
     assert (project.folder / "none" / "one_annotated.vtt").read_text() == "WEBVTT\n"
     shown, unlabelled = (
-        next(iter(VideoReader(project.folder / name / "one_annotated.mp4"))).astype(int) for name in ("output", "none")
+        next(iter(VideoReader(project.folder / name / "one_annotated.mp4"))).astype(int)
+        for name in ("output", "none")
     )
-    assert np.ptp(shown[-1], axis=1).max() > 60 > 30 > np.ptp(unlabelled[-1], axis=1).max()  # the timeline is grey
+    assert (
+        np.ptp(shown[-1], axis=1).max() > 60 > 30 > np.ptp(unlabelled[-1], axis=1).max()
+    )  # the timeline is grey
 
 
 def test_labels_are_escaped_in_subtitles():
@@ -149,44 +172,73 @@ def test_smoothed_probabilities_bridge_a_short_change(project, brightness):
     assert [row["label"] for row in tables(project.folder / "output")] == ["a"]
 
 
-@pytest.mark.parametrize("name, size", [("R3D", 512), pytest.param("C3D", 4096, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name, size", [("R3D", 512), pytest.param("C3D", 4096, marks=pytest.mark.slow)]
+)
 def test_features_are_what_the_last_layer_sees(project, tmp_path, name, size):
     torch.manual_seed(0)
     model = build_model(name, 3)
     nn.init.normal_(model.get_submodule(model.head).weight, std=0.3)
     config = ClipConfig.from_flags(112 if name == "C3D" else 32)
-    changes = {"model": name, "state_dict": model.state_dict(), "normalization": model.normalize.statistics}
+    changes = {
+        "model": name,
+        "state_dict": model.state_dict(),
+        "normalization": model.normalize.statistics,
+    }
     save_checkpoint(make_checkpoint(**changes, clip=vars(config)), tmp_path / "model.pth")
     video = write_video(project.folder / "videos" / "a" / "v.avi", 70)
     flags = ("videos", "--checkpoint", tmp_path / "model.pth", "--features", "--stride", 5)
     project.run("inference.py", *flags)
     features = np.load(project.folder / "output" / "a" / "v.npy")
     report = json.loads((project.folder / "output" / "a" / "v.json").read_text())
-    assert features.dtype == np.float32 and features.shape == (len(report["windows"]), size) == (3, size)
+    assert features.dtype == np.float32 and features.shape == (len(report["windows"]), size) == (
+        3,
+        size,
+    )
     probabilities = model.get_submodule(model.head)(torch.from_numpy(features)).softmax(1)
     for row, window in zip(probabilities, report["windows"], strict=True):
         found = {guess["label"]: guess["probability"] for guess in window["top_k"]}
         assert [found[label] for label in "abc"] == pytest.approx(row.tolist(), abs=1e-5)
     project.run("inference.py", *flags, "--no-video", "--output", "table")
     assert np.allclose(np.load(project.folder / "table" / "a" / "v.npy"), features, atol=1e-5)
-    found = Recognizer(tmp_path / "model.pth", stride=5).predict(video, features=True, grad_cam=True)["features"]
+    found = Recognizer(tmp_path / "model.pth", stride=5).predict(
+        video, features=True, grad_cam=True
+    )["features"]
     assert np.allclose(found, features, atol=1e-4)
 
 
 def test_a_program_gets_what_the_script_writes(project, checkpoint):
     video = write_video(project.folder / "v.avi", 100)
-    project.run("inference.py", "v.avi", "--checkpoint", checkpoint, "--stride", 12, "--smooth", 3, "--threshold", 0.3)
+    project.run(
+        "inference.py",
+        "v.avi",
+        "--checkpoint",
+        checkpoint,
+        "--stride",
+        12,
+        "--smooth",
+        3,
+        "--threshold",
+        0.3,
+    )
     written = json.loads((project.folder / "output" / "v.json").read_text())
     recognizer = Recognizer(checkpoint, stride=12, smooth=3, threshold=0.3)
     found = recognizer.predict(str(video))
     assert list(found) == list(written)
     assert json.loads(json.dumps(found)) == written | {"video": str(video)}
-    for one, other in zip(recognizer.stream(iter(VideoReader(video)), fps=25), found["windows"], strict=True):
-        assert [one[name] for name in ("start", "end", "label")] == [other[name] for name in ("start", "end", "label")]
+    for one, other in zip(
+        recognizer.stream(iter(VideoReader(video)), fps=25), found["windows"], strict=True
+    ):
+        assert [one[name] for name in ("start", "end", "label")] == [
+            other[name] for name in ("start", "end", "label")
+        ]
         assert [guess["probability"] for guess in one["top_k"]] == pytest.approx(
             [guess["probability"] for guess in other["top_k"]], abs=1e-5
         )
-    assert recognizer.predict(video, project.folder / "a.mp4", layout="below")["windows"] == found["windows"]
+    assert (
+        recognizer.predict(video, project.folder / "a.mp4", layout="below")["windows"]
+        == found["windows"]
+    )
     assert next(iter(VideoReader(project.folder / "a.mp4"))).shape[0] > 120
 
 
@@ -214,9 +266,13 @@ class Camera(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             for _ in range(self.server.count):
                 size = self.server.sizes[(self.server.connections - 1) % len(self.server.sizes)]
-                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256, *size))[1].tobytes()
+                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256, *size))[
+                    1
+                ].tobytes()
                 self.server.number += 1
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                head = (
+                    f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                )
                 self.wfile.write(head.encode() + picture + b"\r\n")
                 time.sleep(self.server.pause)
             time.sleep(self.server.stall)
@@ -243,12 +299,16 @@ def clip_numbers(model):
 def test_a_source_that_is_faster_than_the_machine_is_followed(brightness, camera, tmp_path, capsys):
     recognizer = Recognizer(brightness, stride=8)
     forward = recognizer.model.forward
-    recognizer.model.forward = lambda x: (time.sleep(0.25), forward(x))[1]  # 32 frames a second; up to 200 come
+    recognizer.model.forward = lambda x: (time.sleep(0.25), forward(x))[
+        1
+    ]  # 32 frames a second; up to 200 come
     camera.count = 600
     result = recognizer.predict(camera.address, tmp_path / "a.mp4")
     assert result["dropped"] > 50
     assert result["frames"] > 300 and len(result["windows"]) < 60
-    steps = [{(b - a) % 256 for a, b in pairwise(numbers)} for numbers in clip_numbers(recognizer.model)]
+    steps = [
+        {(b - a) % 256 for a, b in pairwise(numbers)} for numbers in clip_numbers(recognizer.model)
+    ]
     assert steps[0] == {4}
     # Consecutive frames, in the end perhaps of a short rest, whose last one is repeated.
     assert all(len(step - {0}) <= 1 and max(step) <= 4 for step in steps)
@@ -256,7 +316,9 @@ def test_a_source_that_is_faster_than_the_machine_is_followed(brightness, camera
     kept = len(list(VideoReader(tmp_path / "a.mp4")))
     assert kept + result["dropped"] == 600
     assert result["latency"].keys() == {"mean", "max"}
-    assert 0 < result["latency"]["mean"] <= result["latency"]["max"] < 10  # a bound that 600 frames would break
+    assert (
+        0 < result["latency"]["mean"] <= result["latency"]["max"] < 10
+    )  # a bound that 600 frames would break
     starts = [window["start"] for window in result["windows"]]
     assert starts == sorted(starts)
 
@@ -287,20 +349,26 @@ def test_a_source_that_closes_or_stalls_is_opened_again(project, brightness, cam
 
 def test_reconnect_is_for_sources(project, checkpoint):
     write_video(project.folder / "v.avi", 20)
-    done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint, "--reconnect", 2, ok=False)
+    done = project.run(
+        "inference.py", "v.avi", "--checkpoint", checkpoint, "--reconnect", 2, ok=False
+    )
     assert done.stderr == "inference.py: --reconnect goes with --source\n"
 
 
 @pytest.mark.parametrize("size", [(96, 64), (160, 120), (322, 242), (1280, 720)])
 def test_below_the_picture_labels_hide_nothing_of_it(brightness, tmp_path, size):
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    picture = cv2.resize(
+        rng.integers(0, 256, (4, 6, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC
+    )
     video = write_video(tmp_path / "v.avi", [picture] * 20)
     recognizer = Recognizer(brightness)
     below, over = tmp_path / "below.mp4", tmp_path / "over.mp4"
     recognizer.predict(video, below, layout="below")
     recognizer.predict(video, over)
-    original, below, over = (list(VideoReader(file))[10].astype(int) for file in (video, below, over))
+    original, below, over = (
+        list(VideoReader(file))[10].astype(int) for file in (video, below, over)
+    )
     height = size[1]
     assert over.shape == original.shape
     assert below.shape[1] == size[0] and 1.05 * height < below.shape[0] < 1.6 * height
@@ -313,10 +381,13 @@ def test_the_docs_classify_and_compare_videos_by_their_features(project, checkpo
     for number, name in enumerate(("Jump", "Run")):
         for clip in range(4):
             write_video(
-                project.folder / "videos" / name / f"v_{name}_g{clip:02d}_c01.avi", grey((200 * number + 10 * clip, 20))
+                project.folder / "videos" / name / f"v_{name}_g{clip:02d}_c01.avi",
+                grey((200 * number + 10 * clip, 20)),
             )
     project.run("inference.py", "videos", "--features", "--no-video", "--checkpoint", checkpoint)
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)[:1]
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL
+    )[:1]
     assert len(block.splitlines()) <= 12
     monkeypatch.chdir(project.folder)
     output = io.StringIO()
@@ -333,26 +404,44 @@ def test_a_network_that_knows_a_background_finds_where_actions_begin_and_end(pro
     for group, clip in product(range(10), range(2)):
         up = draw_video("Up", np.random.default_rng(group), np.random.default_rng((group, clip)))
         first, last = [up[0]] * (LENGTH - 20), [up[-1]] * (LENGTH - 20)
-        little = (first + up[:20], up[-20:] + last, last + up[:-21:-1], up[19::-1] + first)[2 * clip + group % 2]
-        clips = ("Up", up), ("Down", up[::-1]), ("background", [up[-clip]] * LENGTH), ("background", little)
+        little = (first + up[:20], up[-20:] + last, last + up[:-21:-1], up[19::-1] + first)[
+            2 * clip + group % 2
+        ]
+        clips = (
+            ("Up", up),
+            ("Down", up[::-1]),
+            ("background", [up[-clip]] * LENGTH),
+            ("background", little),
+        )
         for number, (name, frames) in enumerate(clips):
-            write_video(tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c{clip}{number}.avi", frames)
+            write_video(
+                tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c{clip}{number}.avi", frames
+            )
     project.set_path("own", tmp_path / "videos")
     flags = ("--epochs", 14, "--batch-size", 12, "--crop-size", 16, "--workers", 0)
     project.run("train.py", "--dataset", "own", "--model", "R2Plus1D", *flags)
 
     up = draw_video("Up", np.random.default_rng(20), np.random.default_rng((20, 0)))
-    write_video(project.folder / "joined.avi", [up[0]] * 90 + up + [up[-1]] * 90 + up[::-1] + [up[0]] * 90, 25)
+    write_video(
+        project.folder / "joined.avi",
+        [up[0]] * 90 + up + [up[-1]] * 90 + up[::-1] + [up[0]] * 90,
+        25,
+    )
     project.run("inference.py", "joined.avi")
     events = json.loads((project.folder / "output" / "joined.json").read_text())["events"]
-    runs = [(is_pause, list(run)) for is_pause, run in groupby(events, lambda event: event["label"] == "background")]
+    runs = [
+        (is_pause, list(run))
+        for is_pause, run in groupby(events, lambda event: event["label"] == "background")
+    ]
     assert [is_pause for is_pause, _ in runs] == [True, False, True, False, True]
     borders = [round(25 * run[-1]["end"]) for _, run in runs[:-1]]
     stride = 32
     assert borders == pytest.approx([90, 90 + LENGTH, 180 + LENGTH, 180 + 2 * LENGTH], abs=stride)
 
 
-def test_a_source_of_another_size_is_recorded_at_the_first(checkpoint, camera, tmp_path, monkeypatch):
+def test_a_source_of_another_size_is_recorded_at_the_first(
+    checkpoint, camera, tmp_path, monkeypatch
+):
     monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
     camera.count, camera.sizes = 80, [(160, 120), (96, 64)]
     result = Recognizer(checkpoint).predict(camera.address, tmp_path / "a.mp4", reconnect=1)
@@ -378,12 +467,16 @@ def test_a_camera_that_is_stopped_at_once_leaves_what_it_has(project, checkpoint
     class Stopped:
         signum = 2
 
-    result = Recognizer(checkpoint).predict(camera.address, project.folder / "a.mp4", stop=Stopped())
+    result = Recognizer(checkpoint).predict(
+        camera.address, project.folder / "a.mp4", stop=Stopped()
+    )
     assert (result["frames"], result["dropped"]) == (1, 0)
     assert len(list(VideoReader(project.folder / "a.mp4"))) == 1
 
 
-def test_a_program_may_name_files_by_text_and_is_told_its_mistakes(checkpoint, tmp_path, monkeypatch):
+def test_a_program_may_name_files_by_text_and_is_told_its_mistakes(
+    checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     video = write_video(tmp_path / "v.avi", 20)
     content = video.read_bytes()
@@ -397,13 +490,27 @@ def test_a_program_may_name_files_by_text_and_is_told_its_mistakes(checkpoint, t
     assert video.read_bytes() == content
     with pytest.raises(OSError, match="^99: no such camera"):
         recognizer.predict(99)
-    for settings in ({"top_k": 0}, {"smooth": -1}, {"threshold": 2}, {"threshold": float("nan")}, {"stride": 0}):
-        with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')} .*: must be"):
+    for settings in (
+        {"top_k": 0},
+        {"smooth": -1},
+        {"threshold": 2},
+        {"threshold": float("nan")},
+        {"stride": 0},
+    ):
+        with pytest.raises(
+            UsageError, match=f"--{next(iter(settings)).replace('_', '-')} .*: must be"
+        ):
             Recognizer(checkpoint, **settings)
     for settings in ({"labels": "a.txt"}, {"weights": checkpoint}):
-        with pytest.raises(UsageError, match="--weights or --checkpoint, not both; --labels goes with --weights"):
+        with pytest.raises(
+            UsageError, match="--weights or --checkpoint, not both; --labels goes with --weights"
+        ):
             Recognizer(checkpoint, **settings)
-    for image in (np.zeros((48, 64), np.uint8), np.zeros((48, 64, 4), np.uint8), np.zeros((48, 64, 3), np.float32)):
+    for image in (
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 4), np.uint8),
+        np.zeros((48, 64, 3), np.float32),
+    ):
         with pytest.raises(DataError, match="not an image, BGR uint8"):
             list(recognizer.stream([image] * 20))
 
@@ -418,7 +525,13 @@ def test_subtitles_have_the_times_of_the_annotated_video(project, brightness):
     annotated = VideoReader(project.folder / "output" / "v_annotated.mp4")
     assert len(list(annotated)) == 120
     cues = (project.folder / "output" / "v_annotated.vtt").read_text().split("\n\n")[1:]
-    start, end = (float(time[-6:]) + 60 * int(time[-9:-7]) for time in cues[-1].splitlines()[0].split(" --> "))
+    start, end = (
+        float(time[-6:]) + 60 * int(time[-9:-7]) for time in cues[-1].splitlines()[0].split(" --> ")
+    )
     assert end == pytest.approx(120 / annotated.fps, abs=0.1)
-    assert start == pytest.approx(75 / annotated.fps, abs=5 / annotated.fps)  # three quarters of the window are bright
-    assert second["end"] > 12 and second["start"] == pytest.approx((60 + 5 * 15) / 25, abs=1)  # of the video itself
+    assert start == pytest.approx(
+        75 / annotated.fps, abs=5 / annotated.fps
+    )  # three quarters of the window are bright
+    assert second["end"] > 12 and second["start"] == pytest.approx(
+        (60 + 5 * 15) / 25, abs=1
+    )  # of the video itself

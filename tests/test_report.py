@@ -24,10 +24,15 @@ from network import pretrained
 
 
 def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
-    videos = [VideoRecord("test", name, "v", "g", frames, "") for name, frames in (("Jump", 16), ("Run", 20))]
+    videos = [
+        VideoRecord("test", name, "v", "g", frames, "")
+        for name, frames in (("Jump", 16), ("Run", 20))
+    ]
     dataset = VideoDataset(tmp_path, videos, "test", ["Jump", "Run"], ClipConfig(), windows=3)
     items, clip = [], torch.zeros((1, 112, 112, 3), dtype=torch.uint8)
-    monkeypatch.setattr(VideoDataset, "__getitem__", lambda _, item: items.append(item) or (clip, 0))
+    monkeypatch.setattr(
+        VideoDataset, "__getitem__", lambda _, item: items.append(item) or (clip, 0)
+    )
     both_wrong = torch.tensor([[0.25, 0.75], [0.75, 0.25]])[:, None].expand(2, 3, 2)
     with SummaryWriter(str(tmp_path / "events")) as writer:
         report.log_predictions(writer, 0, Evaluation({}, torch.tensor([0, 1]), both_wrong), dataset)
@@ -36,9 +41,18 @@ def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
 
 def test_the_files_and_images_of_a_test(tmp_path, capsys):
     videos = preprocess("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
-    dataset = VideoDataset(tmp_path / "frames", videos, "test", ["Jump", "Run"], ClipConfig(), windows=2)
+    dataset = VideoDataset(
+        tmp_path / "frames", videos, "test", ["Jump", "Run"], ClipConfig(), windows=2
+    )
     probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
-    metrics = {"loss": 1.0, "clip_top1": 0.5, "video_top1": 0.5, "video_top5": 1.0, "mean_class": 0.5, "macro_f1": 0.33}
+    metrics = {
+        "loss": 1.0,
+        "clip_top1": 0.5,
+        "video_top1": 0.5,
+        "video_top5": 1.0,
+        "mean_class": 0.5,
+        "macro_f1": 0.33,
+    }
     writer = SummaryWriter(str(tmp_path / "events"))
     tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
     evaluation = Evaluation(metrics, torch.tensor([0, 1]), probabilities)
@@ -48,14 +62,19 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
     assert "2 groups in more than one" in results.pop("warning")
     assert results == tested | {"test": metrics}
     output = capsys.readouterr().out
-    assert "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500, top-5 1.000, " in output
+    assert (
+        "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500, top-5 1.000, "
+        in output
+    )
     assert "mean class 0.500, macro F1 0.330; see" in output
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [tuple(row.values())[1:] for row in rows] == [
         ("Jump", "Jump", "0.7500", "1", "0.7500", "0.2500"),
         ("Run", "Jump", "0.6875", "0", "0.6875", "0.3125"),
     ]
-    assert [row["source"] for row in rows] == [video.source for video in videos if video.split == "test"]
+    assert [row["source"] for row in rows] == [
+        video.source for video in videos if video.split == "test"
+    ]
 
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
@@ -74,13 +93,21 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
 
 def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
     """A run that is killed later does not log it again."""
-    train, val = {"loss": 0.5, "top1": 0.25}, {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0, "mean_class": 0.7}
+    train, val = (
+        {"loss": 0.5, "top1": 0.25},
+        {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0, "mean_class": 0.7},
+    )
     with report.open_writer(tmp_path, 1, True) as writer:
         for epoch in range(1, 21):
             report.log_epoch(writer, epoch, train, val, 0.01 * epoch, 100.0, torch.device("cpu"))
             events = EventAccumulator(str(tmp_path))
             events.Reload()
-            for tag in ("curves/loss_train", "data/val_acc_epoch", "data/lr", "data/clips_per_second"):
+            for tag in (
+                "curves/loss_train",
+                "data/val_acc_epoch",
+                "data/lr",
+                "data/clips_per_second",
+            ):
                 assert [event.step for event in events.Scalars(tag)] == list(range(1, epoch + 1))
     values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
     assert values == pytest.approx(
@@ -105,7 +132,9 @@ def readable_texts(figure):
     """The texts of a figure, which must be 9.5 pixels high or more, lie within it and not overlap."""
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
-    boxes = np.array([text.get_window_extent().extents for text in texts])  # left, bottom, right, top
+    boxes = np.array(
+        [text.get_window_extent().extents for text in texts]
+    )  # left, bottom, right, top
     assert min(text.get_fontsize() for text in texts) * figure.dpi / 72 >= 9.5
     assert boxes[:, :2].min() >= 0 and (boxes[:, 2:] <= figure.bbox.extents[2:]).all()
     bottom_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
@@ -140,8 +169,12 @@ def test_a_confusion_matrix_of_any_number_of_classes_can_be_read(count):
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert tick_labels(axes.xaxis) == tick_labels(axes.yaxis) == names
-    assert axes.yaxis_inverted() and not axes.xaxis_inverted()  # the first class is above and on the left
-    cells = {tuple(map(round, text.get_position()[::-1])): int(text.get_text()) for text in axes.texts}
+    assert (
+        axes.yaxis_inverted() and not axes.xaxis_inverted()
+    )  # the first class is above and on the left
+    cells = {
+        tuple(map(round, text.get_position()[::-1])): int(text.get_text()) for text in axes.texts
+    }
     assert cells == {cell: count for cell, count in np.ndenumerate(matrix) if count}
     assert len(readable_texts(figure)) == 2 + 2 * count + len(cells)
 
@@ -180,7 +213,9 @@ def test_a_confusion_matrix_is_shaded_by_row_from_white_to_blue():
 @pytest.mark.parametrize("correct", [0.2, 0.3, 0.45, 0.55, 0.9])
 def test_counts_stand_out_from_the_shade_of_their_cell(correct):
     """Also in a matrix where no cell has most of its row, or where none is empty."""
-    matrix = np.full((6, 6), 20 * (1 - correct)).astype(int) + np.eye(6, dtype=int) * int(100 * correct)
+    matrix = np.full((6, 6), 20 * (1 - correct)).astype(int) + np.eye(6, dtype=int) * int(
+        100 * correct
+    )
     figure = report.plot_confusion_matrix(matrix, list("abcdef"))
     image, (axes,) = render(figure), figure.axes
     for text in axes.texts:
@@ -225,10 +260,14 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     assert lengths[2] > 100
 
 
-@pytest.mark.parametrize("statistics", [{"input": "residual"}, {"input": "rgb"} | pretrained.CLASSIC[0]], ids=str)
+@pytest.mark.parametrize(
+    "statistics", [{"input": "residual"}, {"input": "rgb"} | pretrained.CLASSIC[0]], ids=str
+)
 def test_hyperparameters_and_training_clips(tmp_path, statistics):
     videos = preprocess("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
-    dataset = VideoDataset(tmp_path / "frames", videos, "train", ["Jump", "Run"], ClipConfig.from_flags(64))
+    dataset = VideoDataset(
+        tmp_path / "frames", videos, "train", ["Jump", "Run"], ClipConfig.from_flags(64)
+    )
     model = Tiny(2)
     model.normalize.set(**model.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
@@ -254,10 +293,14 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
             shown_clip = frame[24:184, 160 * column : 160 * column + 160]
             assert shown_clip[::8, ::8].mean((0, 1)) == pytest.approx(clip[t].mean((0, 1)), abs=12)
             shown_input = frame[208:, 160 * column : 160 * column + 160]
-            has_edge = np.ptp(shown_input.mean((0, 2))) > 10  # it does not move: residual input has it in the first
+            has_edge = (
+                np.ptp(shown_input.mean((0, 2))) > 10
+            )  # it does not move: residual input has it in the first
             assert has_edge == (t == 0 or statistics["input"] == "rgb")
             if statistics["input"] == "rgb":
-                assert ((shown_input > 4) & (shown_input < 251)).mean() > 0.9  # neither black nor white
+                assert (
+                    (shown_input > 4) & (shown_input < 251)
+                ).mean() > 0.9  # neither black nor white
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -25,7 +25,11 @@ def ucf101(classes=101, groups=25, clips=4):
     [
         ("Archery", "v_Archery_g07_c02", "g07"),
         ("HandstandPushups", "v_HandStandPushups_g01_c04", "g01"),
-        ("golf", "Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0", "Hit_The_Driver_300+_Yards!!!"),
+        (
+            "golf",
+            "Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0",
+            "Hit_The_Driver_300+_Yards!!!",
+        ),
         ("golf", "golf_golf_golf_u_cm_np2_ri_goo_12", "golf_golf"),
         ("wave", "RATRACE_wave_f_nm_np1_fr_goo_37", "RATRACE"),
         ("wave", "wave_1", "wave/wave_1"),
@@ -49,13 +53,19 @@ def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
     for split in SPLITS:
         assert len({v.class_name for v in videos if v.split == split}) == 101
     shares = Counter(v.split for v in videos)
-    assert {split: shares[split] / len(videos) for split in SPLITS} == {"train": 0.64, "val": 0.16, "test": 0.2}
+    assert {split: shares[split] / len(videos) for split in SPLITS} == {
+        "train": 0.64,
+        "val": 0.16,
+        "test": 0.2,
+    }
 
 
 def test_uneven_groups_across_classes_stay_near_64_16_20():
     rng = random.Random(0)
     films = [f"film {int(rng.paretovariate(0.6)) % 200}" for _ in range(4000)]
-    videos = assign_splits([VideoRecord("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)])
+    videos = assign_splits(
+        [VideoRecord("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)]
+    )
     assert max(Counter(group for group, _ in {(v.group, v.split) for v in videos}).values()) == 1
     shares = Counter(v.split for v in videos)
     assert shares["test"] / len(videos) == pytest.approx(0.2, abs=0.06)
@@ -71,7 +81,9 @@ def test_the_order_of_the_files_does_not_matter():
 @pytest.mark.parametrize("groups", [3, 4, 5, 7])
 def test_few_groups_are_enough(groups):
     videos = assign_splits(ucf101(3, groups, 1))
-    assert {(v.class_name, v.split) for v in videos} == {(f"Class{c:03d}", split) for c in range(3) for split in SPLITS}
+    assert {(v.class_name, v.split) for v in videos} == {
+        (f"Class{c:03d}", split) for c in range(3) for split in SPLITS
+    }
 
 
 def test_one_poor_class_does_not_change_the_shares():
@@ -83,7 +95,10 @@ def test_one_poor_class_does_not_change_the_shares():
 
 def test_a_class_without_enough_groups_is_named():
     with pytest.raises(ValueError, match=r"Rare \(2\)"):
-        assign_splits(ucf101(3, 10, 1) + [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)])
+        assign_splits(
+            ucf101(3, 10, 1)
+            + [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)]
+        )
 
 
 def test_index_round_trip(tmp_path):
@@ -92,7 +107,11 @@ def test_index_round_trip(tmp_path):
     write_table(tmp_path / "index.csv", COLUMNS, videos)
     assert read_index(tmp_path / "index.csv") == videos
     assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
-    assert (tmp_path / "index.csv").read_text(encoding="utf-8").startswith("split,class,video,group,frames,source")
+    assert (
+        (tmp_path / "index.csv")
+        .read_text(encoding="utf-8")
+        .startswith("split,class,video,group,frames,source")
+    )
 
 
 HEAD = "split,class,video,group,frames,source\n"
@@ -119,7 +138,11 @@ def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text
 
 def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
     file, rng = tmp_path / "index.csv", np.random.default_rng(0)
-    write_table(file, COLUMNS, [VideoRecord(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS])
+    write_table(
+        file,
+        COLUMNS,
+        [VideoRecord(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS],
+    )
     content, refused = bytearray(file.read_bytes()), 0
     for place in rng.integers(len(content), size=400):
         was, content[place] = content[place], rng.choice([*b'./\\",\n\r\0-9', *range(128, 256)])
@@ -130,14 +153,23 @@ def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
         except ValueError as error:
             refused += "index.csv is damaged" in str(error)
         else:
-            assert all(len(os.path.relpath(v.folder(tmp_path), tmp_path).split("/")) == 3 for v in videos)
-            assert all(".." not in os.path.relpath(v.folder(tmp_path), tmp_path).split("/") for v in videos)
+            assert all(
+                len(os.path.relpath(v.folder(tmp_path), tmp_path).split("/")) == 3 for v in videos
+            )
+            assert all(
+                ".." not in os.path.relpath(v.folder(tmp_path), tmp_path).split("/") for v in videos
+            )
     assert refused > 100
 
 
 def test_folds_of_the_groups_test_every_video_once():
     videos = ucf101(4, 25, 2)
-    tested = Counter(v.video for fold in range(1, 6) for v in assign_splits(videos, fold=fold) if v.split == "test")
+    tested = Counter(
+        v.video
+        for fold in range(1, 6)
+        for v in assign_splits(videos, fold=fold)
+        if v.split == "test"
+    )
     assert tested == Counter(v.video for v in videos)
 
 
@@ -150,7 +182,9 @@ def test_random_tears_groups_apart_and_the_audit_counts_them():
     splits_of = defaultdict(set)
     for v in leaky:
         splits_of[v.group].add(v.split)
-    assert leaked_groups(leaky, "random") == sum(len(splits) > 1 for splits in splits_of.values()) > 5
+    assert (
+        leaked_groups(leaky, "random") == sum(len(splits) > 1 for splits in splits_of.values()) > 5
+    )
     assert leaked_groups(assign_splits(videos), "group") == 0
 
 
@@ -161,12 +195,16 @@ def write_ucf101_lists(folder, videos, number, tested):
     for v in videos:
         split = "test" if int(v.group[1:]) in tested else "train"
         label = f" {int(v.class_name[5:]) + 1} " if split == "train" else ""
-        lines[split].append(f"{v.class_name}/{v.video.replace('Class002', 'CLASS002')}.avi{label}\r\n")
+        lines[split].append(
+            f"{v.class_name}/{v.video.replace('Class002', 'CLASS002')}.avi{label}\r\n"
+        )
     for split, text in lines.items():
         (folder / f"{split}list{number:02d}.txt").write_bytes("".join([*text, "\r\n"]).encode())
 
 
-@pytest.mark.parametrize(("number", "tested"), [(1, range(1, 8)), (2, range(8, 15)), (3, range(15, 22))])
+@pytest.mark.parametrize(
+    ("number", "tested"), [(1, range(1, 8)), (2, range(8, 15)), (3, range(15, 22))]
+)
 def test_official_split_of_ucf101_with_and_without_its_lists(tmp_path, number, tested):
     videos = ucf101(4, 25, 2)
     write_ucf101_lists(tmp_path / "lists", videos, number, tested)
@@ -187,7 +225,9 @@ def test_lists_and_disk_may_differ(tmp_path, capsys):
     assert f"1 on disk but not in the lists: {videos[0].class_name}/{videos[0].video}" in said
     with pytest.raises(ValueError, match="leaves no test videos of Class003"):
         assign_splits(
-            [v for v in videos if v.class_name != "Class003" or v.group > "g07"], "official1", split_dir=tmp_path
+            [v for v in videos if v.class_name != "Class003" or v.group > "g07"],
+            "official1",
+            split_dir=tmp_path,
         )
 
 
@@ -203,7 +243,10 @@ def test_official_split_of_hmdb51(tmp_path):
             lines.append(f"{video}.avi {part} \n")
         (tmp_path / f"{name}_test_split2.txt").write_text("".join(lines))
     rows = assign_splits(videos, "official2", split_dir=tmp_path)
-    assert Counter(v.split for v in rows if v.split in ("test", "unused")) == {"test": 11, "unused": 6}
+    assert Counter(v.split for v in rows if v.split in ("test", "unused")) == {
+        "test": 11,
+        "unused": 6,
+    }
     assert leaked_groups(rows, "official2") == 0
     assert leaked_groups(rows, "group") == 1
     with pytest.raises(FileNotFoundError, match="no lists of official split 1"):
@@ -211,9 +254,14 @@ def test_official_split_of_hmdb51(tmp_path):
 
 
 def test_videos_without_groups_are_split_class_by_class():
-    videos = [VideoRecord("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "") for name in "ab" for i in range(50)]
+    videos = [
+        VideoRecord("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "")
+        for name in "ab"
+        for i in range(50)
+    ]
     parts = [
-        {(v.class_name, v.video) for v in assign_splits(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)
+        {(v.class_name, v.video) for v in assign_splits(videos, fold=fold) if v.split == "test"}
+        for fold in range(1, 6)
     ]
     assert all(Counter(name for name, _ in part) == {"a": 10, "b": 10} for part in parts)
     assert len(set.union(*parts)) == 100
@@ -239,28 +287,43 @@ def test_no_two_folds_test_the_same_videos_where_val_cannot_be_carved_for_one(mo
 
 
 def own_videos(*names):
-    return [VideoRecord("", *name.split("/"), f"g{number}", 20, f"{name}.avi") for number, name in enumerate(names)]
+    return [
+        VideoRecord("", *name.split("/"), f"g{number}", 20, f"{name}.avi")
+        for number, name in enumerate(names)
+    ]
 
 
 def test_own_lists_are_read_by_class_and_name(tmp_path):
     """Also where classes have videos of the same name, and names have spaces."""
     names = [f"{label}/high clip {number}" for label in ("Jump", "Run") for number in range(8)]
     test = {"Jump/high clip 0", "Jump/high clip 1", "Run/high clip 6", "Run/high clip 7"}
-    (tmp_path / "testlist01.txt").write_text("".join(f"{name}.avi\n" for name in sorted(test)), encoding="utf-8-sig")
-    (tmp_path / "trainlist01.txt").write_text("".join(f"{name}.avi 1\r\n" for name in names if name not in test))
+    (tmp_path / "testlist01.txt").write_text(
+        "".join(f"{name}.avi\n" for name in sorted(test)), encoding="utf-8-sig"
+    )
+    (tmp_path / "trainlist01.txt").write_text(
+        "".join(f"{name}.avi 1\r\n" for name in names if name not in test)
+    )
     rows = assign_splits(own_videos(*names), "official1", split_dir=tmp_path)
     assert {f"{v.class_name}/{v.video}" for v in rows if v.split == "test"} == test
     assert {v.split for v in rows} == {"train", "val", "test"}
 
 
 def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
-    videos = own_videos(*(f"{label}/clip{number}" for label in ("Jump", "Run") for number in range(8)))
+    videos = own_videos(
+        *(f"{label}/clip{number}" for label in ("Jump", "Run") for number in range(8))
+    )
     (tmp_path / "testlist01.txt").write_text("clip0.avi\nclip1.avi\n")
-    (tmp_path / "trainlist01.txt").write_text("".join(f"Jump/clip{n}.avi 1\nRun/clip{n}.avi 2\n" for n in range(2, 8)))
-    with pytest.raises(ValueError, match="clip0 is listed without its class and is a video of several classes"):
+    (tmp_path / "trainlist01.txt").write_text(
+        "".join(f"Jump/clip{n}.avi 1\nRun/clip{n}.avi 2\n" for n in range(2, 8))
+    )
+    with pytest.raises(
+        ValueError, match="clip0 is listed without its class and is a video of several classes"
+    ):
         assign_splits(videos, "official1", split_dir=tmp_path)
     (tmp_path / "testlist01.txt").write_text("Jump/clip2.avi\n")
-    with pytest.raises(ValueError, match="Jump/clip2.avi is listed in train and in test|in test and in train"):
+    with pytest.raises(
+        ValueError, match="Jump/clip2.avi is listed in train and in test|in test and in train"
+    ):
         assign_splits(videos, "official1", split_dir=tmp_path)
     (tmp_path / "testlist01.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(ValueError, match="testlist01.txt: not a text in UTF-8"):
@@ -269,8 +332,12 @@ def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (6, 2), (1, 1)])
 def test_too_few_videos_for_a_random_split_are_named_with_their_classes(sizes):
-    videos = own_videos(*(f"c{label}/v{number}" for label, size in enumerate(sizes) for number in range(size)))
-    with pytest.raises(ValueError, match=r"--split random: every class needs videos in each of .* c\d \(\d\)"):
+    videos = own_videos(
+        *(f"c{label}/v{number}" for label, size in enumerate(sizes) for number in range(size))
+    )
+    with pytest.raises(
+        ValueError, match=r"--split random: every class needs videos in each of .* c\d \(\d\)"
+    ):
         assign_splits(videos, "random")
     videos = own_videos(*(f"c{label}/v{number}" for label in range(4) for number in range(9)))
     assert {v.split for v in assign_splits(videos, "random")} == {"train", "val", "test"}
@@ -278,16 +345,23 @@ def test_too_few_videos_for_a_random_split_are_named_with_their_classes(sizes):
 
 def test_so_many_groups_that_each_counts_as_one_stay_whole(monkeypatch):
     videos = [
-        VideoRecord("", f"class {i % 3}", f"v{i}_{k}", f"g{i}", 0, "") for i in range(60) for k in range(1 + i % 4)
+        VideoRecord("", f"class {i % 3}", f"v{i}_{k}", f"g{i}", 0, "")
+        for i in range(60)
+        for k in range(1 + i % 4)
     ]
     exact = assign_splits(videos)
     monkeypatch.setattr(splits, "MANY_GROUPS", 10)
     fast = assign_splits(videos)
     for rows in (exact, fast):
         assert len({(video.group, video.split) for video in rows}) == 60
-        shares = {split: sum(video.split == split for video in rows) / len(rows) for split in SPLITS}
+        shares = {
+            split: sum(video.split == split for video in rows) / len(rows) for split in SPLITS
+        }
         assert shares == pytest.approx({"train": 0.64, "val": 0.16, "test": 0.2}, abs=0.05)
         assert all(len({v.class_name for v in rows if v.split == split}) == 3 for split in SPLITS)
     assert fast != exact
-    tested = [{v.group for v in assign_splits(videos, fold=fold) if v.split == "test"} for fold in range(1, 6)]
+    tested = [
+        {v.group for v in assign_splits(videos, fold=fold) if v.split == "test"}
+        for fold in range(1, 6)
+    ]
     assert set.union(*tested) == {f"g{i}" for i in range(60)} and sum(map(len, tested)) == 60

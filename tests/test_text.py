@@ -17,7 +17,9 @@ def font(tmp_path, monkeypatch):
     builder = FontBuilder(1000)
     names = [".notdef", *(f"letter{i}" for i in range(len(letters)))]
     builder.setupGlyphOrder(names)
-    builder.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
+    builder.setupCharacterMap(
+        {ord(letter): name for letter, name in zip(letters, names[1:], strict=True)}
+    )
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
     for point in ((0, 700), (900, 700), (900, 0)):
@@ -50,7 +52,8 @@ def test_a_font_that_has_the_letters_is_found(font, capsys):
         assert drawable_names(("跳绳", "दौड़", "👍🏽")) == ["跳绳", "class 1", "class 2"]
     output = capsys.readouterr().out
     assert (
-        output == "no font here has the letters of some classes; on pictures stands class 1 for दौड़, class 2 for 👍🏽\n"
+        output
+        == "no font here has the letters of some classes; on pictures stands class 1 for दौड़, class 2 for 👍🏽\n"
     )
 
 
@@ -62,7 +65,12 @@ def test_text_fills_its_box_and_stays_in_it(font, label, width, height):
     frame = np.zeros((height + 20, width + 20, 3), np.uint8)
     draw_text(frame, label, 10, 10, width, height)
     rows, columns = np.nonzero(frame.max(2))
-    assert rows.min() >= 10 and rows.max() < 10 + height and columns.min() >= 10 and columns.max() < 10 + width
+    assert (
+        rows.min() >= 10
+        and rows.max() < 10 + height
+        and columns.min() >= 10
+        and columns.max() < 10 + width
+    )
     assert np.ptp(rows) > 0.33 * height
     if len(label) > 20:  # it ends in three dots, which are low
         assert np.ptp(columns) > 0.8 * width

@@ -23,8 +23,22 @@ from engine import data, loops
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, save_checkpoint
 from mypath import Path
 
-QUICK = ("train.py", "--dataset", "own", "--crop-size", "16", "--batch-size", "4", "--workers", "0", "--model", "Tiny")
-SCALARS = {f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")} | {
+QUICK = (
+    "train.py",
+    "--dataset",
+    "own",
+    "--crop-size",
+    "16",
+    "--batch-size",
+    "4",
+    "--workers",
+    "0",
+    "--model",
+    "Tiny",
+)
+SCALARS = {
+    f"data/{split}_{kind}_epoch" for split in ("train", "val", "test") for kind in ("loss", "acc")
+} | {
     "curves/loss_train",
     "curves/loss_val",
     "curves/top1_train",
@@ -42,7 +56,10 @@ def scalars(run):
     """The points that a run has logged, {tag: [(epoch, value), ...]}."""
     events = EventAccumulator(str(run))
     events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def is_equal(one, other):
@@ -89,7 +106,9 @@ def test_without_mixed_precision_a_run_computes_in_32_bit_floats(project, monkey
     assert torch.backends.cudnn.allow_tf32
     project.run(*QUICK, "--epochs", 1, "--no-amp")
     assert not torch.backends.cudnn.allow_tf32
-    plain, mixed, without = (scalars(project.folder / "run" / f"run_{i}")["curves/loss_train"] for i in range(3))
+    plain, mixed, without = (
+        scalars(project.folder / "run" / f"run_{i}")["curves/loss_train"] for i in range(3)
+    )
     assert without == plain != mixed
 
 
@@ -100,7 +119,9 @@ def test_a_run_and_what_it_leaves(project):
     assert {path.name for path in (run / "models").iterdir()} == names
 
     results = json.loads((run / "results.json").read_text())
-    assert {key: results[key] for key in ("model", "dataset", "split", "seed", "clips_per_video")} == {
+    assert {
+        key: results[key] for key in ("model", "dataset", "split", "seed", "clips_per_video")
+    } == {
         "model": "Tiny",
         "dataset": "own",
         "split": "group",
@@ -115,14 +136,21 @@ def test_a_run_and_what_it_leaves(project):
     predictions = (run / "predictions.csv").read_text().splitlines()
     assert predictions[0] == "source,class,prediction,probability,correct,Jump,Run"
     assert len(predictions) == 1 + 2
-    for source, true, predicted, probability, correct, *shares in (line.split(",") for line in predictions[1:]):
+    for source, true, predicted, probability, correct, *shares in (
+        line.split(",") for line in predictions[1:]
+    ):
         assert source.startswith(f"{true}/") and int(correct) == (true == predicted)
-        assert dict(zip(("Jump", "Run"), shares, strict=True))[predicted] == max(shares) == probability
+        assert (
+            dict(zip(("Jump", "Run"), shares, strict=True))[predicted] == max(shares) == probability
+        )
         assert sum(map(float, shares)) == pytest.approx(1, abs=2e-4)
 
     summary = project.run("-m", "engine.metrics", "run/run_0").stdout
     assert summary.startswith(f"1 runs, clip_top1 {results['test']['clip_top1']:.3f} ")
-    assert "run_7/results.json: no results" in project.run("-m", "engine.metrics", "run/run_7", ok=False).stderr
+    assert (
+        "run_7/results.json: no results"
+        in project.run("-m", "engine.metrics", "run/run_7", ok=False).stderr
+    )
 
     curves = scalars(run)
     assert curves.keys() == SCALARS | {"data/lr", "data/clips_per_second"}
@@ -151,7 +179,10 @@ def test_a_run_and_what_it_leaves(project):
     assert [step for step, _ in scalars(run)["data/val_acc_epoch"]] == [1, 2]
 
     # The weights of the last epoch differ from those of the first, and the learning rate fell to 0.
-    first, last = (load_checkpoint(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"] for epoch in (1, 2))
+    first, last = (
+        load_checkpoint(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"]
+        for epoch in (1, 2)
+    )
     assert not torch.equal(first["fc.weight"], last["fc.weight"])
     assert curves["data/lr"][-1][1] == 0
 
@@ -161,7 +192,9 @@ def test_resume_ends_where_an_undisturbed_run_ends(project):
     undisturbed, resumed = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
     (resumed / "models").mkdir(parents=True)
     for name in ("last", "best"):
-        (resumed / f"models/Tiny-own_{name}.pth").hardlink_to(undisturbed / "models/Tiny-own_epoch-1.pth")
+        (resumed / f"models/Tiny-own_{name}.pth").hardlink_to(
+            undisturbed / "models/Tiny-own_epoch-1.pth"
+        )
     assert "1 of 2 epochs done" in project.run("train.py", "--resume", "--workers", "0").stdout
     assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, resumed)))
     one, other = scalars(undisturbed), scalars(resumed)
@@ -194,7 +227,9 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project, monke
             at_step(patched, step, lambda: signal.raise_signal(number))
             stopped = project.run(*flags, ok=False)
         assert stopped.returncode == 128 + number
-        assert stopped.stderr.splitlines()[-1].endswith("python train.py --resume run/run_1 continues the run")
+        assert stopped.stderr.splitlines()[-1].endswith(
+            "python train.py --resume run/run_1 continues the run"
+        )
 
     resume = ("train.py", "--resume", "run/run_1")
     interrupt(signal.SIGINT, 2, *flags, "--workers", "1")
@@ -214,20 +249,48 @@ def test_interrupted_at_any_step_a_run_ends_as_an_undisturbed_one(project, monke
 
 
 def test_fine_tuning_resumes_between_accumulated_batches(project, monkeypatch, tmp_path):
-    save_checkpoint(make_checkpoint(classes=["other", "names"], **tiny_state(2)), tmp_path / "weights.pth")
-    flags = (*QUICK, "--batch-size", "1", "--epochs", "3", "--weights", tmp_path / "weights.pth", "--freeze", "conv")
-    flags += "--accumulate", "2", "--label-smoothing", "0.1", "--clip-grad", "1", "--min-scale", "0.5", "--head-lr", "5"
+    save_checkpoint(
+        make_checkpoint(classes=["other", "names"], **tiny_state(2)), tmp_path / "weights.pth"
+    )
+    flags = (
+        *QUICK,
+        "--batch-size",
+        "1",
+        "--epochs",
+        "3",
+        "--weights",
+        tmp_path / "weights.pth",
+        "--freeze",
+        "conv",
+    )
+    flags += (
+        "--accumulate",
+        "2",
+        "--label-smoothing",
+        "0.1",
+        "--clip-grad",
+        "1",
+        "--min-scale",
+        "0.5",
+        "--head-lr",
+        "5",
+    )
     flags += "--no-flip", "--clip-len", "8", "--frame-rate", "12.5"
     assert "this run: 8 frames, 12.5 a second" in project.run(*flags).stdout
     undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
     with monkeypatch.context() as patched:
-        at_step(patched, 9, lambda: signal.raise_signal(signal.SIGINT))  # the first of the two of a step
+        at_step(
+            patched, 9, lambda: signal.raise_signal(signal.SIGINT)
+        )  # the first of the two of a step
         assert project.run(*flags, ok=False).returncode == 130
     assert progress(last_checkpoint(interrupted)) == (1, 4)
     project.run("train.py", "--resume", "run/run_1")
     one, other = (load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted))
     assert is_equal(one, other)
-    assert [len(group["params"]) for group in one["optimizer"]["param_groups"]] == [2, 2]  # norm; fc
+    assert [len(group["params"]) for group in one["optimizer"]["param_groups"]] == [
+        2,
+        2,
+    ]  # norm; fc
     assert [group["initial_lr"] for group in one["optimizer"]["param_groups"]] == [0.01, 0.05]
     assert one["scheduler"] == {"last_epoch": 9}
     before = load_checkpoint(tmp_path / "weights.pth")["state_dict"]["conv.weight"]
@@ -237,7 +300,9 @@ def test_fine_tuning_resumes_between_accumulated_batches(project, monkeypatch, t
 
 def test_a_linear_probe_trains_the_last_layer_alone(project, tmp_path):
     save_checkpoint(make_checkpoint(classes=["a", "b", "c"]), tmp_path / "weights.pth")
-    project.run(*QUICK, "--epochs", "1", "--weights", tmp_path / "weights.pth", "--freeze", "backbone")
+    project.run(
+        *QUICK, "--epochs", "1", "--weights", tmp_path / "weights.pth", "--freeze", "backbone"
+    )
     before = load_checkpoint(tmp_path / "weights.pth")["state_dict"]
     after = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
     for key, value in after["state_dict"].items():
@@ -278,7 +343,9 @@ def test_a_signal_at_the_fork_of_any_worker_stops_a_run_that_can_be_resumed(proj
         with project.start("signal_at_fork.py", int(number), fork, *flags, "--workers", "1") as run:
             errors = run.communicate()[1]
         assert run.returncode == 128 + number, errors
-        assert errors.splitlines()[-1].endswith("python train.py --resume run/run_1 continues the run")
+        assert errors.splitlines()[-1].endswith(
+            "python train.py --resume run/run_1 continues the run"
+        )
         assert "Traceback" not in errors
 
     resume = ("train.py", "--resume", "run/run_1")
@@ -317,7 +384,9 @@ def test_killed_in_a_step_a_run_resumes_after_its_last_completed_epoch(project):
     project.run("train.py", "--resume")
     assert is_equal(*(load_checkpoint(last_checkpoint(run)) for run in (undisturbed, interrupted)))
     one, other = scalars(undisturbed), scalars(interrupted)
-    assert {tag: one[tag] for tag in SCALARS | {"data/lr"}} == {tag: other[tag] for tag in SCALARS | {"data/lr"}}
+    assert {tag: one[tag] for tag in SCALARS | {"data/lr"}} == {
+        tag: other[tag] for tag in SCALARS | {"data/lr"}
+    }
 
 
 @pytest.mark.slow
@@ -328,7 +397,9 @@ def test_killed_at_any_instant_a_run_resumes_and_no_point_is_doubled_or_missing(
     undisturbed, interrupted = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
     last = last_checkpoint(interrupted)
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 1.5, 4)):
-        with project.start("train.py", "--resume", "--epochs", "40", stderr=subprocess.DEVNULL) as process:
+        with project.start(
+            "train.py", "--resume", "--epochs", "40", stderr=subprocess.DEVNULL
+        ) as process:
             while "epochs done" not in process.stdout.readline():
                 pass
             time.sleep(delay)
@@ -341,17 +412,25 @@ def test_killed_at_any_instant_a_run_resumes_and_no_point_is_doubled_or_missing(
         assert one[tag] == other[tag]
 
 
-def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(project, monkeypatch):
+def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(
+    project, monkeypatch
+):
     original, steps = loops.F.cross_entropy, []
 
     def nan_in_step_5(*args, reduction="mean", **options):
         steps.append(reduction)
-        return original(*args, reduction=reduction, **options) * (float("nan") if steps.count("sum") == 5 else 1)
+        return original(*args, reduction=reduction, **options) * (
+            float("nan") if steps.count("sum") == 5 else 1
+        )
 
     monkeypatch.setattr(loops.F, "cross_entropy", nan_in_step_5)
     stopped = project.run(*QUICK, "--batch-size", "2", "--epochs", "2", "--snapshot", "1", ok=False)
     assert stopped.returncode == 1
-    videos = [v.source for v in read_index(project.folder / "data/own_frames/index.csv") if v.split == "train"]
+    videos = [
+        v.source
+        for v in read_index(project.folder / "data/own_frames/index.csv")
+        if v.split == "train"
+    ]
     sampler = DistributedBatchSampler(len(videos), 2, seed=0)
     sampler.epoch = 2
     names = ", ".join(videos[index] for index, _ in list(sampler)[1])
@@ -361,7 +440,10 @@ def test_a_loss_that_is_not_finite_is_named_and_leaves_the_last_good_checkpoint(
         f"train.py: the loss is not finite in step 5 (epoch 2), of {names}. Look at these, or try a smaller --lr; "
         "run/run_0/models/Tiny-own_last.pth is good: --weights takes it"
     )
-    assert is_equal(load_checkpoint(models / "Tiny-own_last.pth"), load_checkpoint(models / "Tiny-own_epoch-1.pth"))
+    assert is_equal(
+        load_checkpoint(models / "Tiny-own_last.pth"),
+        load_checkpoint(models / "Tiny-own_epoch-1.pth"),
+    )
     assert list(scalars(models.parent)["data/lr"])[-1][0] == 1
 
 
@@ -378,7 +460,9 @@ def test_a_damaged_frame_is_named_with_what_restores_it(project):
     folder = str(frame.parent.relative_to(project.folder))
     assert line.startswith(f"train.py: {folder}/0")
     advice = f"delete {folder} and start again, which extracts the frames of that video"
-    assert line.endswith(f".jpg: missing or damaged, or moved by a run with another split; {advice}")
+    assert line.endswith(
+        f".jpg: missing or damaged, or moved by a run with another split; {advice}"
+    )
     shutil.rmtree(frame.parent)
     assert "1 of 2 epochs done" in project.run(*resume).stdout
     assert tree(frame.parent) == frames
@@ -389,7 +473,9 @@ def fail_inside(*args, **kwargs):
     raise ValueError("a bug")
 
 
-@pytest.mark.parametrize("name", ["prepare_data", "evaluate"])  # before and after the run folder is made
+@pytest.mark.parametrize(
+    "name", ["prepare_data", "evaluate"]
+)  # before and after the run folder is made
 def test_an_error_that_is_a_bug_keeps_its_traceback(project, monkeypatch, name):
     monkeypatch.setattr(train, name, fail_inside)
     before = signal.getsignal(signal.SIGINT)
@@ -410,7 +496,9 @@ def test_a_damaged_checkpoint_is_refused_with_the_one_before_it(mistake, tmp_pat
     (models / "Tiny-own_last.pth").write_bytes(content)
     folder = "run/run_0/models"
     advice = f"the one before it, of epoch 1, is {folder}/Tiny-own_best.pth: copy it to {folder}/Tiny-own_last.pth"
-    assert mistake(train, "--resume").endswith(f"Tiny-own_last.pth: damaged, or not a checkpoint; {advice}")
+    assert mistake(train, "--resume").endswith(
+        f"Tiny-own_last.pth: damaged, or not a checkpoint; {advice}"
+    )
 
 
 DAMAGED = "run/run_0/models/Tiny-own_last.pth: damaged, or of another version: "
@@ -439,7 +527,9 @@ DAMAGED = "run/run_0/models/Tiny-own_last.pth: damaged, or of another version: "
         ({"weights": "a.pth", "pretrained": True}, "--weights or --pretrained, not both"),
     ],
 )
-def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tmp_path, args, message):
+def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(
+    mistake, tmp_path, args, message
+):
     file = tmp_path / "run" / "run_0" / "models" / "Tiny-own_last.pth"
     file.parent.mkdir(parents=True)
     save_checkpoint(make_checkpoint(args=args), file)
@@ -450,7 +540,10 @@ def test_hostile_flags_in_a_checkpoint_are_an_error_and_nothing_else(mistake, tm
     ("changes", "message"),
     [
         ({"train_state": {"epoch": "1"}}, "damaged: train_state, its epoch is a str"),
-        ({"train_state": asdict(TrainState(num_samples=7))}, "damaged: 7 clips of an epoch are done"),
+        (
+            {"train_state": asdict(TrainState(num_samples=7))},
+            "damaged: 7 clips of an epoch are done",
+        ),
         ({"head": "no.layer"}, "does not fit the model 'Tiny'"),
         ({"optimizer": {}}, "damaged: "),
         ({"scheduler": []}, "Tiny-own_last.pth: cannot be resumed, its scheduler is a list"),
@@ -480,7 +573,9 @@ def test_a_test_that_is_interrupted_is_done_by_the_next_start(project, monkeypat
         patched.setattr(train, "evaluate", interrupted)
         stopped = project.run(*QUICK, "--epochs", "1", ok=False)
     assert stopped.returncode == 128 + signal.SIGTERM
-    assert stopped.stderr.endswith("SIGTERM: python train.py --resume run/run_0 continues the run\n")
+    assert stopped.stderr.endswith(
+        "SIGTERM: python train.py --resume run/run_0 continues the run\n"
+    )
     assert not (run / "results.json").exists()
     assert "1 of 1 epochs done" in project.run("train.py", "--resume").stdout
     assert (run / "results.json").exists()
@@ -497,7 +592,9 @@ def test_the_default_batch_is_no_larger_than_the_data(project):
     assert (checkpoint["args"]["batch_size"], checkpoint["scheduler"]["last_epoch"]) == (6, 1)
 
 
-def test_a_batch_larger_than_the_data_is_refused_before_any_work(mistake, videos, tmp_path, monkeypatch):
+def test_a_batch_larger_than_the_data_is_refused_before_any_work(
+    mistake, videos, tmp_path, monkeypatch
+):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
     line = mistake(train, "--dataset", "own", "--batch-size", "7")
     assert line == "train.py: --batch-size 7: there are training videos for 6 at most"
@@ -531,7 +628,9 @@ def test_changed_videos_and_a_single_class_are_refused(mistake, tmp_path, monkey
 def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
     monkeypatch.setattr(data, "leaked_groups", lambda videos, protocol: 1)
-    assert mistake(train, "--dataset", "own") == "train.py: 1 groups leak between train, val and test"
+    assert (
+        mistake(train, "--dataset", "own") == "train.py: 1 groups leak between train, val and test"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -565,17 +664,30 @@ def test_the_input_is_part_of_the_checkpoint(project, mistake):
 
     # Another run starts from it with the same input, and with no other.
     project.run(*QUICK, "--epochs", "1", "--weights", "run/run_0/models/Tiny-own_best.pth")
-    assert json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"] == chosen
-    assert load_checkpoint(last_checkpoint(project.folder / "run" / "run_1"))["args"]["input"] == chosen
+    assert (
+        json.loads((project.folder / "run" / "run_1" / "results.json").read_text())["input"]
+        == chosen
+    )
+    assert (
+        load_checkpoint(last_checkpoint(project.folder / "run" / "run_1"))["args"]["input"]
+        == chosen
+    )
     refused = project.run(*QUICK, "--weights", checkpoint, "--input", other, ok=False)
     assert refused.returncode == 2
-    assert refused.stderr == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
-    line = mistake(train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other)
+    assert (
+        refused.stderr
+        == f"train.py: --input {other}: {checkpoint} was trained with {chosen}; leave the flag out\n"
+    )
+    line = mistake(
+        train, "--run-dir", str(project.folder / "run"), "--resume", "0", "--input", other
+    )
     assert f"--input {other}" in line and f"was started with {chosen}" in line
 
 
 def test_a_leaky_split_is_reported_and_every_epoch_draws_other_clips(project):
-    done = project.run(*QUICK, "--epochs", "2", "--lr", "0", "--split", "random", "--clips-per-video", "1")
+    done = project.run(
+        *QUICK, "--epochs", "2", "--lr", "0", "--split", "random", "--clips-per-video", "1"
+    )
     run = project.folder / "run" / "run_0"
     results = json.loads((run / "results.json").read_text())
     assert results["leaked_groups"] > 0
@@ -594,7 +706,11 @@ def test_resume_continues_the_run_with_the_highest_number_for_more_epochs(projec
     assert [step for step, _ in scalars(project.folder / "run" / "run_10")["data/lr"]] == [1, 2]
     run_dir = ("--run-dir", str(project.folder / "run"))
     assert "run_9: no checkpoint" in mistake(train, *run_dir, "--resume", "9")
-    for flag, value, previous in (("--model", "C3D", "Tiny"), ("--dataset", "demo", "own"), ("--batch-size", "3", "4")):
+    for flag, value, previous in (
+        ("--model", "C3D", "Tiny"),
+        ("--dataset", "demo", "own"),
+        ("--batch-size", "3", "4"),
+    ):
         line = mistake(train, *run_dir, "--resume", "run_10", flag, value)
         assert line == f"train.py: {flag} {value}: {run_dir[1]}/run_10 was started with {previous}"
 
@@ -616,7 +732,10 @@ def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
     ("flags", "message"),
     [
         (["--dataset", "nothing"], "unknown data set 'nothing': mypath.py knows ucf101"),
-        (["--dataset", "ucf101"], "data/UCF-101: no such folder. mypath.py says where the videos lie"),
+        (
+            ["--dataset", "ucf101"],
+            "data/UCF-101: no such folder. mypath.py says where the videos lie",
+        ),
         (["--resume"], "run: no run to resume; start one without --resume"),
         (["--resume", "7"], "--resume 7: no such run in run"),
         (["--device", "cuda:77"], "--device cuda:77: "),
@@ -640,7 +759,10 @@ def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
         (["--model", "R4D"], "argument --model: invalid choice: 'R4D'"),
         (["--turbo"], "unrecognized arguments: --turbo"),
         (["--device", "meta"], "--device meta: "),
-        (["--run-dir", __file__], f"{__file__}: not a folder that can be written to; --run-dir says where runs go"),
+        (
+            ["--run-dir", __file__],
+            f"{__file__}: not a folder that can be written to; --run-dir says where runs go",
+        ),
         (["--run-dir", f"{__file__}/run"], f"{__file__}: not a folder"),
         (["--model", "C3D", "--crop-size", "56"], "C3D takes clips of 16x112x112"),
         (["--crop-size", "2000"], "--crop-size 2000: must be 1 to 1024"),
@@ -658,9 +780,15 @@ def test_a_mistake_is_one_line_that_says_how_to_mend_it(mistake, tmp_path, flags
         (["--frame-interval", "0"], "--frame-interval 0: must be 1 to 4096"),
         (["--frame-rate", "0"], "--frame-rate 0.0: must be 0.01 to 1000"),
         (["--frame-rate", "nan"], "--frame-rate nan: must be "),
-        (["--frame-rate", "15", "--frame-interval", "2"], "--frame-interval or --frame-rate, not both"),
+        (
+            ["--frame-rate", "15", "--frame-interval", "2"],
+            "--frame-interval or --frame-rate, not both",
+        ),
         (["--model", "C3D", "--clip-len", "32"], "C3D takes clips of 16x112x112"),
-        (["--freeze", "backbone"], "--freeze backbone: only --weights or --pretrained give layers worth keeping"),
+        (
+            ["--freeze", "backbone"],
+            "--freeze backbone: only --weights or --pretrained give layers worth keeping",
+        ),
         (["--accumulate", "0"], "--accumulate 0: must be 1 or more"),
         (["--dropout", "1.5"], "--dropout 1.5: must be 1 or less"),
         (["--label-smoothing", "-0.1"], "--label-smoothing -0.1: must be 0 or more"),
@@ -680,9 +808,17 @@ EQUAL = [(0.0, 0.0, 99.0), (0.0, 0.0, 98.0), (0.0, 0.0, 98.0)]  # the loss decid
 
 @pytest.mark.parametrize(
     ("best_by", "validations", "best"),
-    [("top1", RATED, 1), ("mean_class", RATED, 2), ("loss", RATED, 3), ("top1", EQUAL, 2), ("top1", EQUAL[1:], 1)],
+    [
+        ("top1", RATED, 1),
+        ("mean_class", RATED, 2),
+        ("loss", RATED, 3),
+        ("top1", EQUAL, 2),
+        ("top1", EQUAL[1:], 1),
+    ],
 )
-def test_the_best_epoch_is_best_by_what_is_asked_for(project, monkeypatch, best_by, validations, best):
+def test_the_best_epoch_is_best_by_what_is_asked_for(
+    project, monkeypatch, best_by, validations, best
+):
     num_epochs, validations = len(validations), iter(validations)
     evaluate = train.evaluate
 
@@ -721,12 +857,17 @@ def test_as_on_windows_workers_are_spawned_and_a_run_is_interrupted_and_ends_ali
         assert process.wait(120) == 130, process.stderr.read()
     assert progress(last_checkpoint(project.folder / "run" / "run_1"))[0] < 40
     project.spawn("spawned.py", "train.py", "--resume", "--workers", "1")
-    one, other = (load_checkpoint(last_checkpoint(project.folder / "run" / name)) for name in ("run_0", "run_1"))
+    one, other = (
+        load_checkpoint(last_checkpoint(project.folder / "run" / name))
+        for name in ("run_0", "run_1")
+    )
     assert is_equal(one["state_dict"], other["state_dict"])
 
 
 def test_without_hard_links_checkpoints_are_copied(project, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(OSError("no such system call")))
+    monkeypatch.setattr(
+        os, "link", lambda *paths: (_ for _ in ()).throw(OSError("no such system call"))
+    )
     project.run(*QUICK, "--epochs", "1", "--snapshot", "1")
     models = project.folder / "run" / "run_0" / "models"
     contents = {path.read_bytes() for path in models.iterdir()}
@@ -768,11 +909,16 @@ def test_a_run_does_not_resume_with_longer_videos_of_the_same_names(project, tmp
     assert "not the data that the run was started with: other train videos" in refused.stderr
 
 
-def test_a_data_set_may_have_a_slash_in_its_name_and_the_results_say_what_was_tested(project, tmp_path):
+def test_a_data_set_may_have_a_slash_in_its_name_and_the_results_say_what_was_tested(
+    project, tmp_path
+):
     project.set_path("my/own", write_dataset(tmp_path / "own"))
     project.run(*QUICK, "--dataset", "my/own", "--epochs", "1")
     run = project.folder / "run" / "run_0"
-    assert sorted(file.name for file in (run / "models").iterdir()) == ["Tiny-my_own_best.pth", "Tiny-my_own_last.pth"]
+    assert sorted(file.name for file in (run / "models").iterdir()) == [
+        "Tiny-my_own_best.pth",
+        "Tiny-my_own_last.pth",
+    ]
     assert json.loads((run / "results.json").read_text())["tested_on"] == "test"
 
 
@@ -787,13 +933,19 @@ def test_clips_of_no_length_are_refused_with_weights_too(mistake, tmp_path):
         assert f"{flag} 0" in mistake(train, *flags, flag, "0")
 
 
-def test_batches_of_a_step_are_named_where_they_are_too_many(mistake, videos, tmp_path, monkeypatch):
+def test_batches_of_a_step_are_named_where_they_are_too_many(
+    mistake, videos, tmp_path, monkeypatch
+):
     monkeypatch.setitem(Path.DATASETS, "own", (str(videos), str(tmp_path / "frames")))
     line = mistake(train, "--dataset", "own", "--accumulate", "7")
-    assert line == "train.py: --batch-size 1 --accumulate 7: there are training videos for 0 at most"
+    assert (
+        line == "train.py: --batch-size 1 --accumulate 7: there are training videos for 0 at most"
+    )
 
 
-@pytest.mark.parametrize("change", [{"classes": [1, 2, 3]}, {"clip": {}}, {"state_dict": "nan"}, {"normalization": {}}])
+@pytest.mark.parametrize(
+    "change", [{"classes": [1, 2, 3]}, {"clip": {}}, {"state_dict": "nan"}, {"normalization": {}}]
+)
 def test_weights_that_are_a_damaged_checkpoint_are_refused(mistake, tmp_path, change):
     checkpoint = make_checkpoint()
     if change == {"state_dict": "nan"}:
@@ -821,4 +973,6 @@ def test_a_file_system_without_locks_is_good_enough(project, monkeypatch):
 def test_a_dropout_that_a_network_cannot_take_is_refused_before_any_work(mistake):
     """A checkpoint of it could not be read."""
     for value in ("0.4", "0"):
-        assert "Tiny cannot take the options {'dropout': " in mistake(train, "--model", "Tiny", "--dropout", value)
+        assert "Tiny cannot take the options {'dropout': " in mistake(
+            train, "--model", "Tiny", "--dropout", value
+        )

@@ -13,7 +13,14 @@ OUTPUT = Path("output")
 
 def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("v [1].avi", "v 2.avi", "in/b.MP4", "in/deep/a.mkv", "in/notes.txt", "in/deep.avi/x.txt"):
+    for name in (
+        "v [1].avi",
+        "v 2.avi",
+        "in/b.MP4",
+        "in/deep/a.mkv",
+        "in/notes.txt",
+        "in/deep.avi/x.txt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = find_videos(["v [1].avi", "in", "v*.avi", "in/b.MP4"], OUTPUT)
@@ -23,13 +30,23 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
         ("in/deep/a.mkv", "deep"),
         ("v 2.avi", "."),
     ]
-    for pattern, below in (("**/*.mkv", "in/deep"), ("in/*/*.mkv", "deep"), ("in/deep/[a-c].mkv", ".")):
-        assert [tuple(map(str, pair)) for pair in find_videos([pattern], OUTPUT)] == [("in/deep/a.mkv", below)]
+    for pattern, below in (
+        ("**/*.mkv", "in/deep"),
+        ("in/*/*.mkv", "deep"),
+        ("in/deep/[a-c].mkv", "."),
+    ):
+        assert [tuple(map(str, pair)) for pair in find_videos([pattern], OUTPUT)] == [
+            ("in/deep/a.mkv", below)
+        ]
     inside = find_videos(["in", "in/deep"], Path("in/deep"))
     assert [str(path) for path, _ in inside] == ["in/b.MP4", "in/deep/a.mkv"]
-    assert [str(path) for path, _ in find_videos(["in", "in/**/*.[mM]*"], Path("in/deep"))] == ["in/b.MP4"]
+    assert [str(path) for path, _ in find_videos(["in", "in/**/*.[mM]*"], Path("in/deep"))] == [
+        "in/b.MP4"
+    ]
     for name in ("none.avi", "*.webm", "in/deep.avi"):
-        with pytest.raises(FileNotFoundError, match="no such file, nor a folder or pattern with videos"):
+        with pytest.raises(
+            FileNotFoundError, match="no such file, nor a folder or pattern with videos"
+        ):
             find_videos([name], OUTPUT)
 
 
@@ -83,7 +100,9 @@ def test_no_address_is_shown_with_its_password(source, shown):
 
 
 def test_an_address_among_files_is_told_to_go_behind_source():
-    with pytest.raises(FileNotFoundError, match="^rtsp://host/1: an address of a stream goes behind --source$"):
+    with pytest.raises(
+        FileNotFoundError, match="^rtsp://host/1: an address of a stream goes behind --source$"
+    ):
         find_videos(["rtsp://user:secret@host/1"], OUTPUT)
 
 
@@ -121,12 +140,20 @@ def test_timestamps_are_those_of_the_file_and_continue_evenly_where_it_has_none(
 
 @pytest.mark.parametrize(
     ("is_live", "header_fps", "seconds", "fps"),
-    [(False, 25, 0.1, 25), (False, 1000, 0.1, 10), (True, 25, 0.1, 10), (True, 30, 0.001, 30), (True, 0, 0.001, 25)],
+    [
+        (False, 25, 0.1, 25),
+        (False, 1000, 0.1, 10),
+        (True, 25, 0.1, 10),
+        (True, 30, 0.001, 30),
+        (True, 0, 0.001, 25),
+    ],
 )
 def test_the_frame_rate_is_measured_where_the_header_has_none_and_for_live_sources(
     tmp_path, monkeypatch, is_live, header_fps, seconds, fps
 ):
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture([seconds * i for i in range(50)], header_fps))
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda *_: Capture([seconds * i for i in range(50)], header_fps)
+    )
     (tmp_path / "v.avi").touch()
     video = VideoReader(tmp_path / "v.avi")
     video.is_live = is_live

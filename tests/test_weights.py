@@ -67,7 +67,9 @@ def test_weights_are_downloaded_once_with_their_hash_checked(publish):
     assert download_weights("r3d_18") == path
     assert len(requests) == 1
     path.write_bytes(b"half of it")
-    with pytest.raises(ModelError, match=f"{path}: damaged, its SHA-256 does not begin with .*; delete it"):
+    with pytest.raises(
+        ModelError, match=f"{path}: damaged, its SHA-256 does not begin with .*; delete it"
+    ):
         download_weights("r3d_18")
 
 
@@ -88,7 +90,11 @@ def test_a_failed_download_leaves_nothing_and_says_where_the_file_goes(publish, 
     with pytest.raises(ModelError) as error:
         download_weights("r3d_18")
     line = str(error.value)
-    assert line.startswith("--weights r3d_18: http://127.0.0.1:") and reason in line and "\n" not in line
+    assert (
+        line.startswith("--weights r3d_18: http://127.0.0.1:")
+        and reason in line
+        and "\n" not in line
+    )
     assert line.endswith(f"get it elsewhere and put it at {path}")
     assert not files(path.parent)
 
@@ -98,7 +104,10 @@ def test_without_a_network_one_line_gives_the_address(publish, mistake, monkeypa
     path = serve("r2plus1d_18", b"")
     monkeypatch.setitem(weight_urls(), "r2plus1d_18", "http://127.0.0.1:9/r2plus1d_18-91a641e6.pth")
     line = mistake(train, "--weights", "r2plus1d_18")
-    assert "train.py: --weights r2plus1d_18: http://127.0.0.1:9/r2plus1d_18-91a641e6.pth cannot be downloaded" in line
+    assert (
+        "train.py: --weights r2plus1d_18: http://127.0.0.1:9/r2plus1d_18-91a641e6.pth cannot be downloaded"
+        in line
+    )
     assert line.endswith(f"put it at {path.parent}/r2plus1d_18-91a641e6.pth")
 
 
@@ -133,7 +142,11 @@ def test_help_lists_names_clips_and_accuracy(capsys, script):
     assert [row.split()[0] for row in rows] == list(weight_urls())
     for row in rows:
         name, model, clip, accuracy, url = re.split("  +", row)
-        assert model.split()[0] in MODELS and re.search(r"\d frames", clip) and re.search(r"\d\.\d|not", accuracy)
+        assert (
+            model.split()[0] in MODELS
+            and re.search(r"\d frames", clip)
+            and re.search(r"\d\.\d|not", accuracy)
+        )
         assert url.startswith("https://") and re.search(r"-[0-9a-f]{8}\.pth$", url)
 
 
@@ -147,7 +160,10 @@ def test_a_file_says_which_clips_it_was_trained_on(tmp_path):
     state = random_state("R2Plus1D", 3, shared_midplanes=False)
     for file, clip_len in (("r2plus1d_34_clip8_ig65m.pth", 8), ("clip32.pth", 32), ("xdc.pth", 32)):
         torch.save(state, tmp_path / file)
-        assert pretrained.load_public(tmp_path / file).clip == {"clip_len": clip_len, "frame_interval": 1}
+        assert pretrained.load_public(tmp_path / file).clip == {
+            "clip_len": clip_len,
+            "frame_interval": 1,
+        }
 
 
 def test_inference_recognises_kinetics_at_once(publish, project, tmp_path):
@@ -160,25 +176,39 @@ def test_inference_recognises_kinetics_at_once(publish, project, tmp_path):
     assert "r3d_18: R3D, 400 classes" in output
     content = json.loads((project.folder / "output" / "v.json").read_text())
     assert content["windows"][0]["end"] == pytest.approx(31 / 30, abs=2e-3)  # 16 frames, every 2nd
-    names = (Path(train.__file__).parent / "dataloaders" / "kinetics_labels.txt").read_text().splitlines()
+    names = (
+        (Path(train.__file__).parent / "dataloaders" / "kinetics_labels.txt")
+        .read_text()
+        .splitlines()
+    )
     assert (names[0], names[399], len(names)) == ("1 abseiling", "400 zumba", 400)
-    assert {guess["label"] for guess in content["top_k"]} <= {name.split(maxsplit=1)[1] for name in names}
+    assert {guess["label"] for guess in content["top_k"]} <= {
+        name.split(maxsplit=1)[1] for name in names
+    }
 
 
 def test_classes_without_names_ask_for_a_file_of_them(project, tmp_path):
     write_video(project.folder / "v.avi", 20)
     torch.save(random_state("R3D", 3), tmp_path / "three.pth")
     torch.save(without(random_state("R3D", 3), "fc"), tmp_path / "features.pth")
-    (tmp_path / "labels.txt").write_text("brush teeth\n\nplay cello\n  swim  \n", encoding="utf-8-sig")
+    (tmp_path / "labels.txt").write_text(
+        "brush teeth\n\nplay cello\n  swim  \n", encoding="utf-8-sig"
+    )
     (tmp_path / "two.txt").write_text("one\ntwo\n")
     command = "inference.py", "v.avi", "--no-video", "--weights"
     for flags, message in (
-        ([tmp_path / "three.pth"], "its 3 classes have no names; --labels FILE has a line for each"),
+        (
+            [tmp_path / "three.pth"],
+            "its 3 classes have no names; --labels FILE has a line for each",
+        ),
         ([tmp_path / "three.pth", "--labels", tmp_path / "two.txt"], "two.txt: 2 names, and"),
         ([tmp_path / "three.pth", "--labels", tmp_path / "none.txt"], "none.txt"),
         ([tmp_path / "features.pth"], "has no last layer; train.py --weights trains one"),
         ([tmp_path / "three.pth", "--checkpoint", "a.pth"], "--weights or --checkpoint, not both"),
-        (["nothing_18"], "nothing_18: no such file of weights; --weights help lists those that have a name"),
+        (
+            ["nothing_18"],
+            "nothing_18: no such file of weights; --weights help lists those that have a name",
+        ),
     ):
         (line,) = project.run(*command, *flags, ok=False).stderr.splitlines()
         assert message in line
@@ -190,7 +220,18 @@ def test_classes_without_names_ask_for_a_file_of_them(project, tmp_path):
 def test_training_takes_the_clips_of_the_weights_and_the_checkpoint_carries_them(project, tmp_path):
     project.set_path("own", write_dataset(tmp_path / "videos", groups=4, frames=40))
     torch.save(random_state("R3D", 5), tmp_path / "weights.pth")
-    flags = "--dataset", "own", "--model", "R3D", "--crop-size", "16", "--batch-size", "2", "--workers", "0"
+    flags = (
+        "--dataset",
+        "own",
+        "--model",
+        "R3D",
+        "--crop-size",
+        "16",
+        "--batch-size",
+        "2",
+        "--workers",
+        "0",
+    )
     flags += "--epochs", "1", "--clips-per-video", "1", "--freeze", "layer3"
     output = project.run("train.py", *flags, "--weights", tmp_path / "weights.pth").stdout
     described = "16 frames, 15 a second"
@@ -202,6 +243,10 @@ def test_training_takes_the_clips_of_the_weights_and_the_checkpoint_carries_them
     before = torch.load(tmp_path / "weights.pth")
     for key, value in checkpoint["state_dict"].items():
         is_frozen = key.startswith(("stem", "layer1", "layer2", "layer3"))
-        assert torch.equal(value, before[key]) == is_frozen or not key.startswith(("stem", "layer")), key
-    output = project.run("train.py", *flags, "--weights", models / "R3D-own_last.pth", "--frame-interval", "2").stdout
+        assert torch.equal(value, before[key]) == is_frozen or not key.startswith(
+            ("stem", "layer")
+        ), key
+    output = project.run(
+        "train.py", *flags, "--weights", models / "R3D-own_last.pth", "--frame-interval", "2"
+    ).stdout
     assert f"trained on clips of {described}; this run: 16 frames, 1 in 2" in output

@@ -24,7 +24,9 @@ class FrameRecorder(nn.Module):
         self.frame_numbers = []
 
     def forward(self, x):
-        self.frame_numbers += [[read_number(frame) for frame in clip] for clip in x.permute(0, 2, 3, 4, 1).numpy()]
+        self.frame_numbers += [
+            [read_number(frame) for frame in clip] for clip in x.permute(0, 2, 3, 4, 1).numpy()
+        ]
         return torch.tensor([[2.0, 0.0, 0.0]]).expand(len(x), 3)
 
 
@@ -33,7 +35,9 @@ class FrameRecorder(nn.Module):
 def test_sliding_windows_cover_the_video_to_its_end(num_frames, stride):
     span = 15 * ClipConfig().step(25, num_frames) + 1
     found = list(sliding_windows(range(num_frames), span, stride))
-    assert [start for start, _ in found] == sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
+    assert [start for start, _ in found] == sorted(
+        {*range(0, num_frames - span + 1, stride), num_frames - span}
+    )
     assert all(frames == list(range(start, start + span)) for start, frames in found)
 
 
@@ -44,7 +48,9 @@ def test_sliding_windows_of_short_and_empty_videos():
 
 @pytest.mark.parametrize(("num_frames", "interval"), [(5, 1), (16, 1), (46, 3), (61, 4), (200, 4)])
 @pytest.mark.parametrize("stride", [None, 1, 25, 100])
-def test_windows_sample_frames_as_training_does_and_each_frame_belongs_to_the_nearest(num_frames, interval, stride):
+def test_windows_sample_frames_as_training_does_and_each_frame_belongs_to_the_nearest(
+    num_frames, interval, stride
+):
     model = FrameRecorder()
     frames = [numbered_frame(number) for number in range(num_frames)]
     windows = list(classify_windows(model, cut_windows(frames, ClipConfig(), stride), 2))
@@ -69,7 +75,9 @@ def test_what_is_drawn_on_a_frame_is_hidden_from_the_model(size):
     for window in classify_windows(model, cut_windows(frames, ClipConfig(), 2), 2):
         for frame in window.frames:
             frame[:] = 255
-    assert model.frame_numbers == [[start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)]
+    assert model.frame_numbers == [
+        [start + 4 * i for i in range(16)] for start in (*range(0, 19, 2), 19)
+    ]
 
 
 def test_frames_are_read_as_they_are_needed_and_let_go():
@@ -92,18 +100,27 @@ def test_frames_are_read_as_they_are_needed_and_let_go():
 
     released.clear()
     most = 0
-    for _ in classify_windows(FrameRecorder(), cut_windows(frames(), ClipConfig(), keep_frames=False), 2):
+    for _ in classify_windows(
+        FrameRecorder(), cut_windows(frames(), ClipConfig(), keep_frames=False), 2
+    ):
         pass
     assert most <= 4
 
 
-@pytest.mark.parametrize(("fps", "frame_rate"), [(25, 15), (30, 15), (60, 15), (29.97, 15), (10, 15), (25, 30)])
+@pytest.mark.parametrize(
+    ("fps", "frame_rate"), [(25, 15), (30, 15), (60, 15), (29.97, 15), (10, 15), (25, 30)]
+)
 @pytest.mark.parametrize("num_frames", [5, 16, 24, 40, 200])
-def test_windows_of_so_many_frames_a_second_are_those_of_training(tmp_path, capsys, fps, frame_rate, num_frames):
+def test_windows_of_so_many_frames_a_second_are_those_of_training(
+    tmp_path, capsys, fps, frame_rate, num_frames
+):
     video = write_video(tmp_path / "v.avi", num_frames, fps=fps)
     config = ClipConfig.from_flags(clip_len=16, frame_rate=frame_rate)
     num_kept = extract_frames(video, tmp_path / "frames", asdict(config))["frames"]
-    kept = [read_number(cv2.imread(f"{tmp_path}/frames/{i:05d}.jpg")[..., ::-1]) for i in range(1, num_kept + 1)]
+    kept = [
+        read_number(cv2.imread(f"{tmp_path}/frames/{i:05d}.jpg")[..., ::-1])
+        for i in range(1, num_kept + 1)
+    ]
     print_once.cache_clear()
     model, reader = FrameRecorder(), VideoReader(video)
     windows = list(classify_windows(model, cut_windows(reader, config, 1, video=reader), 2))
@@ -111,7 +128,11 @@ def test_windows_of_so_many_frames_a_second_are_those_of_training(tmp_path, caps
     repeated = f"frames are repeated where a video has fewer than {frame_rate} a second\n"
     assert capsys.readouterr().out == (repeated if fps < frame_rate else "")
     for window, numbers in zip(windows, model.frame_numbers, strict=True):
-        assert numbers == [min(window.start + frame_number(i, window.step), num_frames - 1) for i in range(16)]
+        assert numbers == [
+            min(window.start + frame_number(i, window.step), num_frames - 1) for i in range(16)
+        ]
         heatmaps = window._replace(heatmap=np.arange(16))
-        assert all(abs(numbers[heatmaps.heatmap_at(number)] - number) <= window.step for number in numbers)
+        assert all(
+            abs(numbers[heatmaps.heatmap_at(number)] - number) <= window.step for number in numbers
+        )
     assert windows[-1].end == num_frames
