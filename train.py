@@ -49,7 +49,7 @@ from network.resnet import LAYERS
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
     data = parser.add_argument_group("data")
     add = data.add_argument
     add("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")

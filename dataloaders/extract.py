@@ -20,14 +20,21 @@ import cv2
 
 from dataloaders.clips import ClipConfig, frame_number, resize_frame
 from dataloaders.errors import DataError, PassingError
-from dataloaders.video import ImageFolder, VideoReader
+from dataloaders.images import ImageFolder
+from dataloaders.video import VideoReader
 from dataloaders.workers import block_signals
 
 TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
 
 
 def extract_frames(
-    source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25
+    source,
+    folder,
+    settings: dict | None = None,
+    start=0,
+    end=math.inf,
+    source_fps=25,
+    image_prefix: str | None = None,
 ) -> dict:
     """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
     The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
@@ -37,7 +44,7 @@ def extract_frames(
     while True:
         try:
             video = (
-                ImageFolder(source, source_fps)
+                ImageFolder(source, source_fps, image_prefix)
                 if source.is_dir()
                 else VideoReader(source, threads=1)
             )

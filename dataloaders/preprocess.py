@@ -30,9 +30,16 @@ from dataloaders.index import (
     shorten,
     write_table,
 )
-from dataloaders.layouts import describe_videos, has_split, list_videos, split_source
+from dataloaders.layouts import (
+    check_name_lengths,
+    describe_videos,
+    has_split,
+    list_videos,
+    split_source,
+)
 from dataloaders.splits import PROTOCOLS, assign_splits
 
+DESCRIPTION = "Videos -> train/val/test folders of JPEG frames, and their index."
 SKIPPED_COLUMNS = "source", "modified", "reason"
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
@@ -46,7 +53,8 @@ def preprocess(
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `validate` is
     called with the rows before any video is decoded, and again where some could not be; it raises what speaks against
     training on them. `config` is the ClipConfig whose clips the frames are for. The options are `group_pattern` of
-    `layouts.list_videos`; `source_fps` of folders of images (25); `force` to decode all; those of `assign_splits`.
+    `layouts.list_videos`; `source_fps` of folders of images (25), and `image_prefix`, which of them to
+    take; `force` to decode all; those of `assign_splits`.
     OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged."""
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     root, output = (Path(os.path.realpath(path)) for path in (root_dir, output_dir))
@@ -88,6 +96,7 @@ def _preprocess(
     config,
     group_pattern=None,
     source_fps=25,
+    image_prefix=None,
     force=False,
     **split,
 ):
@@ -99,6 +108,7 @@ def _preprocess(
     sources, modified = indexed, {}
     if root_dir.exists() or not indexed or force:
         sources = list_videos(root_dir, group_pattern)
+        check_name_lengths(sources, output_dir)
         modified = {
             video.source: os.stat(split_source(root_dir, video.source)[0]).st_mtime
             for video in sources
@@ -146,7 +156,7 @@ def _preprocess(
     videos, passing, num_slow = split_videos(skipped), {}, 0
     # The journal of an interrupted start stands for the index: a frame folder that it does not list is not trusted.
     journaled = read_index(journal, growing=True) if journal.is_file() else indexed
-    sampling = config.sampling(source_fps)
+    sampling = config.sampling(source_fps, image_prefix)
     if others := Counter(video.sampling for video in journaled if video.sampling != sampling):
         difference = (
             f"{output_dir}: the frames are {others.most_common(1)[0][0]}, this run needs {sampling}"
@@ -172,7 +182,7 @@ def _preprocess(
         inputs, outputs, settings = root_dir.absolute(), partial.absolute(), asdict(config)
         parts = (split_source(inputs, video.source) for video in missing)
         jobs = (
-            (path, outputs / str(i), settings, *span, source_fps)
+            (path, outputs / str(i), settings, *span, source_fps, image_prefix)
             for i, (path, *span) in enumerate(parts)
         )
         with contextlib.closing(extract_all(jobs, num_workers)) as results:
@@ -293,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     parser = argparse.ArgumentParser(
-        prog="python -m dataloaders.preprocess", description=__doc__.split("\n")[0]
+        prog="python -m dataloaders.preprocess", description=DESCRIPTION
     )
     parser.add_argument("dataset", help="a data set named in mypath.py")
     parser.add_argument("--force", action="store_true", help="extract all frames anew")
@@ -325,7 +335,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 videos = assign_splits(videos, **split)
             except DataError as error:
                 print(f"no split: {error}")
-            return print(describe_videos(Path(root_dir), videos, layout["source_fps"]))
+            return print(
+                describe_videos(
+                    Path(root_dir), videos, layout["source_fps"], layout["image_prefix"]
+                )
+            )
         preprocess(
             args.dataset, root_dir, output_dir, config=config, force=args.force, **layout, **split
         )

@@ -1,4 +1,4 @@
-"""Videos that are read: files, cameras, streams and folders of images."""
+"""Videos that are read: files, cameras and streams."""
 
 import os
 import re
@@ -21,11 +21,6 @@ VIDEO_SUFFIXES = (
 MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
 COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
 TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-
-
-def has_image_suffix(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def has_video_suffix(name: str) -> bool:
@@ -246,33 +241,3 @@ class VideoReader:
         """Return when the frames start..end-1 begin and end, in seconds."""
         times = self.timestamps
         return times[start], times[end] if end < len(times) else times[-1] + 1 / self.fps
-
-
-class ImageFolder:
-    """Reads a folder of images as `VideoReader` reads a video, in the order of the numbers in their names."""
-
-    def __init__(self, folder: Path, fps: float):
-        names = [n for n in os.listdir(folder) if has_image_suffix(n) and not n.startswith(".")]
-        # "a2.jpg" before "a10.jpg": texts and numbers take turns.
-        names.sort(
-            key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)]
-        )
-        if not names:
-            raise DataError(f"{folder}: no images in it")
-        self.files, self.num_frames, self.index = (
-            [str(folder / name) for name in names],
-            len(names),
-            -1,
-        )
-        self.fps, self.has_frame_rate = fps, True
-
-    def grab(self) -> bool:
-        self.index += 1
-        return self.index < self.num_frames
-
-    def retrieve(self) -> np.ndarray:
-        with STDERR_LOG:
-            image = cv2.imread(self.files[self.index])
-            if image is None or STDERR_LOG.read():  # of a file cut off the rest is grey
-                raise DataError(f"{self.files[self.index]}: damaged, or not an image")
-        return image
