@@ -45,7 +45,9 @@ MIN_DURATION_SHARE = 0.9  # of the duration in a file's header, which may be an 
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        description="Recognise the actions in videos: an annotated copy of each and its predictions."
+    )
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
     add(

@@ -17,6 +17,10 @@ class Path:
     # name: frames a second of a data set of images (25)
     SOURCE_FPS = {}
 
+    # name: which images to take, where folders of images have several kinds: what stands before the
+    # number in their names, as "img_"
+    IMAGES = {}
+
     # name: folder of the official split lists
     SPLITS = {"ucf101": "data/ucfTrainTestlist", "hmdb51": "data/testTrainMulti_7030_splits"}
 
@@ -36,9 +40,16 @@ class Path:
 
     @classmethod
     def options(cls, dataset: str, source_fps: float | None = None) -> dict:
-        """Return the group pattern and the rate of images of a data set; `source_fps` overrides that of SOURCE_FPS."""
+        """Return the group pattern of a data set, and the rate and the kind of its images.
+
+        `source_fps` overrides the rate in SOURCE_FPS.
+        """
         source_fps = cls.SOURCE_FPS.get(dataset, 25) if source_fps is None else source_fps
-        return {"group_pattern": cls.GROUPS.get(dataset), "source_fps": source_fps}
+        return {
+            "group_pattern": cls.GROUPS.get(dataset),
+            "source_fps": source_fps,
+            "image_prefix": cls.IMAGES.get(dataset),
+        }
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:

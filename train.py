@@ -28,8 +28,10 @@ from engine.build import (
     create_model,
     create_optimizer,
     freeze,
+    last_lr,
     load_pretrained,
     lr_factor,
+    validate_batch_norm,
 )
 from engine.checkpoint import (
     TrainState,
@@ -49,7 +51,7 @@ from network.resnet import LAYERS
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
     data = parser.add_argument_group("data")
     add = data.add_argument
     add("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
@@ -217,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaders, fingerprint, leaked = prepare_data(
             args, *folders, config, distributed, checkpoint, device, **layout
         )
+        validate_batch_norm(args, config.shape, options)
         train_dataset, sampler = loaders["train"].dataset, loaders["train"].batch_sampler
 
         # Model
@@ -327,7 +330,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "top1": state.num_correct / state.num_samples,
                 }
                 report.log_epoch(
-                    writer, epoch, train, val, scheduler.get_last_lr()[0], clips_per_second, device
+                    writer, epoch, train, val, last_lr(scheduler), clips_per_second, device
                 )
                 print(
                     f"{title}  train loss {train['loss']:.3f} top-1 {train['top1']:.3f}", end="  "

@@ -88,13 +88,22 @@ class ClipConfig:
         """(height, width) of the frames on disk."""
         return max(FRAME_HEIGHT, self.height), max(FRAME_WIDTH, self.width)
 
-    def sampling(self, source_fps: float = 25) -> str:
-        """Return what the frames on disk depend on, such as "16x4 171x128": clip length x interval, width x height."""
+    def sampling(self, source_fps: float = 25, image_prefix: str | None = None) -> str:
+        """Return what the frames on disk depend on, such as "16x4 171x128".
+
+        That is clip length x interval, width x height; where folders of images have several kinds,
+        also which of these.
+
+        Args:
+            source_fps: Rate of folders of images.
+            image_prefix: What the names of the images begin with, None for any.
+        """
         height, width = self.stored_size
         source = (
             f" of {source_fps:g}fps" if self.frame_rate and source_fps != 25 else ""
         )  # of folders of images
-        return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}"
+        kind = "" if image_prefix is None else f" of {image_prefix}*"
+        return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}{kind}"
 
     def spacing(self, extent: "Extent | None") -> "Spacing":
         """Return how far apart the frames of a clip are, closer where the video is too short for one.

@@ -101,8 +101,9 @@ class VideoDataset(Dataset):
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
         folders, config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
         index, options = Path(folders[1]) / INDEX, mypath.Path.options(name)
+        sampling = config.sampling(options["source_fps"], options["image_prefix"])
         videos = read_index(index) if index.is_file() else []
-        if {video.sampling for video in videos} != {config.sampling(options["source_fps"])}:
+        if {video.sampling for video in videos} != {sampling}:
             videos = preprocess(
                 name, *folders, protocol=choose_split(*folders), config=config, **options
             )

@@ -1,4 +1,4 @@
-"""The index of a frame folder: one row a video, who is in which split, and how a change of the data is noticed."""
+"""The records of videos, the tables that store them, and how a change of the data is noticed."""
 
 import contextlib
 import csv
@@ -6,54 +6,165 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
-from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 
 SPLITS = ("train", "val", "test")
-UNUSED = "unused"  # the split of videos that the official lists leave out
+UNUSED = "unused"  # the split of videos that are in none of the three
+REMOVED = "removed"  # the folder of frames whose videos are gone or replaced
 INDEX = "index.csv"
-COLUMNS = ("split", "class", "video", "group", "frames", "source", "sampling")
+INDEX_COLUMNS = ("split", "class", "video", "group", "frames", "source", "modified")
+SPLIT_FILE = "split.csv"
+SPLIT_COLUMNS = ("split", "class", "video", "group", "source")
 
 
 class VideoRecord(NamedTuple):
-    """One row of the index."""
+    """A video of a data set, or a part of a recording.
 
-    split: str
+    Attributes:
+        split: "train", "val", "test" or "unused"; None where no split has been made.
+        class_name: Its class.
+        video: The name of its frame folder, which is that of the file as far as it can be.
+        group: The recording that it was cut from.
+        source: The path of the file below the folder of the data set, and which part of it.
+        frames: The number of JPEG frames on disk; None where there are none yet.
+        modified: When the source was changed last, as its frames were extracted, in seconds;
+            None likewise.
+        place: The folder in which its frame folder lies, "train", "val", "test", "unused" or
+            "removed"; None likewise.
+    """
+
+    split: str | None
     class_name: str
-    video: str  # name of the frame folder
-    group: str  # the recording that it was cut from
-    frames: int  # JPEG frames on disk
-    source: str  # path of the video file below the data set's folder
-    sampling: str = ClipConfig().sampling()  # of its frames
+    video: str
+    group: str
+    source: str
+    frames: int | None = None
+    modified: float | None = None
+    place: str | None = None
 
-    def folder(self, output_dir: Path) -> Path:
-        return output_dir / f"{self.split}/{self.class_name}/{self.video}"
+    @property
+    def key(self) -> tuple[str, str]:
+        """(class, video): no two frame folders have it in common."""
+        return self.class_name, self.video
+
+    def folder(self, frames_dir: Path) -> Path:
+        """Return the frame folder; the record must have frames."""
+        if self.place is None:
+            raise ValueError(f"{self.source} has no frames")
+        return frames_dir / self.place / self.class_name / self.video
 
 
-def read_index(path: Path, growing: bool = False) -> list[VideoRecord]:
-    """Read an index file, where it is growing without an incomplete last row; DataError where it is damaged."""
+def read_index(path: Path, is_growing: bool = False) -> list[VideoRecord]:
+    """Read an index of frame folders.
+
+    Args:
+        path: The file.
+        is_growing: Whether rows are being added, so that the last one may be incomplete.
+
+    Raises:
+        DataError: The file is damaged, or leads out of the folder of frames.
+    """
+    records = []
     with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.reader(line for line in file if line.endswith("\n") or not growing)
+        lines = (line for line in file if line.endswith("\n") or not is_growing)
         try:
-            if tuple(next(rows, ())) not in (COLUMNS, COLUMNS[:-1]):
-                raise ValueError("its first line is not " + ",".join(COLUMNS))
-            videos = [
-                VideoRecord(intern(s), intern(c), v, intern(g), int(n), *end)
-                for s, c, v, g, n, *end in rows
-            ]
-            for split, *names in (video[:3] for video in videos):
-                if split not in (*SPLITS, UNUSED) or not all(map(is_folder_name, names)):
-                    raise ValueError(f"{'/'.join((split, *names))} is not a frame folder")
-        except (ValueError, TypeError, IndexError, csv.Error) as error:
-            raise DataError(
-                f"{path} is damaged ({error}): delete it and preprocess again"
-            ) from None
-    return videos
+            for row in _read_rows(lines, INDEX_COLUMNS):
+                record = VideoRecord(
+                    split=intern(row["split"]),
+                    class_name=intern(row["class"]),
+                    video=row["video"],
+                    group=intern(row["group"]),
+                    source=row["source"],
+                    frames=int(row["frames"]),
+                    modified=float(row["modified"]),
+                    place=intern(row["split"]),
+                )
+                _validate_record(record)
+                records.append(record)
+        except (ValueError, TypeError, csv.Error) as error:
+            message = f"{path} is damaged ({error}): delete it and preprocess again"
+            raise DataError(message) from None
+    return records
+
+
+def write_index(path: Path, records: Iterable[VideoRecord]) -> None:
+    """Write an index atomically, by the places of the frame folders."""
+    write_table(path, INDEX_COLUMNS, map(index_row, records))
+
+
+def index_row(record: VideoRecord) -> tuple:
+    """Return a record as a row of the index; it must have frames."""
+    if record.frames is None:
+        raise ValueError(f"{record.source} has no frames")
+    return (
+        record.place,
+        record.class_name,
+        record.video,
+        record.group,
+        record.frames,
+        record.source,
+        record.modified,
+    )
+
+
+def write_split(path: Path, records: Iterable[VideoRecord]) -> None:
+    """Write atomically which video is in which split, as a run stores it."""
+    rows = ((r.split, r.class_name, r.video, r.group, r.source) for r in records)
+    write_table(path, SPLIT_COLUMNS, rows)
+
+
+def read_split(path: Path, indexed: Iterable[VideoRecord]) -> list[VideoRecord]:
+    """Read a split that `write_split` wrote.
+
+    Args:
+        path: The file.
+        indexed: The records of the index, which know the frames.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: It is damaged, or names videos that the index does not have.
+    """
+    known = {record.key: record for record in indexed}
+    records = []
+    missing = []
+    with open(path, newline="", encoding="utf-8") as file:
+        try:
+            for row in _read_rows(file, SPLIT_COLUMNS):
+                record = known.get((row["class"], row["video"]))
+                if record is None:
+                    missing.append(row["source"])
+                    continue
+                if row["split"] not in (*SPLITS, UNUSED):
+                    raise ValueError(f"unknown split {row['split']!r}")
+                split = intern(row["split"])
+                records.append(record._replace(split=split, group=intern(row["group"])))
+        except (ValueError, TypeError, csv.Error) as error:
+            raise DataError(f"{path} is damaged ({error})") from None
+    if missing:
+        raise DataError(f"{path}: the data set no longer has {shorten(missing)}; start a new run")
+    return records
+
+
+def _read_rows(lines: Iterable[str], columns: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    reader = csv.DictReader(lines)
+    if tuple(reader.fieldnames or ()) != tuple(columns):
+        raise ValueError("its first line is not " + ",".join(columns))
+    for row in reader:
+        if None in row or None in row.values():
+            raise ValueError(f"line {reader.line_num} has not {len(columns)} cells")
+        yield row
+
+
+def _validate_record(record: VideoRecord) -> None:
+    is_inside = all(map(is_folder_name, record.key))
+    if record.place not in (*SPLITS, UNUSED) or not is_inside:
+        name = f"{record.place}/{record.class_name}/{record.video}"
+        raise ValueError(f"{name} is not a frame folder")
 
 
 def is_folder_name(name: str) -> bool:
@@ -67,8 +178,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(rows)
-
-
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, of the same ending, which replaces it, or is removed where the block fails."""

@@ -125,12 +125,14 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
     for path, split in _read_lists(Path(split_dir), number):
         if listed.setdefault(key := os.path.splitext(path)[0].casefold(), split) != split:
             raise DataError(f"{split_dir}: {path} is listed in {listed[key]} and in {split}")
-    if not listed and all(UCF101_NAME.search(v.video) for v in videos):
+    if not listed and all(UCF101_NAME.search(_file_stem(v)) for v in videos):
         # UCF101's lists are a rule: fold 1 tests on groups 1 to 7, fold 2 on 8 to 14, fold 3 on 15 to 21.
         print(f"{split_dir}: no lists of {name}; the groups are divided by UCF101's rule")
         tested = range(7 * number - 6, 7 * number + 1)
         numbers = {
-            f"{v.class_name}/{v.video}".casefold(): int(UCF101_NAME.search(v.video)[1][1:])
+            f"{v.class_name}/{_file_stem(v)}".casefold(): int(
+                UCF101_NAME.search(_file_stem(v))[1][1:]
+            )
             for v in videos
         }
         listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
@@ -138,10 +140,12 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 
     parts, matched, unlisted = defaultdict(list), set(), []
-    same_name = Counter(video.video.casefold() for video in videos)
+    names = {(video.class_name, _file_stem(video).casefold()) for video in videos}
+    same_name = Counter(stem for _, stem in names)  # of how many classes
     for video in videos:
         # Lists may differ from the files in case, and leave the class out; a name that is the only one then serves.
-        key, bare_key = f"{video.class_name}/{video.video}".casefold(), video.video.casefold()
+        bare_key = _file_stem(video).casefold()
+        key = f"{video.class_name}/{bare_key}".casefold()
         if key not in listed and bare_key in listed and same_name[bare_key] > 1:
             raise DataError(
                 f"{split_dir}: {video.video} is listed without its class and is a video of several classes"
@@ -167,6 +171,11 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
             f"{name} leaves too few groups to carve val from train; {_fewest('group', videos)}"
         )
     return dict(parts) | carved
+
+
+def _file_stem(video: VideoRecord) -> str:
+    """Return the name of a video without the ending, which its frame folder may have (`a.avi`)."""
+    return video.video.removesuffix(os.path.splitext(video.source)[1])
 
 
 def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str]]:

@@ -136,6 +136,33 @@ def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
     return (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))) / 2
 
 
+def last_lr(scheduler: torch.optim.lr_scheduler.LambdaLR) -> float:
+    """Return the learning rate that the last step had; the scheduler itself has that of the next."""
+    return scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch - 1)
+
+
+def validate_batch_norm(args: Namespace, clip_shape: tuple[int, int, int], options: dict) -> None:
+    """Raise UsageError where batch norm would see one value per channel, of which it has no variance.
+
+    Args:
+        args: The flags, of which `model` and `batch_size` count.
+        clip_shape: (T, H, W).
+        options: Those of the model.
+    """
+    if args.batch_size > 1:
+        return
+    with torch.device("meta"):
+        model = build_model(args.model, 2, **options)
+        try:
+            model(torch.empty(1, 3, *clip_shape))
+        except ValueError:
+            size = "x".join(map(str, clip_shape))
+            raise UsageError(
+                f"--batch-size 1: batch norm needs two values, and {args.model} has one of a clip "
+                f"of {size}; use --batch-size 2 or more, or larger clips"
+            ) from None
+
+
 def amp_dtype(device: torch.device) -> torch.dtype | None:
     """Return the type of mixed precision: bfloat16 or else float16; None where float32 is the better choice.
     It is where PyTorch may have wrong gradients of Conv3d: on the CPU, and, as is printed, in some releases on CUDA."""

@@ -40,7 +40,8 @@ def count_flops(name: str, clip_shape: tuple[int, int, int], **options) -> int:
             FlopCounterMode(display=False) as counter,
             torch.inference_mode(),
         ):
-            build_model(name, 1, **options)(torch.empty(1, 3, *clip_shape))
+            # Of one small clip, batch norm may see a single value, which it trains on in no batch of one.
+            build_model(name, 1, **options).eval()(torch.empty(1, 3, *clip_shape))
     except RuntimeError as error:
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise ModelError(f"{name} cannot take clips of {clip_shape}: {reason}") from None

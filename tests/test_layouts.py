@@ -20,7 +20,8 @@ from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError
 from dataloaders.extract import extract_frames
 from dataloaders.index import read_index
-from dataloaders.layouts import has_split, list_videos
+from dataloaders.layouts import check_name_lengths, has_split, list_videos
+from dataloaders.splits import assign_splits
 
 
 def write_images(folder, numbers):
@@ -556,3 +557,104 @@ def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypa
 def test_an_expression_that_is_none_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"mypath.py: '\(' captures no group: missing \)"):
         list_videos(write_dataset(tmp_path / "videos"), "(")
+
+
+def test_files_that_differ_in_their_ending_alone_are_both_used(tmp_path):
+    root = write_dataset(tmp_path / "videos")
+    write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
+    write_video(root / "Run" / "V_run_G02_c01.mkv", 20)
+    videos = preprocess.preprocess("own", root, tmp_path / "frames")
+    run = {video.source: video for video in videos if video.class_name == "Run"}
+    assert {source: video.video for source, video in run.items()} == {
+        "Run/V_run_G02_c01.mkv": "V_run_G02_c01.mkv",  # one name, where a disk ignores the case
+        "Run/v_Run_g01_c01.avi": "v_Run_g01_c01.avi",
+        "Run/v_Run_g01_c01.mp4": "v_Run_g01_c01.mp4",
+        "Run/v_Run_g02_c01.avi": "v_Run_g02_c01.avi",
+        **{f"Run/v_Run_g0{n}_c01.avi": f"v_Run_g0{n}_c01" for n in (3, 4, 5)},
+    }
+    assert run["Run/v_Run_g01_c01.avi"].group == run["Run/v_Run_g01_c01.mp4"].group == "g01"
+    folders = [video.folder(tmp_path / "frames") for video in videos]
+    assert all(shown(folder) == list(range(20)) for folder in folders)
+    before = {video.source: video.video for video in videos}
+    write_video(root / "Run" / "v_Run_g01_c01.mov", 20, fourcc="mp4v")
+    after = {video.source: video.video for video in list_videos(root)}
+    assert after == before | {"Run/v_Run_g01_c01.mov": "v_Run_g01_c01.mov"}
+
+
+@pytest.mark.parametrize("with_lists", [True, False])
+def test_files_that_differ_in_their_ending_alone_are_found_in_official_lists(tmp_path, with_lists):
+    root = tmp_path / "videos"
+    for name in ("Jump", "Run"):
+        for group in range(1, 26):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            (root / name / f"v_{name}_g{group:02d}_c01.avi").touch()
+            (root / name / f"v_{name}_g{group:02d}_c01.mp4").touch()
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for part, groups in (("test", range(1, 8)), ("train", range(8, 26))) if with_lists else ():
+        names = [f"{c}/v_{c}_g{g:02d}_c01.avi" for c in ("Jump", "Run") for g in groups]
+        (lists / f"{part}list01.txt").write_text("\n".join(names))
+    videos = assign_splits(list_videos(root), "official1", split_dir=lists)
+    tested = {video.group for video in videos if video.split == "test"}
+    assert tested == {f"g{group:02d}" for group in range(1, 8)} and len(videos) == 100
+    assert sum(video.split == "test" for video in videos) == 28
+
+
+def test_rows_whose_frame_folders_would_be_one_are_all_named(tmp_path):
+    rows = []
+    for name in ("a/1.avi", "a_1.avi", "a/2.avi", "a_2.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        rows.append((name, "run"))
+    path = write_table(tmp_path / "table.csv", rows, "path,label")
+    message = "a/1.avi and a_1.avi, a/2.avi and a_2.avi would share a frame folder; rename one of"
+    with pytest.raises(DataError, match=message):
+        list_videos(path)
+
+
+@pytest.mark.parametrize("mark", [" ", ","])
+def test_a_list_of_folders_with_their_number_of_frames_is_read(tmp_path, mark):
+    lines = []
+    for number in range(4):
+        write_images(tmp_path / "raw frames" / f"clip {number}", range(3))
+        lines.append(f"raw frames/clip {number}{mark}3{mark}{number % 2}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    videos = list_videos(tmp_path / "list.txt")
+    assert [(video.source, video.class_name) for video in videos] == [
+        (f"raw frames/clip {number}", str(number % 2)) for number in range(4)
+    ]
+
+
+def test_videos_that_lie_too_deep_are_named_with_what_to_do(tmp_path, capsys):
+    for name in ("Jump", "Run"):
+        for camera in ("cam1", "cam2"):
+            write_video(tmp_path / "videos" / name / camera / "1.avi", 3)
+    advice = (
+        "videos lie deeper than <class>/<video>, as Jump/cam1/1.avi: move them there, or list them "
+        "in a table with the columns path and label"
+    )
+    with pytest.raises(FileNotFoundError, match=advice):
+        list_videos(tmp_path / "videos")
+    assert "4 folders of videos, one deeper than <class>/<video> (Jump/cam1, " in (
+        capsys.readouterr().out
+    )
+    write_dataset(tmp_path / "more" / "videos")
+    with pytest.raises(FileNotFoundError, match="deeper; name .*more/videos in mypath.py"):
+        list_videos(tmp_path / "more")
+
+
+def test_a_name_too_long_for_the_frames_is_named_with_the_limit(project, tmp_path):
+    root = tmp_path / "videos"
+    for number in range(6):
+        write_video(root / f"{number}.avi", 3)
+    limit = os.pathconf(tmp_path, "PC_NAME_MAX")
+    label = "ä" * (limit // 2 + 1)  # two bytes each
+    rows = [(f"{number}.avi", ("run", label)[number % 2]) for number in range(6)]
+    project.set_path("own", write_table(root / "table.csv", rows, "path,label"))
+    (line,) = project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr.splitlines()
+    assert line == (
+        f"1.avi: its frames need a folder named {label[:40]!r}... of {2 * len(label)} bytes, and "
+        f"data/own_frames takes {limit} at most; use a shorter name"
+    )
+    fitting = [video._replace(class_name="a" * limit) for video in list_videos(root / "table.csv")]
+    check_name_lengths(fitting, tmp_path / "not" / "there")

@@ -5,7 +5,7 @@ import torch
 from conftest import NETWORKS, SIZES
 from torch import nn
 
-from network import MODELS
+from network import MODELS, build_model, count_flops
 from network.c3d import C3D
 from network.normalize import RESIDUAL_GAIN
 
@@ -198,3 +198,23 @@ def test_no_softmax_and_no_gradient_of_the_input(name):
     assert not [step for step in steps if "Softmax" in step]
     assert steps["AccumulateGrad"] == sum(1 for _ in network.parameters())
     assert not pixels.requires_grad
+
+
+def test_the_flops_of_a_clip_of_which_batch_norm_sees_one_value_are_those_by_hand():
+    # R3D of 8 frames of 8x8: 8x4x4 places after the stem, then 8x4x4, 4x2x2, 2x1x1 and 1x1x1.
+    stem = 64 * (3 * 3 * 7 * 7) * (8 * 4 * 4)
+    layer1 = 4 * (64 * 64 * 27) * (8 * 4 * 4)
+    layer2 = (64 * 128 * 27 + 3 * 128 * 128 * 27 + 64 * 128) * (4 * 2 * 2)
+    layer3 = (128 * 256 * 27 + 3 * 256 * 256 * 27 + 128 * 256) * (2 * 1 * 1)
+    layer4 = (256 * 512 * 27 + 3 * 512 * 512 * 27 + 256 * 512) * (1 * 1 * 1)
+    expected = stem + layer1 + layer2 + layer3 + layer4 + 512
+    assert count_flops("R3D", (8, 8, 8)) == expected
+    assert count_flops("R2Plus1D", (8, 8, 8)) > 0
+
+
+@pytest.mark.parametrize("name", ["R3D", "R2Plus1D"])
+def test_a_clip_of_which_batch_norm_sees_one_value_trains_in_a_batch_of_two(name):
+    network = build_model(name, 2)
+    loss = network(clip(8, batch=2, length=8)).square().sum()
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())

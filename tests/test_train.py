@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -178,13 +179,12 @@ def test_a_run_and_what_it_leaves(project):
     assert again["test"] == {key: value for key, value in results["test"].items() if key != "loss"}
     assert [step for step, _ in scalars(run)["data/val_acc_epoch"]] == [1, 2]
 
-    # The weights of the last epoch differ from those of the first, and the learning rate fell to 0.
+    # The weights of the last epoch differ from those of the first.
     first, last = (
         load_checkpoint(run / "models" / f"Tiny-own_epoch-{epoch}.pth")["state_dict"]
         for epoch in (1, 2)
     )
     assert not torch.equal(first["fc.weight"], last["fc.weight"])
-    assert curves["data/lr"][-1][1] == 0
 
 
 def test_resume_ends_where_an_undisturbed_run_ends(project):
@@ -200,6 +200,31 @@ def test_resume_ends_where_an_undisturbed_run_ends(project):
     one, other = scalars(undisturbed), scalars(resumed)
     for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
         assert one[tag][1:] == other[tag]
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("cosine", 6), ("step", 3)])
+def test_the_logged_rate_is_that_of_the_last_step_of_each_epoch(project, name, epochs):
+    flags = "--epochs", epochs, "--batch-size", "2", "--lr", "0.3", "--clips-per-video", "1"
+    project.run(*QUICK, *flags, "--lr-scheduler", name)
+    steps = 3  # of 6 videos, in batches of 2
+    rates = []
+    for last in range(steps - 1, epochs * steps, steps):
+        fall = math.cos(math.pi * (last - 1) / (epochs * steps - 1))  # 1 of the 18 steps warms up
+        rates.append(0.3 * (1 + fall) / 2 if name == "cosine" else 0.3)
+    logged = scalars(project.folder / "run" / "run_0")["data/lr"]
+    assert logged == list(enumerate(map(pytest.approx, rates), start=1))
+    assert min(value for _, value in logged) > 0
+
+
+def test_small_clips_train_unless_batch_norm_sees_a_single_value(project):
+    flags = "--model", "R3D", "--crop-size", "8", "--clip-len", "8", "--epochs", "1"
+    output = project.run(*QUICK, *flags, "--clips-per-video", "1").stdout
+    assert "GFLOPs a clip of 8x8x8" in output and "video top-1" in output
+    (line,) = project.run(*QUICK, *flags, "--batch-size", "1", ok=False).stderr.splitlines()
+    assert line == (
+        "train.py: --batch-size 1: batch norm needs two values, and R3D has one of a clip of "
+        "8x8x8; use --batch-size 2 or more, or larger clips"
+    )
 
 
 def at_step(monkeypatch, number, action):
