@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import ClipConfig
-from dataloaders.preprocess import add_data_arguments, choose_split
+from dataloaders.index import SPLIT_FILE, write_split
+from dataloaders.preprocess import add_data_arguments, choose_protocol, open_settings
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
@@ -41,7 +42,7 @@ from engine.checkpoint import (
     save_checkpoint,
     state_dicts,
 )
-from engine.data import BATCH_SIZE, prepare_data
+from engine.data import BATCH_SIZE, build_loaders, prepare_data
 from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, Stopped, StopSignal, exit_on_user_error
 from engine.loops import evaluate, train_one_epoch
@@ -206,19 +207,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
 
         # Data: the first process of each machine extracts the frames while the others wait
-        folders, layout = (
-            mypath.Path.db_dir(args.dataset),
-            mypath.Path.options(args.dataset, args.source_fps),
+        settings = open_settings(mypath.Path, args.dataset, config, args.source_fps)
+        args.split = choose_protocol(settings, args.split, args.fold)
+        split_dir = None
+        if args.split.startswith("official"):
+            split_dir = mypath.Path.split_dir(args.dataset)
+        data = prepare_data(
+            args,
+            settings,
+            distributed,
+            checkpoint=checkpoint,
+            split_file=run_dir / SPLIT_FILE if run_dir else None,
+            split_dir=split_dir,
         )
-        args.split = choose_split(*folders, args.split, args.fold)
-        layout |= (
-            {"split_dir": mypath.Path.split_dir(args.dataset)}
-            if args.split.startswith("official")
-            else {}
-        )
-        loaders, fingerprint, leaked = prepare_data(
-            args, *folders, config, distributed, checkpoint, device, **layout
-        )
+        args.batch_size = data.batch_size
+        loaders = build_loaders(args, settings, data, distributed, device)
         validate_batch_norm(args, config.shape, options)
         train_dataset, sampler = loaders["train"].dataset, loaders["train"].batch_sampler
 
@@ -270,6 +273,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             run_dir = run_dir or runs.create_run(args.run_dir)
             with contextlib.suppress(NotImplementedError):  # of a file system without locks
                 lock = FileLock(run_dir / ".in_use").acquire(timeout=0)
+            if not checkpoint:
+                write_split(run_dir / SPLIT_FILE, data.records)
         run_dir = distributed.broadcast_object(run_dir)
 
     content = {
@@ -281,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inherited_args = {
         name: value for name, value in vars(args).items() if name not in NOT_INHERITED
     }
-    content |= {"head": head, "videos": fingerprint, "args": inherited_args}
+    content |= {"head": head, "videos": data.fingerprint, "args": inherited_args}
     models, stem = run_dir / "models", f"{args.model}-{args.dataset}".replace("/", "_")
     best, last = models / f"{stem}_best.pth", models / f"{stem}_last.pth"
     ddp_model = distributed.wrap_ddp(model)
@@ -376,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}
                 results |= {
                     "tested_on": loaders["test"].dataset.split,
-                    "leaked_groups": leaked,
+                    "leaked_groups": data.num_leaked_groups,
                     "seed": args.seed,
                 }
                 results |= {

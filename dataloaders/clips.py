@@ -4,6 +4,7 @@ Frame numbers are chosen first, and only those frames are read."""
 
 import contextlib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -89,21 +90,23 @@ class ClipConfig:
         return max(FRAME_HEIGHT, self.height), max(FRAME_WIDTH, self.width)
 
     def sampling(self, source_fps: float = 25, image_prefix: str | None = None) -> str:
-        """Return what the frames on disk depend on, such as "16x4 171x128".
+        """Return the name of what the frames on disk depend on, such as "16x4_171x128".
 
-        That is clip length x interval, width x height; where folders of images have several kinds,
-        also which of these.
+        That is clip length x interval and width x height; for folders of images also their rate,
+        where clips have a rate, and which of several kinds of images is taken.
 
         Args:
-            source_fps: Rate of folders of images.
-            image_prefix: What the names of the images begin with, None for any.
+            source_fps: Frame rate of folders of images.
+            image_prefix: What the names of the images begin with; None for any.
         """
         height, width = self.stored_size
-        source = (
-            f" of {source_fps:g}fps" if self.frame_rate and source_fps != 25 else ""
-        )  # of folders of images
-        kind = "" if image_prefix is None else f" of {image_prefix}*"
-        return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}{kind}"
+        interval = self.frame_interval if self.frame_rate is None else f"{self.frame_rate:g}fps"
+        name = f"{self.clip_len}x{interval}_{width}x{height}"
+        if self.frame_rate is not None and source_fps != 25:
+            name += f"_from{source_fps:g}fps"
+        if image_prefix is not None:
+            name += "_" + re.sub(r"[^\w.-]", "-", image_prefix)
+        return name
 
     def spacing(self, extent: "Extent | None") -> "Spacing":
         """Return how far apart the frames of a clip are, closer where the video is too short for one.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dataloaders.clips import ClipConfig, make_clip
 from dataloaders.errors import DataError
 from dataloaders.files import read_lines
-from dataloaders.index import INDEX, SPLITS, VideoRecord, read_index
+from dataloaders.index import PLACES, SPLITS, VideoRecord
 from dataloaders.workers import block_signals
 
 LABELS = {
@@ -47,6 +47,17 @@ def read_labels(path: str | Path) -> list[str]:
     return [part[1] for part in parts] if is_numbered else lines
 
 
+JPEG_END = b"\xff\xd9"
+
+
+def _read_bytes(file: Path) -> np.ndarray | None:
+    """Return the bytes of a file, `uint8` (N,); None where it is not there."""
+    try:
+        return np.fromfile(file, np.uint8)
+    except FileNotFoundError:
+        return None
+
+
 class VideoDataset(Dataset):
     """The clips of the videos of one split.
     `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
@@ -58,7 +69,7 @@ class VideoDataset(Dataset):
 
     def __init__(
         self,
-        output_dir,
+        frames_dir,
         videos,
         split,
         classes,
@@ -70,13 +81,13 @@ class VideoDataset(Dataset):
         videos = [video for video in videos if video.split == split]
         label_of = {name: label for label, name in enumerate(classes)}
         # Arrays, which the worker processes share; a list of objects would be copied into each of them.
+        self.frames_dir = Path(frames_dir)
         self.folders = np.array(
-            [os.fsencode(video.folder(Path(output_dir))) for video in videos], np.bytes_
+            [os.fsencode(video.folder(self.frames_dir)) for video in videos], np.bytes_
         )
         self.num_frames = np.array([video.frames for video in videos], np.int32)
         self.labels = np.array([label_of[video.class_name] for video in videos], np.int64)
-        self.sources, self.index = [video.source for video in videos], Path(output_dir) / INDEX
-        self.modified_at = self.modification_time()
+        self.sources = [video.source for video in videos]
         self.classes, self.config, self.windows = classes, config, windows
         self.split, self.flip, self.min_scale = split, flip, min_scale
         last = np.maximum(self.num_frames - config.clip_len, 0)[
@@ -93,27 +104,33 @@ class VideoDataset(Dataset):
 
     @classmethod
     def open(cls, name: str, split: str = "train", windows: int = 1, **flags) -> "VideoDataset":
-        """Open a split of a data set of mypath.py, preprocessed if need be; the flags are those of `from_flags`."""
+        """Open a part of the default split of a data set of mypath.py, preprocessed if need be.
+
+        Args:
+            name: Of the data set.
+            split: "train", "val" or "test".
+            windows: Windows of each video for evaluation.
+            **flags: Those of `ClipConfig.from_flags`.
+        """
         import mypath
-        from dataloaders.preprocess import choose_split, preprocess
+        from dataloaders.preprocess import (
+            default_protocol,
+            open_settings,
+            preprocess,
+            split_records,
+        )
 
         if split not in SPLITS:
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
-        folders, config = mypath.Path.db_dir(name), ClipConfig.from_flags(**flags)
-        index, options = Path(folders[1]) / INDEX, mypath.Path.options(name)
-        sampling = config.sampling(options["source_fps"], options["image_prefix"])
-        videos = read_index(index) if index.is_file() else []
-        if {video.sampling for video in videos} != {sampling}:
-            videos = preprocess(
-                name, *folders, protocol=choose_split(*folders), config=config, **options
-            )
-        return cls(folders[1], videos, split, class_names(name, videos), config, windows)
+        config = ClipConfig.from_flags(**flags)
+        settings = open_settings(mypath.Path, name, config)
+        frames = preprocess(settings)
+        videos = split_records(frames, default_protocol(settings, frames.records))
+        classes = class_names(name, videos)
+        return cls(frames.frames_dir, videos, split, classes, config, windows)
 
     def __len__(self) -> int:
         return len(self.starts)
-
-    def modification_time(self) -> int:
-        return self.index.stat().st_mtime_ns if self.index.is_file() else 0
 
     def class_weights(self) -> np.ndarray:
         """Return float32 (classes,), inverse to the videos of each class; their mean over the videos is 1."""
@@ -138,21 +155,34 @@ class VideoDataset(Dataset):
 
     def _read_frames(self, index: int, start: int) -> Iterator[np.ndarray]:
         """Yield the images of a window, BGR (H, W, 3), the last one of a short video several times."""
-        folder, last = os.fsdecode(self.folders[index]), self.num_frames[index] - 1
+        last = self.num_frames[index] - 1
         for number in range(start, start + self.config.clip_len):
-            file = f"{folder}/{min(number, last) + 1:05d}.jpg"
-            data = np.fromfile(file, np.uint8) if os.path.exists(file) else np.empty(0, np.uint8)
-            is_whole = (
-                data[-2:].tobytes() == b"\xff\xd9"
-            )  # OpenCV makes the rest of another one grey
-            if not is_whole or (frame := cv2.imdecode(data, cv2.IMREAD_COLOR)) is None:
-                mending = (
-                    f"delete {folder} and start again, which extracts the frames of that video"
-                )
-                raise FileNotFoundError(
-                    f"{file}: missing or damaged, or moved by a run with another split; {mending}"
-                )
-            yield frame
+            yield self._read_frame(index, min(number, last) + 1)
+
+    def _read_frame(self, index: int, number: int) -> np.ndarray:
+        """Read one image; FileNotFoundError where it is missing or damaged."""
+        folder = Path(os.fsdecode(self.folders[index]))
+        data = _read_bytes(folder / f"{number:05d}.jpg")
+        if data is None:
+            folder = self._find_folder(folder)
+            data = _read_bytes(folder / f"{number:05d}.jpg")
+        # OpenCV makes the rest of an image that is cut off grey.
+        is_whole = data is not None and data[-2:].tobytes() == JPEG_END
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if is_whole else None
+        if image is None:
+            raise FileNotFoundError(
+                f"{folder}/{number:05d}.jpg: missing or damaged; delete {folder} and start again, "
+                "which extracts the frames of that video"
+            )
+        return image
+
+    def _find_folder(self, folder: Path) -> Path:
+        """Return where a frame folder lies now: a change of the data moves it to another place."""
+        for place in PLACES:
+            moved = self.frames_dir / place / folder.parent.name / folder.name
+            if moved.is_dir():
+                return moved
+        return folder
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
@@ -172,13 +202,9 @@ class VideoDataset(Dataset):
 
 
 class ClipLoader(DataLoader):
-    """A DataLoader whose worker processes start with the stop signals blocked; DataError where the frames change."""
+    """A DataLoader whose worker processes start with the stop signals blocked."""
 
     def __iter__(self):
-        if self.dataset.modification_time() != self.dataset.modified_at:
-            raise DataError(
-                f"{self.dataset.index}: changed by another process during this run; start it again"
-            )
         with block_signals():
             return super().__iter__()
 

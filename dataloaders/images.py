@@ -158,7 +158,9 @@ def sort_names(folder: Path, texts: Sequence[str], prefix: str | None) -> list[s
         twin = _find_same_number(names)
         if twin is None:
             return [name.text for name in sorted(names, key=lambda name: name.parts)]
-    raise TransientReadError(f"{folder}: {twin[0]} and {twin[1]} have the same number; remove one kind")
+    raise TransientReadError(
+        f"{folder}: {twin[0]} and {twin[1]} have the same number; remove one kind"
+    )
 
 
 def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_Name]:
@@ -172,7 +174,9 @@ def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_
         chosen = [prefix] if prefix in kinds else matching
         kinds = {kind: kinds[kind] for kind in chosen}
         if not kinds:
-            raise TransientReadError(f"{folder}: no images named {prefix!r} and a number, but {counts}")
+            raise TransientReadError(
+                f"{folder}: no images named {prefix!r} and a number, but {counts}"
+            )
     if not _is_one_sequence(kinds):
         raise TransientReadError(
             f"{folder}: several kinds of images: {counts}; IMAGES in mypath.py names the one to take"

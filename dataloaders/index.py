@@ -16,6 +16,7 @@ from dataloaders.errors import DataError
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"  # the split of videos that are in none of the three
 REMOVED = "removed"  # the folder of frames whose videos are gone or replaced
+PLACES = (*SPLITS, UNUSED, REMOVED)  # the folders that frame folders lie in
 INDEX = "index.csv"
 INDEX_COLUMNS = ("split", "class", "video", "group", "frames", "source", "modified")
 SPLIT_FILE = "split.csv"
@@ -178,6 +179,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(rows)
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, of the same ending, which replaces it, or is removed where the block fails."""

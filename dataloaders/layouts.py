@@ -4,7 +4,6 @@ Those are folders, with or without a split, and tables.
 """
 
 import csv
-import math
 import os
 import re
 import statistics
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from dataloaders.errors import DataError
@@ -22,7 +20,7 @@ from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_t
 from dataloaders.images import ImageFolder, is_image_name
 from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
-from dataloaders.video import VideoReader, has_video_suffix
+from dataloaders.video import VideoFile, has_video_suffix
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -118,8 +116,8 @@ def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
 class _Header:
     """What the header of a video says, in seconds, frames a second and pixels."""
 
-    duration: float
-    fps: float
+    duration: float | None
+    fps: float | None
     size: str | None  # None for a folder of images, of which none is opened
 
 
@@ -145,8 +143,10 @@ def describe_videos(
         except (OSError, DataError) as error:
             unreadable.append(f"cannot be read: {error}")
             continue
-        seconds.append(min(end, header.duration) - start)
-        rates.append(f"{header.fps:.4g} frames/s")
+        if header.duration is not None:
+            seconds.append(min(end, header.duration) - start)
+        if header.fps is not None:
+            rates.append(f"{header.fps:.4g} frames/s")
         sizes += [header.size] if header.size else []
     lines = [
         f"{len(videos)} videos, {len({video.group for video in videos})} groups",
@@ -167,10 +167,11 @@ def _read_header(path: Path, source_fps: float, image_prefix: str | None) -> _He
     if path.is_dir():
         folder = ImageFolder(path, source_fps, image_prefix)
         return _Header(folder.duration, folder.fps, None)
-    video = VideoReader(path)
-    width = video.capture.get(cv2.CAP_PROP_FRAME_WIDTH)
-    height = video.capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-    return _Header(video.num_frames / video.fps, video.fps, f"{width:.0f}x{height:.0f}")
+    video = VideoFile(path, threads=1)
+    first = next(iter(video.frames()))
+    height, width = first.to_image().shape[:2]
+    video.close()
+    return _Header(video.duration, video.fps, f"{width}x{height}")
 
 
 def _describe_counts(title: str, values: Sequence[str]) -> str:
@@ -236,7 +237,7 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
     listing = _Listing(root_dir)
     folders = [f"{name}/" for name in sorted(os.listdir(root_dir)) if not is_hidden(name)]
     if not has_split(root_dir):
-        listing.add_folder("", "")
+        listing.add_folder("", None)
         folders = []
     for folder in folders:
         split = SPLIT_NAMES.get(folder[:-1].lower())
@@ -257,9 +258,9 @@ class _Listing:
     root_dir: Path
     videos: list[VideoRecord] = field(default_factory=list)
     ignored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    split_of: dict[tuple[str, str], str] = field(default_factory=dict)  # of (class, stem)
+    split_of: dict[tuple[str, str], str | None] = field(default_factory=dict)  # of (class, stem)
 
-    def add_folder(self, folder: str, split: str) -> None:
+    def add_folder(self, folder: str, split: str | None) -> None:
         """Add what lies in the class folders of `root_dir/folder`."""
         for source, is_file in sorted(_scan(self.root_dir, folder)):
             class_name, _, name = source.removeprefix(folder).rpartition("/")
@@ -270,7 +271,7 @@ class _Listing:
                 continue
             self._add(split, class_name, name if is_images else os.path.splitext(name)[0], source)
 
-    def _add(self, split: str, class_name: str, stem: str, source: str) -> None:
+    def _add(self, split: str | None, class_name: str, stem: str, source: str) -> None:
         name = stem
         if self.split_of.setdefault((class_name, stem), split) != split:
             name = f"{split}_{stem}"  # the parts may number their videos alike
@@ -279,7 +280,6 @@ class _Listing:
             class_name=sys.intern(class_name),
             video=name,
             group=group_of(class_name, name),
-            frames=0,
             source=source,
         )
         self.videos.append(record)
@@ -456,13 +456,12 @@ class _RowReader:
             class_name=class_name,
             video=f"{stem}_{'-'.join(span)}" if span else stem,
             group=values.get("group") or (path if span else group_of(class_name, stem)),
-            frames=0,
             source=f"{path}#t={','.join(span)}" if span else path,
         )
 
-    def _split(self, values: Mapping[str, str]) -> str:
+    def _split(self, values: Mapping[str, str]) -> str | None:
         if "split" not in self.columns:
-            return ""
+            return None
         split = values["split"]
         if split.lower() not in SPLIT_NAMES:
             raise ValueError(f"unknown split {split!r}")
@@ -482,10 +481,14 @@ class _RowReader:
         if not values.get("start") and not values.get("end"):
             return ()
         if path not in self.durations:
-            self.durations[path] = VideoReader(self.folder / path).duration
+            self.durations[path] = VideoFile(self.folder / path).duration
         duration = self.durations[path]
+        if duration is None and not values.get("end"):
+            raise ValueError(f"how long {path} is stands nowhere; give the end of the part")
         start = float(values.get("start") or 0)
         end = float(values.get("end") or duration)
-        if not 0 <= start < end <= (duration or math.inf) + 0.5:
+        if not 0 <= start < end:
+            raise ValueError(f"{start:g} to {end:g} is no part of a recording")
+        if duration is not None and end > duration + 0.5:
             raise ValueError(f"{start:g} to {end:g} is no part of its {duration:.1f} seconds")
         return f"{round(start, 3):.10g}", f"{round(end, 3):.10g}"

@@ -12,6 +12,7 @@ to a run: `split_records` makes one, and moves nothing.
 import argparse
 import contextlib
 import csv
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction, ExtractionJob, extract_all
 from dataloaders.index import (
     INDEX,
+    PLACES,
     REMOVED,
     SPLITS,
     UNUSED,
@@ -59,7 +61,6 @@ SKIPPED = "skipped.csv"
 SKIPPED_COLUMNS = ("source", "modified", "reason")
 DAMAGED = "damaged.csv"
 DAMAGED_COLUMNS = ("source", "frames lost", "of", "first time")
-PLACES = (*SPLITS, UNUSED, REMOVED)
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 Check = Callable[[list[VideoRecord]], None]
@@ -392,7 +393,7 @@ def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> Extr
         folder=folder.absolute(),
         config=settings.config,
         start=start,
-        end=end,
+        end=end if math.isfinite(end) else None,
         source_fps=settings.source_fps,
         image_prefix=settings.image_prefix,
     )
@@ -672,7 +673,9 @@ class Summary:
             count = len(self.transient)
             notes.append(f"{count} cannot be read now, the next start tries them again")
         if self.num_repeated:
-            notes.append(f"{self.num_repeated} have fewer than {rate:g} frames a second: frames repeat")
+            notes.append(
+                f"{self.num_repeated} have fewer than {rate:g} frames a second: frames repeat"
+            )
         if self.num_without_times:
             count = self.num_without_times
             notes.append(f"{count} have no time stamps: their frames are counted by the rate")
@@ -848,9 +851,7 @@ def print_dry_run(settings: DataSettings, args: argparse.Namespace, paths) -> No
         videos = assign_splits(videos, protocol, args.fold, split_dir)
     except DataError as error:
         print(f"no split: {error}")
-    print(
-        describe_videos(settings.root_dir, videos, settings.source_fps, settings.image_prefix)
-    )
+    print(describe_videos(settings.root_dir, videos, settings.source_fps, settings.image_prefix))
 
 
 def add_data_arguments(parser) -> None:

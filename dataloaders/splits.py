@@ -174,8 +174,13 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
 
 
 def _file_stem(video: VideoRecord) -> str:
-    """Return the name of a video without the ending, which its frame folder may have (`a.avi`)."""
-    return video.video.removesuffix(os.path.splitext(video.source)[1])
+    """Return the name of a video as lists have it: that of its file, without the ending.
+
+    The name of its frame folder may have the ending, where two files differ in nothing else, or a
+    number, where a changed video has new frames beside the old ones.
+    """
+    name = video.source.rpartition("/")[2]
+    return os.path.splitext(name)[0] if has_video_suffix(name) else name
 
 
 def _read_lists(split_dir: Path, number: int) -> Iterator[tuple[str, str]]:
