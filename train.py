@@ -18,9 +18,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 import mypath
+from dataloaders.arguments import add_data_arguments, choose_protocol, open_settings
 from dataloaders.clips import ClipConfig
 from dataloaders.index import SPLIT_FILE, write_split
-from dataloaders.preprocess import add_data_arguments, choose_protocol, open_settings
 from dataloaders.workers import kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args

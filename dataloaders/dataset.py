@@ -113,12 +113,9 @@ class VideoDataset(Dataset):
             **flags: Those of `ClipConfig.from_flags`.
         """
         import mypath
-        from dataloaders.preprocess import (
-            default_protocol,
-            open_settings,
-            preprocess,
-            split_records,
-        )
+        from dataloaders.arguments import open_settings
+        from dataloaders.frames import default_protocol
+        from dataloaders.preprocess import preprocess, split_records
 
         if split not in SPLITS:
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")

@@ -16,144 +16,60 @@ import math
 import os
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataloaders import demo
-from dataloaders.clips import CROP_SIZE, ClipConfig
+from dataloaders.arguments import add_data_arguments, choose_protocol, settings_of
 from dataloaders.copies import find_copies, join_groups
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError
 from dataloaders.extract import Extraction, ExtractionJob, extract_all
+from dataloaders.frames import (
+    COPIES,
+    JOURNAL,
+    SKIPPED,
+    Comparison,
+    Copy,
+    DataSettings,
+    PreparedFrames,
+    by_class_and_video,
+    compare,
+    default_protocol,
+    find_places,
+    lock_frames,
+    read_copies,
+    read_rows,
+)
 from dataloaders.index import (
     INDEX,
-    PLACES,
     REMOVED,
-    SPLITS,
     UNUSED,
     VideoRecord,
     index_row,
-    read_index,
     shorten,
     write_index,
     write_split,
     write_table,
 )
-from dataloaders.layouts import (
-    check_name_lengths,
-    describe_videos,
-    has_split,
-    list_videos,
-    split_source,
+from dataloaders.layouts import describe_videos, list_videos, split_source
+from dataloaders.splits import assign_splits
+from dataloaders.summary import (
+    DAMAGED,
+    Summary,
+    describe_sizes,
+    print_samplings,
+    report_earlier_layout,
 )
-from dataloaders.splits import PROTOCOLS, assign_splits
 from dataloaders.workers import available_cores
 
 DESCRIPTION = "Videos -> train/val/test folders of JPEG frames, and their index."
-JOURNAL = "index.journal"  # the index of what an interrupted start has extracted
-COPIES = "copies.csv"
 COPIES_COLUMNS = ("source", "shows the same as", "kind")
-SKIPPED = "skipped.csv"
 SKIPPED_COLUMNS = ("source", "modified", "reason")
-DAMAGED = "damaged.csv"
 DAMAGED_COLUMNS = ("source", "frames lost", "of", "first time")
-TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 Check = Callable[[list[VideoRecord]], None]
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """A data set and what its frames depend on.
-
-    Attributes:
-        name: Of the data set.
-        root_dir: Its videos, see `layouts.list_videos`.
-        output_dir: The folder for frames of all samplings.
-        config: The clips that the frames are for.
-        group_pattern: A regular expression that finds the group in the path of a video.
-        source_fps: Frame rate of folders of images.
-        image_prefix: Beginning of the names of the images to take from such folders.
-        finds_copies: Whether videos that show the same are looked for.
-    """
-
-    name: str
-    root_dir: Path
-    output_dir: Path
-    config: ClipConfig = field(default_factory=ClipConfig)
-    group_pattern: str | None = None
-    source_fps: float = 25.0
-    image_prefix: str | None = None
-    finds_copies: bool = True
-
-    @property
-    def frames_dir(self) -> Path:
-        """The folder of the frames of this sampling."""
-        return self.output_dir / self.config.sampling(self.source_fps, self.image_prefix)
-
-    def validate(self) -> None:
-        """Raise DataError where the folders or the frame rate cannot be used."""
-        root = Path(os.path.realpath(self.root_dir))
-        output = Path(os.path.realpath(self.output_dir))
-        if output in (root, *root.parents) or root in output.parents:
-            raise DataError(
-                f"{self.output_dir}: the folder for the frames must lie outside {self.root_dir}; "
-                "mypath.py names both"
-            )
-        if not 0.01 <= self.source_fps <= 1000:
-            raise DataError(
-                f"--source-fps {self.source_fps}: must be 0.01 to 1000; mypath.py has it too"
-            )
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A video that shows the same as another, by their sources."""
-
-    source: str
-    original: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class PreparedFrames:
-    """The frames of a data set, up to date.
-
-    Attributes:
-        frames_dir: The folder that the places of the records lie in.
-        records: The videos that have frames, sorted by class and video; their `split` is what the
-            data set itself says, None where it says nothing.
-        copies: Those of them that show the same as others.
-    """
-
-    frames_dir: Path
-    records: list[VideoRecord]
-    copies: list[Copy]
-
-
-@dataclass
-class Comparison:
-    """What the sources have now, compared with the frames that are there.
-
-    Attributes:
-        records: All videos that can be used, those with frames up to date with these.
-        missing: Those of them without frames.
-        gone: Rows of the index whose videos are removed or have changed.
-        modified: When each source was changed last; empty where the videos are not there.
-        skipped: Videos that cannot be decoded, by source, as rows of `skipped.csv`.
-        is_finished: Whether nothing has to be done.
-    """
-
-    records: list[VideoRecord]
-    missing: list[VideoRecord]
-    gone: list[VideoRecord]
-    modified: dict[str, float]
-    skipped: dict[str, tuple]
-    is_finished: bool = False
 
 
 def preprocess(
@@ -184,7 +100,7 @@ def preprocess(
     settings.validate()
     report_earlier_layout(settings)
     if settings.name == "demo" and not settings.root_dir.exists():
-        with _lock(settings.output_dir / ".demo", settings.root_dir):
+        with lock_frames(settings.output_dir / ".demo", settings.root_dir):
             demo.write_videos(settings.root_dir)
     comparison = compare(settings)
     if comparison.is_finished and not force:
@@ -192,7 +108,7 @@ def preprocess(
     if check is not None:
         check(comparison.records)
     frames_dir = settings.frames_dir
-    with _lock(frames_dir, frames_dir):
+    with lock_frames(frames_dir, frames_dir):
         comparison = compare(settings, force=force)
         if comparison.is_finished:  # another process has done it
             return _prepared(settings, comparison.records)
@@ -230,111 +146,6 @@ def _update(
 
 def _prepared(settings: DataSettings, records: list[VideoRecord]) -> PreparedFrames:
     return PreparedFrames(settings.frames_dir, records, read_copies(settings))
-
-
-# What is there and what is missing
-
-
-def compare(settings: DataSettings, *, force: bool = False) -> Comparison:
-    """Compare the videos with the frames that are there; nothing is written."""
-    frames_dir = settings.frames_dir
-    journal = frames_dir / JOURNAL
-    indexed = read_index(frames_dir / INDEX) if (frames_dir / INDEX).is_file() else []
-    journaled = _read_journal(journal) if journal.is_file() else []
-    if settings.root_dir.exists() or not indexed:
-        sources = list_videos(settings.root_dir, settings.group_pattern)
-        check_name_lengths(sources, settings.output_dir)
-        modified = {record.source: _modification_time(settings, record) for record in sources}
-    else:
-        sources = [record._replace(place=None) for record in indexed]
-        modified = {}
-    places = find_places(frames_dir)
-    known = {}
-    for record in (*indexed, *journaled):
-        located = record._replace(place=places.get(record.key))
-        if located.place not in (None, REMOVED) and not force:
-            known[record.source] = located
-    skipped = {} if force else _still_skipped(frames_dir / SKIPPED, modified)
-
-    comparison = Comparison([], [], [], modified, skipped)
-    for source in sources:
-        if source.source in skipped:
-            continue
-        row = known.get(source.source)
-        if row is None or not _is_up_to_date(row, modified):
-            comparison.missing.append(source)
-            comparison.records.append(source)
-        else:
-            comparison.records.append(
-                source._replace(
-                    video=row.video, frames=row.frames, modified=row.modified, place=row.place
-                )
-            )
-    comparison.records.sort(key=_by_class_and_video)
-    current = {record.key for record in comparison.records if record.frames is not None}
-    listed = {record.key: record for record in (*indexed, *journaled)}
-    comparison.gone = [record for key, record in listed.items() if key not in current]
-    comparison.is_finished = (
-        not comparison.missing
-        and not comparison.gone
-        and not journal.is_file()
-        and (frames_dir / INDEX).is_file()
-        and all(record.place == places[record.key] for record in indexed)
-        and (not settings.finds_copies or (frames_dir / COPIES).is_file())
-    )
-    return comparison
-
-
-def find_places(frames_dir: Path) -> dict[tuple[str, str], str]:
-    """Return in which folder each frame folder lies, by (class, video)."""
-    places = {}
-    for split in PLACES:
-        for class_dir in _folders_in(frames_dir / split):
-            for folder in _folders_in(class_dir):
-                places.setdefault((class_dir.name, folder.name), split)
-    return places
-
-
-def _folders_in(folder: Path) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.is_dir()]
-    except FileNotFoundError:
-        return []
-
-
-def _modification_time(settings: DataSettings, record: VideoRecord) -> float:
-    path, _, _ = split_source(settings.root_dir, record.source)
-    return os.stat(path).st_mtime
-
-
-def _is_up_to_date(row: VideoRecord, modified: Mapping[str, float]) -> bool:
-    """Whether the source of frames has not changed since; where the sources are gone, it has not."""
-    if not modified:
-        return True
-    return abs(row.modified - modified[row.source]) < TIME_RESOLUTION
-
-
-def _read_journal(journal: Path) -> list[VideoRecord]:
-    """Return the rows whose frames are whole: a power failure may have emptied some."""
-    return [
-        record
-        for record in read_index(journal, is_growing=True)
-        if _is_whole(record, journal.parent)
-    ]
-
-
-def _is_whole(record: VideoRecord, frames_dir: Path) -> bool:
-    for place_name in SPLITS + (UNUSED,):
-        folder = record._replace(place=place_name).folder(frames_dir)
-        if folder.is_dir():
-            sizes = [entry.stat().st_size for entry in os.scandir(folder)]
-            return len(sizes) == record.frames and all(sizes)
-    return False
-
-
-def _by_class_and_video(record: VideoRecord) -> tuple[str, str]:
-    return record.key
 
 
 # Extraction
@@ -383,7 +194,7 @@ def extract_missing(
             damaged.add(record, result)
             summary.add(result)
     shutil.rmtree(partial, ignore_errors=True)
-    return sorted(extracted.values(), key=_by_class_and_video)
+    return sorted(extracted.values(), key=by_class_and_video)
 
 
 def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> ExtractionJob:
@@ -456,7 +267,7 @@ class _DamagedList:
     def __init__(self, path: Path, comparison: Comparison):
         self._path = path
         kept = {r.source for r in comparison.records if r.frames is not None}
-        self._rows = [row for row in _read_table(path) if row[0] in kept]
+        self._rows = [row for row in read_rows(path) if row[0] in kept]
         self._has_changed = False
 
     def add(self, record: VideoRecord, result: Extraction) -> None:
@@ -480,41 +291,7 @@ def _write_skipped(frames_dir: Path, skipped: Mapping[str, tuple]) -> None:
     write_table(frames_dir / SKIPPED, SKIPPED_COLUMNS, skipped.values())
 
 
-def _still_skipped(path: Path, modified: Mapping[str, float]) -> dict[str, tuple]:
-    """Return the rows of `skipped.csv` whose videos have not changed since, by source."""
-    skipped = {}
-    for source, text, reason in _read_table(path):
-        try:
-            time = float(text)
-        except ValueError:
-            raise DataError(f"{path} is damaged: delete it and preprocess again") from None
-        if source in modified and abs(time - modified[source]) < TIME_RESOLUTION:
-            skipped[source] = (source, time, reason)
-    return skipped
-
-
-def _read_table(path: Path) -> list[tuple[str, ...]]:
-    """Return the rows of a small table below its first line; empty where there is no file."""
-    if not path.is_file():
-        return []
-    try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            header, *rows = csv.reader(lines)
-    except (ValueError, csv.Error):
-        raise DataError(f"{path} is damaged: delete it and preprocess again") from None
-    if any(len(row) != len(header) for row in rows):
-        raise DataError(f"{path} is damaged: delete it and preprocess again")
-    return [tuple(row) for row in rows]
-
-
 # Copies, splits and places
-
-
-def read_copies(settings: DataSettings) -> list[Copy]:
-    """Return the copies that are known, of videos that may be gone since."""
-    if not settings.finds_copies:
-        return []
-    return [Copy(*row) for row in _read_table(settings.frames_dir / COPIES)]
 
 
 def update_copies(settings: DataSettings, records: list[VideoRecord]) -> list[Copy]:
@@ -585,12 +362,6 @@ def default_places(
     return {record.source: record.split for record in placed}
 
 
-def default_protocol(settings: DataSettings, records: Iterable[VideoRecord] = ()) -> str:
-    """Return "folders" for a data set that says who is in train, val and test, else "group"."""
-    sources = [record.source for record in records]
-    return "folders" if has_split(settings.root_dir, sources) else "group"
-
-
 def place(
     records: list[VideoRecord], places: Mapping[str, str], frames_dir: Path
 ) -> list[VideoRecord]:
@@ -623,136 +394,6 @@ def remove_gone(gone: list[VideoRecord], frames_dir: Path) -> None:
 def prune(settings: DataSettings) -> None:
     """Delete the frames of videos that are gone or have changed; no run may read them any longer."""
     shutil.rmtree(settings.frames_dir / REMOVED, ignore_errors=True)
-
-
-# What is printed
-
-
-@dataclass
-class Summary:
-    """What became of the videos of one start."""
-
-    transient: list[str] = field(default_factory=list)
-    num_repeated: int = 0
-    num_damaged: int = 0
-    num_without_times: int = 0
-
-    def add(self, result: Extraction) -> None:
-        self.num_repeated += result.is_repeated
-        self.num_damaged += result.damage is not None
-        self.num_without_times += not result.has_timestamps
-
-    def add_skipped(
-        self, comparison: Comparison, record: VideoRecord, modified: float, error: DataError
-    ) -> None:
-        """Report a video that is skipped, and remember it where the fault is its own."""
-        tqdm.write(f"skipped: {error}", file=sys.stderr)
-        if isinstance(error, TransientReadError):
-            self.transient.append(str(error))
-        else:
-            comparison.skipped[record.source] = (record.source, modified, str(error))
-
-    def print(
-        self,
-        settings: DataSettings,
-        comparison: Comparison,
-        records: list[VideoRecord],
-        copies: list[Copy],
-    ) -> None:
-        """Print what there is now, and what is worth a look."""
-        frames_dir = settings.frames_dir
-        skipped = len(comparison.skipped)
-        rate = settings.config.frame_rate
-        notes = [f"{frames_dir}: {describe_sizes(records)}"]
-        if skipped:
-            notes.append(f"{skipped} skipped, see {frames_dir / SKIPPED}")
-            notes.append("without that file they are tried again")
-        if self.num_damaged:
-            notes.append(f"{self.num_damaged} damaged, see {frames_dir / DAMAGED}")
-        if self.transient:
-            count = len(self.transient)
-            notes.append(f"{count} cannot be read now, the next start tries them again")
-        if self.num_repeated:
-            notes.append(
-                f"{self.num_repeated} have fewer than {rate:g} frames a second: frames repeat"
-            )
-        if self.num_without_times:
-            count = self.num_without_times
-            notes.append(f"{count} have no time stamps: their frames are counted by the rate")
-        print("; ".join(notes))
-        print_copies(records, copies, frames_dir)
-        if len({record.group for record in records}) == len(records):
-            print(
-                "each video is a group of its own: where some are cut from one recording, "
-                "the test is too easy"
-            )
-
-
-def describe_sizes(records: list[VideoRecord]) -> str:
-    """Return the number of videos and classes, and the videos of each split or place."""
-    counts = Counter(record.split or record.place for record in records)
-    names = [name for name in (*SPLITS, UNUSED) if counts[name] or name != UNUSED]
-    sizes = ", ".join(f"{name} {counts[name]}" for name in names)
-    num_classes = len({record.class_name for record in records})
-    return f"{len(records)} videos of {num_classes} classes ({sizes})"
-
-
-def print_copies(records: list[VideoRecord], copies: list[Copy], frames_dir: Path) -> None:
-    """Print the copies that join groups."""
-    group_of = {record.source: record.group for record in records}
-    joined = [copy for copy in copies if group_of[copy.source] != group_of[copy.original]]
-    if not joined:
-        return
-    counts = Counter(copy.kind for copy in joined).most_common()
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
-    print(
-        f"{len(joined)} videos show the same as others, whose group they share ({kinds}), "
-        f"see {frames_dir / COPIES}:"
-    )
-    print("  " + shorten([f"{copy.source} = {copy.original}" for copy in joined]))
-
-
-def report_earlier_layout(settings: DataSettings) -> None:
-    """Name frames that an earlier version has laid out; they are left alone."""
-    if (settings.output_dir / INDEX).is_file():
-        print(
-            f"{settings.output_dir}: {INDEX}, train, val and test are of an earlier version and "
-            "not used; they can be deleted"
-        )
-
-
-def print_samplings(settings: DataSettings) -> None:
-    """Print the samplings whose frames are there, with their sizes on disk."""
-    for index in sorted(settings.output_dir.glob(f"*/{INDEX}")):
-        folder = index.parent
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        mark = " (this one)" if folder == settings.frames_dir else ""
-        print(f"{folder}: {len(read_index(index))} videos, {size / 1e6:,.1f} MB{mark}")
-
-
-# Locks
-
-
-@contextlib.contextmanager
-def _lock(path: Path, what: Path) -> Iterator[None]:
-    """Wait until no other process writes these frames, and keep others waiting until the end.
-
-    Where the file system has no locks, or nothing can be written there, there is no lock.
-    """
-    lock = FileLock(path.with_name(f".{path.name.removeprefix('.')}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is preparing {what}: waiting for it", flush=True)
-        lock.acquire()
-    except (OSError, NotImplementedError):
-        pass
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # The command line
@@ -800,23 +441,6 @@ def get_args_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_of(paths, args: argparse.Namespace) -> DataSettings:
-    """Return the settings of a data set by `mypath.Path` and the flags of `add_data_arguments`."""
-    config = ClipConfig.from_flags(
-        args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
-    )
-    return open_settings(paths, args.dataset, config, args.source_fps)
-
-
-def open_settings(
-    paths, name: str, config: ClipConfig, source_fps: float | None = None
-) -> DataSettings:
-    """Return the settings of a data set by `mypath.Path`, with its frames for clips of `config`."""
-    root_dir, output_dir = paths.db_dir(name)
-    options = paths.options(name, source_fps)
-    return DataSettings(name, Path(root_dir), Path(output_dir), config, **options)
-
-
 def make_split(
     frames: PreparedFrames, settings: DataSettings, args: argparse.Namespace, paths
 ) -> list[VideoRecord]:
@@ -824,22 +448,6 @@ def make_split(
     protocol = choose_protocol(settings, args.split, args.fold, frames.records)
     split_dir = paths.split_dir(settings.name) if protocol.startswith("official") else None
     return split_records(frames, protocol, args.fold, split_dir)
-
-
-def choose_protocol(
-    settings: DataSettings, split: str | None, fold: int, records: Iterable[VideoRecord] = ()
-) -> str:
-    """Return `split`, by default that of the data set, if it has one.
-
-    Raises:
-        DataError: A fold of another split than "group" is asked for.
-    """
-    protocol = split or default_protocol(settings, records)
-    if split is None and protocol == "folders":
-        print(f"--split folders: {settings.root_dir} says which videos are in train, val and test")
-    if fold != 1 and protocol != "group":
-        raise DataError(f"--fold {fold}: only --split group has folds, not {protocol}")
-    return protocol
 
 
 def print_dry_run(settings: DataSettings, args: argparse.Namespace, paths) -> None:
@@ -852,48 +460,6 @@ def print_dry_run(settings: DataSettings, args: argparse.Namespace, paths) -> No
     except DataError as error:
         print(f"no split: {error}")
     print(describe_videos(settings.root_dir, videos, settings.source_fps, settings.image_prefix))
-
-
-def add_data_arguments(parser) -> None:
-    """Add the flags that choose a split and the clips to a parser or group of arguments."""
-    add = parser.add_argument
-    add(
-        "--split",
-        choices=PROTOCOLS,
-        help="which videos are in train, val and test (group, or as the data set says)",
-    )
-    add(
-        "--fold",
-        type=int,
-        choices=range(1, 6),
-        default=1,
-        help="the fifth that --split group tests on (%(default)s)",
-    )
-    add("--clip-len", type=int, metavar="N", help=f"frames of a clip ({ClipConfig.clip_len})")
-    add(
-        "--frame-interval",
-        type=int,
-        metavar="N",
-        help=f"keep every Nth frame ({ClipConfig.frame_interval})",
-    )
-    add(
-        "--frame-rate",
-        type=float,
-        metavar="F",
-        help="or F frames a second, whatever the rate of the video",
-    )
-    add(
-        "--source-fps",
-        type=float,
-        metavar="F",
-        help="rate of videos that are folders of images (25, or as mypath.py)",
-    )
-    add(
-        "--crop-size",
-        type=int,
-        default=CROP_SIZE,
-        help="side of the square crop, pixels (%(default)s)",
-    )
 
 
 if __name__ == "__main__":

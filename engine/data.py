@@ -15,6 +15,7 @@ from dataloaders.dataset import (
     shard_indices,
 )
 from dataloaders.errors import DataError
+from dataloaders.frames import DataSettings, PreparedFrames
 from dataloaders.index import (
     INDEX,
     VideoRecord,
@@ -23,7 +24,7 @@ from dataloaders.index import (
     read_split,
     validate_same_data,
 )
-from dataloaders.preprocess import DataSettings, PreparedFrames, preprocess, split_records
+from dataloaders.preprocess import preprocess, split_records
 from dataloaders.splits import assign_splits, leaked_groups
 from dataloaders.workers import worker_init_fn
 from engine.distributed import Distributed

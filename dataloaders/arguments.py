@@ -1,0 +1,86 @@
+"""The flags that choose the clips and the split of a data set, for both command lines."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from dataloaders.clips import CROP_SIZE, ClipConfig
+from dataloaders.errors import DataError
+from dataloaders.frames import DataSettings, default_protocol
+from dataloaders.index import VideoRecord
+from dataloaders.splits import PROTOCOLS
+
+
+def add_data_arguments(parser) -> None:
+    """Add the flags that choose a split and the clips to a parser or group of arguments."""
+    add = parser.add_argument
+    add(
+        "--split",
+        choices=PROTOCOLS,
+        help="which videos are in train, val and test (group, or as the data set says)",
+    )
+    add(
+        "--fold",
+        type=int,
+        choices=range(1, 6),
+        default=1,
+        help="the fifth that --split group tests on (%(default)s)",
+    )
+    add("--clip-len", type=int, metavar="N", help=f"frames of a clip ({ClipConfig.clip_len})")
+    add(
+        "--frame-interval",
+        type=int,
+        metavar="N",
+        help=f"keep every Nth frame ({ClipConfig.frame_interval})",
+    )
+    add(
+        "--frame-rate",
+        type=float,
+        metavar="F",
+        help="or F frames a second, whatever the rate of the video",
+    )
+    add(
+        "--source-fps",
+        type=float,
+        metavar="F",
+        help="rate of videos that are folders of images (25, or as mypath.py)",
+    )
+    add(
+        "--crop-size",
+        type=int,
+        default=CROP_SIZE,
+        help="side of the square crop, pixels (%(default)s)",
+    )
+
+
+def settings_of(paths, args: argparse.Namespace) -> DataSettings:
+    """Return the settings of a data set by `mypath.Path` and the flags of `add_data_arguments`."""
+    config = ClipConfig.from_flags(
+        args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
+    )
+    return open_settings(paths, args.dataset, config, args.source_fps)
+
+
+def open_settings(
+    paths, name: str, config: ClipConfig, source_fps: float | None = None
+) -> DataSettings:
+    """Return the settings of a data set by `mypath.Path`, with its frames for clips of `config`."""
+    root_dir, output_dir = paths.db_dir(name)
+    options = paths.options(name, source_fps)
+    return DataSettings(name, Path(root_dir), Path(output_dir), config, **options)
+
+
+def choose_protocol(
+    settings: DataSettings, split: str | None, fold: int, records: Iterable[VideoRecord] = ()
+) -> str:
+    """Return `split`, by default that of the data set, if it has one.
+
+    Raises:
+        DataError: A fold of another split than "group" is asked for.
+    """
+    protocol = split or default_protocol(settings, records)
+    if split is None and protocol == "folders":
+        print(f"--split folders: {settings.root_dir} says which videos are in train, val and test")
+    if fold != 1 and protocol != "group":
+        raise DataError(f"--fold {fold}: only --split group has folds, not {protocol}")
+    return protocol

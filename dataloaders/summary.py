@@ -1,0 +1,118 @@
+"""What preprocessing prints: what became of the videos, and which frames there are."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataloaders.errors import DataError, TransientReadError
+from dataloaders.extract import Extraction
+from dataloaders.frames import COPIES, SKIPPED, Comparison, Copy, DataSettings
+from dataloaders.index import INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten
+
+DAMAGED = "damaged.csv"
+
+
+@dataclass
+class Summary:
+    """What became of the videos of one start."""
+
+    transient: list[str] = field(default_factory=list)
+    num_repeated: int = 0
+    num_damaged: int = 0
+    num_without_times: int = 0
+
+    def add(self, result: Extraction) -> None:
+        self.num_repeated += result.is_repeated
+        self.num_damaged += result.damage is not None
+        self.num_without_times += not result.has_timestamps
+
+    def add_skipped(
+        self, comparison: Comparison, record: VideoRecord, modified: float, error: DataError
+    ) -> None:
+        """Report a video that is skipped, and remember it where the fault is its own."""
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
+        if isinstance(error, TransientReadError):
+            self.transient.append(str(error))
+        else:
+            comparison.skipped[record.source] = (record.source, modified, str(error))
+
+    def print(
+        self,
+        settings: DataSettings,
+        comparison: Comparison,
+        records: list[VideoRecord],
+        copies: list[Copy],
+    ) -> None:
+        """Print what there is now, and what is worth a look."""
+        frames_dir = settings.frames_dir
+        skipped = len(comparison.skipped)
+        rate = settings.config.frame_rate
+        notes = [f"{frames_dir}: {describe_sizes(records)}"]
+        if skipped:
+            notes.append(f"{skipped} skipped, see {frames_dir / SKIPPED}")
+            notes.append("without that file they are tried again")
+        if self.num_damaged:
+            notes.append(f"{self.num_damaged} damaged, see {frames_dir / DAMAGED}")
+        if self.transient:
+            count = len(self.transient)
+            notes.append(f"{count} cannot be read now, the next start tries them again")
+        if self.num_repeated:
+            notes.append(
+                f"{self.num_repeated} have fewer than {rate:g} frames a second: frames repeat"
+            )
+        if self.num_without_times:
+            count = self.num_without_times
+            notes.append(f"{count} have no time stamps: their frames are counted by the rate")
+        print("; ".join(notes))
+        print_copies(records, copies, frames_dir)
+        if len({record.group for record in records}) == len(records):
+            print(
+                "each video is a group of its own: where some are cut from one recording, "
+                "the test is too easy"
+            )
+
+
+def describe_sizes(records: list[VideoRecord]) -> str:
+    """Return the number of videos and classes, and the videos of each split or place."""
+    counts = Counter(record.split or record.place for record in records)
+    names = [name for name in (*SPLITS, UNUSED) if counts[name] or name != UNUSED]
+    sizes = ", ".join(f"{name} {counts[name]}" for name in names)
+    num_classes = len({record.class_name for record in records})
+    return f"{len(records)} videos of {num_classes} classes ({sizes})"
+
+
+def print_copies(records: list[VideoRecord], copies: list[Copy], frames_dir: Path) -> None:
+    """Print the copies that join groups."""
+    group_of = {record.source: record.group for record in records}
+    joined = [copy for copy in copies if group_of[copy.source] != group_of[copy.original]]
+    if not joined:
+        return
+    counts = Counter(copy.kind for copy in joined).most_common()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
+    print(
+        f"{len(joined)} videos show the same as others, whose group they share ({kinds}), "
+        f"see {frames_dir / COPIES}:"
+    )
+    print("  " + shorten([f"{copy.source} = {copy.original}" for copy in joined]))
+
+
+def report_earlier_layout(settings: DataSettings) -> None:
+    """Name frames that an earlier version has laid out; they are left alone."""
+    if (settings.output_dir / INDEX).is_file():
+        print(
+            f"{settings.output_dir}: {INDEX}, train, val and test are of an earlier version and "
+            "not used; they can be deleted"
+        )
+
+
+def print_samplings(settings: DataSettings) -> None:
+    """Print the samplings whose frames are there, with their sizes on disk."""
+    for index in sorted(settings.output_dir.glob(f"*/{INDEX}")):
+        folder = index.parent
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        mark = " (this one)" if folder == settings.frames_dir else ""
+        print(f"{folder}: {len(read_index(index))} videos, {size / 1e6:,.1f} MB{mark}")
