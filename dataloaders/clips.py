@@ -4,7 +4,7 @@ Frame numbers are chosen first, and only those frames are read."""
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from dataloaders.errors import DataError
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
+TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
 CROP_SIZE = 112  # side of the square that the network sees
 LIMITS = {
     "clip_len": (2, 4096),
@@ -103,6 +104,24 @@ class ClipConfig:
 def frame_number(index: int, step: float) -> int:
     """Return the frame, from 0, nearest to `index` steps; with a step below 1 frames repeat."""
     return int(index * step + 0.5)
+
+
+def nearest_frames(times: Sequence[float], moments: Sequence[float]) -> np.ndarray:
+    """Find the frames that are nearest to some moments; of two as near it is the later one.
+
+    Args:
+        times: when each frame begins, in seconds, increasing.
+        moments: in seconds.
+
+    Returns:
+        For each moment the index of its frame, `int64`.
+    """
+    times = np.asarray(times, float)
+    moments = np.asarray(moments, float)
+    after = np.searchsorted(times, moments).clip(0, len(times) - 1)
+    before = (after - 1).clip(0)
+    is_before = moments - times[before] < times[after] - moments - TIME_TOLERANCE
+    return np.where(is_before, before, after)
 
 
 def resize_frame(
