@@ -1,278 +1,467 @@
-"""Videos that are read: files, cameras, streams and folders of images."""
+"""What gives frames: video files, streams and cameras, all by one protocol.
 
+Folders of images, in `dataloaders.images`, follow the same protocol.
+"""
+
+import math
 import os
 import re
-import shlex
 import time
-from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from dataloaders import mp4
-from dataloaders.errors import DataError, PassingError
-from dataloaders.stderr_log import STDERR_LOG
+from dataloaders.decoding import (
+    Decoder,
+    ImageConverter,
+    Picture,
+    deinterlace,
+    display_matrix,
+    is_turned_sideways,
+)
+from dataloaders.errors import DataError, TransientReadError
+from dataloaders.ffmpeg import av
 
 VIDEO_SUFFIXES = (
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
+    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-MAX_FPS = 240  # a higher measured rate of a live source means that frames had waited in a buffer
-COVER_FPS = 90_000  # that FFmpeg gives to a picture, which has no rate
-TIMEOUT = 10_000  # milliseconds of silence after which a stream is given up
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+# FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
+# that it would show as a video, and lists and playlists that name further files or addresses.
+FILE_FORMATS = "asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,wtv"
+STREAM_FORMATS = f"{FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
+STREAM_PROTOCOLS = (
+    "crypto,data,http,https,httpproxy,rtmp,rtmps,rtmpt,rtmpts,rtp,rtsp,rtsps,srt,srtp,tcp,tls,udp"
+)
+STREAM_TIMEOUT = 10.0  # seconds of silence after which a stream is given up
+WHOLE_DURATION_FORMATS = (
+    "matroska,webm",
+    "flv",
+    "asf",
+)  # whose header has the longest of their streams
+TIME_TOLERANCE = 0.001  # seconds: times in tables are rounded to milliseconds
+SEEK_MARGIN = 2.0  # seconds before the start of a part, from where its first frame is looked for
+MIN_MISSING_SECONDS = 0.5  # by which a file must be shorter than it says to be called incomplete
+MIN_WHOLE_SHARE = 0.5  # of the frames of a video, below which it is not used
 
 
-def has_image_suffix(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+class Frame:
+    """One frame of a source.
+
+    Attributes:
+        time: When it is shown, in seconds since the first frame of the source.
+    """
+
+    __slots__ = ("_make_image", "time")
+
+    def __init__(self, time: float, make_image: Callable[[], np.ndarray]):
+        self.time = time
+        self._make_image = make_image
+
+    def to_image(self) -> np.ndarray:
+        """Return the frame upright, BGR `uint8` (H, W, 3); only now it is converted."""
+        return self._make_image()
+
+
+class FrameSource(Protocol):
+    """What gives frames.
+
+    Attributes:
+        name: For messages; an address has no password in it.
+        fps: Mean frame rate in frames a second; None where it is not known.
+        num_frames: Number of frames by the header, which may estimate it; None where it does not say.
+        duration: Seconds from the first frame to the end of the last; None where it is not known.
+        pixel_aspect: Width of a pixel divided by its height, upright.
+        is_live: Whether frames come as they happen and wait for nobody.
+    """
+
+    name: str
+    fps: float | None
+    num_frames: int | None
+    duration: float | None
+    pixel_aspect: float
+    is_live: bool
+
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames with `start` <= time < `end`, in seconds, in order, from the beginning anew."""
+
+    def close(self) -> None:
+        """Let go of files and devices."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of a video could not be decoded."""
+
+    num_lost: int
+    num_frames: int  # that there would be in the whole video or part
+    first_time: float  # seconds since the first frame, of the first that is lost
+
+    def __str__(self) -> str:
+        lost = f"{self.num_lost} of {self.num_frames} frames are damaged or missing"
+        return f"{lost}, the first at {self.first_time:.1f} s"
+
+
+class VideoFile:
+    """A video file, see `FrameSource`.
+
+    Interlaced frames are deinterlaced, HDR frames get the colours of an ordinary screen, and frames
+    are turned and mirrored as players show them. What cannot be decoded is left out.
+
+    Attributes:
+        damage: What could not be decoded in the frames that were read last; None where nothing was
+            lost, or nothing has been read.
+        has_timestamps: Whether the file has time stamps; otherwise frames are counted by its rate.
+    """
+
+    is_live = False
+
+    def __init__(self, path: Path, threads: int = 0):
+        """Open a file and decode its first frame.
+
+        Args:
+            path: A file.
+            threads: Threads that decode one frame together, 0 for one a core.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            TransientReadError: The file cannot be read here and now.
+            DataError: It is no video, or no frame of it can be decoded.
+        """
+        self.path = path
+        self.name = display_name(path)
+        self.damage: Damage | None = None
+        self._threads = threads
+        self._is_strict = True
+        self._measured_duration: float | None = None
+        self._open()
+        stream = self._decoder.stream
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = float(rate) if rate else None
+        self.num_frames = _estimate_num_frames(stream, self.fps)
+        self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
+        self.has_timestamps = self._decoder.has_timestamps
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first frame to the end of the last; where the header has no duration of
+        the picture alone, the file is read once, without decoding."""
+        stream = self._decoder.stream
+        if stream.duration is not None:
+            return float(stream.duration * stream.time_base)
+        if self._measured_duration is None:
+            self._measured_duration = self._measure_duration()
+        return self._measured_duration
+
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames with `start` <= time < `end`; sets `damage` when it comes to the end."""
+        if self._is_read:
+            self._open()
+        self._is_read = True
+        self.damage = None
+        converter = ImageConverter()
+        num_read = 0
+        is_complete = False
+        pictures = self._pictures_from(start)
+        for picture in deinterlace(pictures):
+            seconds = picture.seconds - self._first.seconds
+            if seconds >= end - TIME_TOLERANCE:
+                is_complete = True
+                break
+            if seconds >= start - TIME_TOLERANCE:
+                num_read += 1
+                yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
+        self._assess_damage(start, end, num_read, is_complete)
+
+    def close(self) -> None:
+        """Close the file; `frames` opens it again."""
+        self._is_read = True
+        self._decoder.container.close()
+
+    def _open(self) -> None:
+        """Open the file, and decode up to its first picture."""
+        container = _open_container(self.path, self.name)
+        stream = container.streams.best("video")
+        if stream is None:
+            raise DataError(f"{self.name}: there is no video in it")
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            raise DataError(f"{self.name}: there is no video in it, only a cover picture")
+        if stream.codec_context is None:
+            raise DataError(f"{self.name}: there is no decoder for its codec")
+        is_strict = self._is_strict and stream.codec_context.name == "mjpeg"
+        self._decoder = Decoder(container, stream, threads=self._threads, is_strict=is_strict)
+        self._pictures = self._decoder.pictures()
+        self._is_read = False
+        first = self._next_picture()
+        if first is None and is_strict:  # an encoder whose pictures never follow the standard
+            self._is_strict = False
+            self._open()
+        elif first is None:
+            codec = stream.codec_context.name
+            raise DataError(f"{self.name}: no frame can be decoded, its codec is {codec}")
+        else:
+            self._first = first
+
+    def _next_picture(self) -> Picture | None:
+        try:
+            return next(self._pictures, None)
+        except OSError as error:
+            raise TransientReadError(f"{self.name}: {error.strerror or error}") from None
+
+    def _pictures_from(self, start: float) -> Iterator[Picture]:
+        """Yield pictures from one at or before `start` on, by a jump where that is safe and pays."""
+        if start > 2 * SEEK_MARGIN and self._can_seek():
+            first_stamp = self._first.seconds
+            try:
+                self._decoder.seek(first_stamp + start - SEEK_MARGIN)
+                self._pictures = self._decoder.pictures()
+                picture = self._next_picture()
+            except (av.FFmpegError, TransientReadError):
+                picture = None
+            if picture is not None and picture.seconds <= first_stamp + start:
+                self._has_jumped = True
+                return self._continue(picture)
+            self._open()  # the jump led behind the start
+        self._has_jumped = False
+        return self._continue(self._first)
+
+    def _continue(self, picture: Picture | None) -> Iterator[Picture]:
+        while picture is not None:
+            yield picture
+            picture = self._next_picture()
+
+    def _can_seek(self) -> bool:
+        """Whether times behind a jump are right: in AVI they are counted, and wrong where pictures are reordered."""
+        frame = self._first.frame
+        return self.has_timestamps and (
+            self._decoder.container.format.name != "avi" or frame.pts == frame.dts
+        )
+
+    def _assess_damage(self, start: float, end: float, num_read: int, is_complete: bool) -> None:
+        decoder = self._decoder
+        lost = [max(seconds - self._first.seconds, 0.0) for seconds in decoder.lost]
+        lost = [seconds for seconds in lost if start <= seconds < end]
+        num_lost = len(lost)
+        if lost and not self._has_jumped and not is_complete:
+            # A decoder that waits for the next key picture gives out less than it reports.
+            num_lost = max(num_lost, decoder.num_packets - decoder.num_decoded)
+        if not is_complete:
+            missing = self._count_missing_at_end(end)
+            if missing:
+                num_lost = max(num_lost, missing + len(lost))
+                lost.append(decoder.end - self._first.seconds)
+        if num_lost:
+            self.damage = Damage(num_lost, num_read + num_lost, min(lost))
+
+    def _count_missing_at_end(self, end: float) -> int:
+        """Return how many frames are missing where the file breaks off before `end`."""
+        decoder = self._decoder
+        container, stream = decoder.container, decoder.stream
+        read_until = decoder.end - self._first.seconds
+        if math.isfinite(end):
+            missing = min(end, self.duration or end) - read_until
+        elif stream.frames and not self._has_jumped:
+            num_missing = stream.frames - decoder.num_packets
+            return num_missing if num_missing > 1 else 0
+        elif container.format.name in WHOLE_DURATION_FORMATS and container.duration:
+            begin = (container.start_time or 0) / av.time_base
+            missing = begin + container.duration / av.time_base - decoder.end
+        else:
+            missing = 0.0
+        return round(missing / decoder.interval) if missing > MIN_MISSING_SECONDS else 0
+
+    def _measure_duration(self) -> float | None:
+        begin, end = math.inf, -math.inf
+        with _open_container(self.path, self.name) as container:
+            stream = container.streams[self._decoder.stream.index]
+            try:
+                for packet in container.demux(stream):
+                    stamp = packet.dts if packet.pts is None else packet.pts
+                    if stamp is not None and packet.size:
+                        begin = min(begin, stamp)
+                        end = max(end, stamp + (packet.duration or 0))
+            except av.FFmpegError:
+                pass  # as far as it can be read
+        return float((end - begin) * stream.time_base) if end > begin else None
+
+
+def _open_container(path: Path, name: str):
+    """Open a file by the formats of `FILE_FORMATS`, none of which leads to another file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: no such file")
+    options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
+    try:
+        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    except (av.InvalidDataError, av.ArgumentError):
+        raise DataError(f"{name}: not a video, or one that is cut off at its beginning") from None
+    except OSError as error:
+        raise TransientReadError(f"{name}: {error.strerror or error}") from None
+
+
+def _estimate_num_frames(stream, fps: float | None) -> int | None:
+    """Return the number of frames by the header, without those that an edit list leaves out."""
+    if not stream.frames:
+        return None
+    if stream.duration is None or fps is None:
+        return stream.frames
+    return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * fps)))
+
+
+def _pixel_aspect(stream, frame) -> float:
+    """Return the width of a pixel divided by its height, upright."""
+    aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+    return 1 / aspect if is_turned_sideways(display_matrix(frame)) else aspect
+
+
+class Stream:
+    """A stream by its address, see `FrameSource`.
+
+    Each call of `frames` connects anew. Where the stream has no times of its own, as motion JPEG
+    of cameras, the clock gives them.
+    """
+
+    num_frames = None
+    is_live = True
+
+    def __init__(self, address: str):
+        """Connect to a stream and wait for its first frame.
+
+        Args:
+            address: Its address, such as `rtsp://user:password@host/path`.
+
+        Raises:
+            OSError: Nothing answers there, or what answers is no video.
+        """
+        self.address = address
+        self.name = display_name(address)
+        self._connect()
+        stream = self._decoder.stream
+        self.fps = float(stream.average_rate) if stream.average_rate else None
+        self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
+        container = self._decoder.container
+        self.duration = container.duration / av.time_base if container.duration else None
+        self.is_live = self.duration is None
+
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames from now on; a stream cannot go to another `start`."""
+        if self._is_read:
+            self._connect()
+        self._is_read = True
+        converter = ImageConverter()
+        uses_clock = self._decoder.stream.codec_context.name == "mjpeg"
+        connected_at = time.monotonic()
+        previous = -math.inf
+        for picture in deinterlace(chain([self._first], self._next_pictures())):
+            since_first = picture.seconds - self._first.seconds
+            seconds = time.monotonic() - connected_at if uses_clock else since_first
+            seconds = max(seconds, previous + 1e-6)
+            previous = seconds
+            if seconds >= end:
+                return
+            yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
+
+    def close(self) -> None:
+        """Disconnect; `frames` connects again."""
+        self._is_read = True
+        self._decoder.container.close()
+
+    def _connect(self) -> None:
+        options = {
+            "format_whitelist": STREAM_FORMATS,
+            "protocol_whitelist": STREAM_PROTOCOLS,
+            "rtsp_flags": "prefer_tcp",
+        }
+        timeout = (STREAM_TIMEOUT, STREAM_TIMEOUT)
+        try:
+            container = av.open(
+                self.address, options=options, timeout=timeout, metadata_errors="ignore"
+            )
+            self._decoder = Decoder(container, container.streams.video[0])
+            self._pictures = self._decoder.pictures()
+            self._first = next(self._pictures)
+        except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
+            reason = getattr(error, "strerror", None) or "no video comes from there"
+            raise OSError(f"{self.name}: cannot be opened as a stream: {reason}") from None
+        self._is_read = False
+
+    def _next_pictures(self) -> Iterator[Picture]:
+        """Yield the pictures until the stream ends, or is silent for too long."""
+        try:
+            yield from self._pictures
+        except (av.FFmpegError, OSError):
+            return
+
+
+class Camera:
+    """A camera by its number or device, see `FrameSource`; the clock gives the times of its frames."""
+
+    num_frames = None
+    duration = None
+    is_live = True
+    pixel_aspect = 1.0
+
+    def __init__(self, device: str):
+        """Open a camera.
+
+        Args:
+            device: Its number, or a path that OpenCV opens as a camera, such as `/dev/video0`.
+
+        Raises:
+            OSError: There is no such camera.
+        """
+        self.name = device
+        self._device = min(int(device), 2**31 - 1) if device.isdecimal() else device
+        self._open()
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if fps > 0 else None
+
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames from now on."""
+        if not self._capture.isOpened():
+            self._open()
+        opened_at = time.monotonic()
+        while True:
+            is_read, image = self._capture.read()
+            seconds = time.monotonic() - opened_at
+            if not is_read or seconds >= end:
+                return
+            yield Frame(seconds, lambda image=image: image)
+
+    def close(self) -> None:
+        """Let go of the camera; `frames` opens it again."""
+        self._capture.release()
+
+    def _open(self) -> None:
+        self._capture = cv2.VideoCapture(self._device)
+        if not self._capture.isOpened():
+            raise OSError(f"{self.name}: no such camera")
+
+
+def open_live_source(name: str) -> "Stream | Camera":
+    """Open a stream by its address, or a camera by its number or device; OSError where there is none."""
+    return Stream(name) if "://" in name else Camera(name)
 
 
 def has_video_suffix(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES.split()
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def display_name(source: str | Path) -> str:
-    """Return an address without user name and password, a path as it is, for messages of one line."""
+    """Return a path as it is, and an address without user, password and tokens, in one line."""
     name = str(source)
     if not isinstance(source, Path):
-        scheme, rest = re.match(r"(?s)(\w{2,}:/+)?(.*)", name).groups("")
-        bare = re.sub(r"^[^/?#]*@", "", rest)
-        if bare == rest and re.search(
-            r":\D[^@]*@|:\d+/[^@]*@[^@]*[/:]", rest
-        ):  # the password has a slash
-            bare = rest.rpartition("@")[2]
-        name = scheme + re.sub(r"(?i)((?:pass\w*|pwd|token)=)[^&#]*", r"\1...", bare)
+        name = _hide_secrets(name)
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
 
 
-def mending_command(source: str | Path, options: str = "-c:v libx264 -pix_fmt yuv420p") -> str:
-    """Return the command that makes a video of another that OpenCV can read."""
-    name = display_name(source)
-    prefix = "file:" if isinstance(source, Path) and ":" in name else ""
-    return f"ffmpeg -i {shlex.quote(prefix + name)} {options} OUT.mp4 makes one that it can read"
-
-
-class VideoReader:
-    """Reads the frames of a video once. No other code opens a `cv2.VideoCapture`.
-    `source` is the path of a file, or a string: a camera's number or a stream's address. 0 `threads` mean one a core.
-    Attributes:
-        num_frames, duration: by the header of the file, which may estimate them, in seconds; 0 where it does not say.
-        is_file, is_live: whether `source` is a path, and whether frames come as they happen.
-        pixel_aspect: width of a pixel divided by its height.
-        timestamps, arrivals: when each frame begins, in seconds from the first, and was read, by `time.monotonic`.
-    OSError where the source cannot be opened; DataError where OpenCV cannot read the video, or a frame of it, right."""
-
-    def __init__(self, source: Path | str, threads: int = 0):
-        self.name, self.is_file = display_name(source), isinstance(source, Path)
-        self.track = mp4.read_video_track(source) if self.is_file and source.is_file() else None
-        self.source, self.last_message, self.is_whole = source, "", False
-        self.timestamps, self.arrivals = array("d"), array("d")
-        self.capture = (
-            self._open_file(source, threads) if self.is_file else self._open_source(source)
-        )
-        self.header_fps = self.capture.get(cv2.CAP_PROP_FPS)
-        self.has_frame_rate = 0 < self.header_fps < 1000
-        self.num_frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.duration = self.num_frames / self.header_fps if self.header_fps > 0 else 0.0
-        if (
-            self.track and self.track.duration and self.track.duration < self.duration
-        ):  # an edit list leaves frames out
-            self.num_frames = round(self.header_fps * self.track.duration)
-            self.duration = self.track.duration
-        self.is_live = not self.is_file and not self.num_frames
-        # The images of a camera have no time stamps, and those of motion JPEG streams are made up.
-        mjpg = cv2.VideoWriter_fourcc(*"MJPG")
-        self.uses_clock = self.is_live and (
-            "://" not in source or self.capture.get(cv2.CAP_PROP_FOURCC) == mjpg
-        )
-        self.is_turned = self.capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
-        aspect = [self.capture.get(prop) for prop in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
-        self.pixel_aspect = (
-            aspect[self.is_turned] / aspect[not self.is_turned] if min(aspect) > 0 else 1.0
-        )
-
-    def _open_file(self, path: Path, threads: int) -> cv2.VideoCapture:
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.name}: no such file")
-        if re.search("[\ud800-\udfff]", str(path.resolve())):
-            raise DataError(
-                f"{self.name}: the name is not UTF-8, on which OpenCV crashes; rename the file"
-            )
-        arguments = str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads]
-        with STDERR_LOG:
-            capture = cv2.VideoCapture(*arguments)
-            if not capture.isOpened():
-                raise DataError(f"{self.name}: not a video that OpenCV can read")
-            if capture.get(cv2.CAP_PROP_FPS) == COVER_FPS and capture.grab():
-                if not capture.grab():
-                    command = mending_command(path, "-map 0:V:0 -c copy")
-                    raise DataError(
-                        f"{self.name}: OpenCV reads its cover picture in place of the video; {command}"
-                    )
-                capture = cv2.VideoCapture(*arguments)
-        return capture
-
-    def _open_source(self, source: str) -> cv2.VideoCapture:
-        with STDERR_LOG:
-            if "://" in source:
-                timeouts = [
-                    cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                    TIMEOUT,
-                    cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                    TIMEOUT,
-                ]
-                capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
-            else:
-                capture = cv2.VideoCapture(
-                    min(int(source), 2**31 - 1) if source.isdecimal() else source
-                )
-        if not capture.isOpened():
-            raise OSError(f"{self.name}: no such camera, nor a stream that can be opened")
-        return capture
-
-    @property
-    def fps(self) -> float:
-        """Frames a second: as the header has it; measured where it does not say, and for live sources."""
-        recent = self.timestamps[-31:]
-        if (self.is_live or not self.has_frame_rate) and len(recent) > 1:
-            measured = (len(recent) - 1) / (recent[-1] - recent[0])
-            if not self.is_live or measured < MAX_FPS:
-                return measured
-        return self.header_fps if self.has_frame_rate else 25.0
-
-    def count_frames(self) -> None:
-        """Correct `num_frames` and `duration`, which headers may estimate, by the packets of a file that `is_whole`."""
-        if not self.is_file or (self.track and self.track.duration is None):
-            return
-        with open(self.source, "rb") as file:
-            if file.read(11)[8:] == b"AVI":
-                return
-        seconds = []
-        with STDERR_LOG:
-            capture = cv2.VideoCapture(
-                str(self.source.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1]
-            )
-            while capture.grab():
-                seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            self.is_whole = not STDERR_LOG.read()
-        if self.is_whole and seconds and not self.track:  # an edit list leaves packets out
-            self.num_frames = len(seconds)
-            self.duration = (max(seconds) - min(seconds)) * len(seconds) / max(1, len(seconds) - 1)
-
-    def seek(self, seconds: float) -> None:
-        """Advance a video just opened so that the next frame is the one nearest to `seconds` after the first."""
-        if seconds < 0.5 / self.fps or not self.grab():
-            return
-        target = self.position() + seconds
-        if self.track:  # in other files, AVI above all, OpenCV's times can be wrong behind a jump
-            self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * max(0, target - 2))
-            self.grab()
-        while self.position() < target - 1.5 / self.fps and self.grab():
-            pass
-
-    def position(self) -> float:
-        """Return the time stamp of the frame that was grabbed, in seconds."""
-        return self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-
-    def grab(self) -> bool:
-        """Advance to the next frame; False at the end."""
-        with STDERR_LOG:
-            if not (is_grabbed := self.capture.grab()):
-                self.last_message = STDERR_LOG.read()
-        return is_grabbed
-
-    def retrieve(self) -> np.ndarray | None:
-        """Return the frame that was grabbed, BGR (H, W, 3), upright; None where it cannot be decoded."""
-        with STDERR_LOG:
-            is_decoded, frame = self.capture.retrieve()
-            message = STDERR_LOG.read()
-        if "[swscaler" in message:  # OpenCV then returns a picture that has not been written
-            if "interlaced" in message:
-                command = mending_command(self.source, "-vf yadif")
-                raise DataError(
-                    f"{self.name}: interlaced, which OpenCV {cv2.__version__} cannot read; {command}"
-                )
-            reason = message.partition("] ")[2].partition("\n")[0]
-            raise DataError(
-                f"{self.name}: OpenCV cannot convert a frame: {reason}; {mending_command(self.source)}"
-            )
-        if is_decoded and self.track and self.track.is_mirrored:  # OpenCV has turned it only
-            frame = cv2.flip(frame, int(self.is_turned))
-        return frame if is_decoded else None
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the frames, BGR (H, W, 3), upright, as far as they can be decoded."""
-        first, elapsed = (
-            None,
-            self.timestamps[-1] + time.monotonic() - self.arrivals[-1] if self.timestamps else 0.0,
-        )
-        while self.grab() and (frame := self.retrieve()) is not None:
-            self.arrivals.append(time.monotonic())
-            position = self.arrivals[-1] if self.uses_clock else self.position()
-            first = position if first is None else first
-            seconds = elapsed + position - first
-            if self.timestamps and seconds <= self.timestamps[-1]:  # missing or wrong
-                seconds = self.timestamps[-1] + 1 / self.fps
-            self.timestamps.append(seconds)
-            yield frame
-        if not self.timestamps:
-            raise self.no_frame_error()
-        self.capture.release()
-
-    def reopen(self) -> None:
-        """Open a stream again; a frame passes meanwhile, without an image. OSError where it cannot be opened."""
-        self.capture = self._open_source(self.source)
-        self.timestamps.append(self.timestamps[-1] + 1 / self.fps)
-        self.arrivals.append(self.arrivals[-1] + 1 / self.fps)
-
-    def no_frame_error(self) -> DataError:
-        """Return the error for a video of which no frame can be decoded; it names the codec."""
-        codec = (
-            int(self.capture.get(cv2.CAP_PROP_FOURCC))
-            .to_bytes(4, "little")
-            .decode("ascii", "replace")
-            .strip("\0 ")
-        )
-        if "doesn't support" in self.last_message:
-            return PassingError(
-                f"{self.name}: this OpenCV lacks the codec {codec}; {mending_command(self.source)}"
-            )
-        return DataError(
-            f"{self.name}: no frame can be decoded" + (f", its codec is {codec}" if codec else "")
-        )
-
-    def interval(self, start: int, end: int) -> tuple[float, float]:
-        """Return when the frames start..end-1 begin and end, in seconds."""
-        times = self.timestamps
-        return times[start], times[end] if end < len(times) else times[-1] + 1 / self.fps
-
-
-class ImageFolder:
-    """Reads a folder of images as `VideoReader` reads a video, in the order of the numbers in their names."""
-
-    def __init__(self, folder: Path, fps: float):
-        names = [n for n in os.listdir(folder) if has_image_suffix(n) and not n.startswith(".")]
-        # "a2.jpg" before "a10.jpg": texts and numbers take turns.
-        names.sort(
-            key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", name)]
-        )
-        if not names:
-            raise DataError(f"{folder}: no images in it")
-        self.files, self.num_frames, self.index = (
-            [str(folder / name) for name in names],
-            len(names),
-            -1,
-        )
-        self.fps, self.has_frame_rate = fps, True
-
-    def grab(self) -> bool:
-        self.index += 1
-        return self.index < self.num_frames
-
-    def retrieve(self) -> np.ndarray:
-        with STDERR_LOG:
-            image = cv2.imread(self.files[self.index])
-            if image is None or STDERR_LOG.read():  # of a file cut off the rest is grey
-                raise DataError(f"{self.files[self.index]}: damaged, or not an image")
-        return image
+def _hide_secrets(address: str) -> str:
+    """Drop all between the scheme and the last @ of an address, and the values of secret parameters."""
+    scheme, separator, rest = address.rpartition("://")
+    rest, mark, query = rest.partition("?")
+    query = re.sub(r"(?i)((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", query)
+    return scheme + separator + rest.rpartition("@")[2] + mark + query

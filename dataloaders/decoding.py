@@ -1,0 +1,268 @@
+"""The packets of an open container -> pictures with their times -> images."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dataloaders.ffmpeg import av
+from dataloaders.hdr import HLG, PQ, tone_map
+
+DEFAULT_FPS = 25.0  # of a video that has neither time stamps nor a rate
+DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
+# In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
+# that of the packet behind which the decoder gives it out.
+COUNTED_FORMATS = ("avi",)
+
+
+class Picture(NamedTuple):
+    """A decoded picture and its time."""
+
+    seconds: float  # on the clock of the container
+    frame: av.VideoFrame
+
+
+class Decoder:
+    """Decodes one video stream of an open container; what cannot be decoded is left out and counted.
+
+    Attributes:
+        lost: The time of each picture that could not be decoded or is corrupt, in seconds on the
+            clock of the container.
+        num_decoded: Pictures that were decoded.
+        num_packets: Packets of the stream that were read.
+        end: When the last packet that was read ends, of any stream, in seconds on that clock.
+        has_timestamps: Whether the container has times; otherwise pictures are counted by the rate.
+    """
+
+    def __init__(self, container, stream, *, threads: int = 0, is_strict: bool = False):
+        """Prepare to decode.
+
+        Args:
+            container: An open `av` container.
+            stream: Its video stream to decode.
+            threads: Threads that share a picture, 0 for one a core. There is no parallel decoding
+                of several pictures: it delays live sources and has hung in worker processes.
+            is_strict: Whether the decoder reports damage that it could conceal. Most decoders mark
+                a concealed picture as corrupt anyhow; that of motion JPEG does not.
+        """
+        self.container = container
+        self.stream = stream
+        codec = stream.codec_context
+        codec.thread_type = "SLICE"
+        codec.thread_count = threads
+        if is_strict:
+            codec.options = {"err_detect": "explode"}
+        self.lost: list[float] = []
+        self.num_decoded = 0
+        self.num_packets = 0
+        self.end = -math.inf
+        self.has_timestamps = True
+        self._previous: float | None = None
+        self._corrupt_stamps: set[int] = set()
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one picture to the next, by the rate that the container names."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(1 / rate) if rate else 1 / DEFAULT_FPS
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures from here to the end, in the order and at the times of showing.
+
+        Raises:
+            OSError: The container cannot be read on, other than for damage.
+        """
+        for packet in self._packets():
+            yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def seek(self, seconds: float) -> None:
+        """Go on with the last key picture before a time on the clock of the container."""
+        stamp = int(seconds / self.stream.time_base)
+        self.container.seek(stamp, stream=self.stream, backward=True)
+        self._previous = None
+
+    def _packets(self) -> Iterator["av.Packet"]:
+        packets = self.container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.InvalidDataError):
+                return
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is None and not packet.size:
+                continue  # the end of a stream
+            if stamp is not None and packet.time_base:
+                end = float((stamp + (packet.duration or 0)) * packet.time_base)
+                self.end = max(self.end, end)
+            if packet.stream.index == self.stream.index:
+                self.num_packets += 1
+                if packet.size:
+                    yield packet
+
+    def _decode(self, packet) -> Iterator[Picture]:
+        """Yield the pictures that the decoder gives out for a packet, or at the end for None."""
+        if packet is not None and packet.is_corrupt and packet.pts is not None:
+            self._corrupt_stamps.add(packet.pts)
+        try:
+            frames = self.stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            self._lose(packet)
+            return
+        for frame in frames:
+            seconds = self._time(frame)
+            if frame.is_corrupt or frame.pts in self._corrupt_stamps:
+                self.lost.append(seconds)
+            else:
+                self.num_decoded += 1
+                yield Picture(seconds, frame)
+
+    def _lose(self, packet) -> None:
+        """Count a packet that cannot be decoded."""
+        if packet is None:
+            return
+        self._corrupt_stamps.discard(packet.pts)
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            self.lost.append(float(stamp * packet.time_base))
+        elif self._previous is not None:
+            self.lost.append(self._previous + self.interval)
+        else:
+            self.lost.append(-math.inf)
+
+    def _time(self, frame) -> float:
+        """Return when a picture is shown; times always increase."""
+        is_counted = self.container.format.name in COUNTED_FORMATS
+        stamp = frame.dts if is_counted else frame.pts
+        if stamp is None and self._previous is None:
+            self.has_timestamps = is_counted
+            seconds = 0.0
+        elif stamp is None:
+            seconds = self._previous + self.interval
+        else:
+            seconds = float(stamp * self.stream.time_base)
+        if self._previous is not None and seconds <= self._previous:
+            seconds = self._previous + self.interval
+        self._previous = seconds
+        return seconds
+
+
+def deinterlace(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """Yield the pictures, the interlaced ones as whole pictures, as many as there are."""
+    graph = None
+    waiting: deque[float] = deque()  # times of the pictures that the filter holds
+    for picture in pictures:
+        frame = picture.frame
+        if graph is None and not frame.interlaced_frame:
+            yield picture
+            continue
+        if graph is None or graph.geometry != _geometry(frame):
+            yield from _pull(graph, waiting, is_last=True)
+            graph = _Deinterlacer(frame)
+        waiting.append(picture.seconds)
+        graph.push(frame)
+        yield from _pull(graph, waiting, is_last=False)
+    yield from _pull(graph, waiting, is_last=True)
+
+
+def _pull(graph: "_Deinterlacer | None", waiting: deque[float], is_last: bool) -> Iterator[Picture]:
+    if graph is None:
+        return
+    if is_last:
+        graph.push(None)
+    for frame in graph.pull():
+        yield Picture(waiting.popleft(), frame)
+
+
+def _geometry(frame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
+
+
+class _Deinterlacer:
+    """FFmpeg's filter bwdif for pictures that say that they are interlaced; others pass."""
+
+    def __init__(self, frame):
+        self.geometry = _geometry(frame)
+        self._graph = av.filter.Graph()
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+        )
+        bwdif = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        sink = self._graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        self._graph.configure()
+
+    def push(self, frame) -> None:
+        self._graph.push(frame)
+
+    def pull(self) -> Iterator["av.VideoFrame"]:
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+
+
+class ImageConverter:
+    """Turns decoded pictures into images, by the colour matrix and range that they name.
+
+    One converter serves one video, in one thread: it reuses the tables of FFmpeg's scaler.
+    """
+
+    def __init__(self):
+        self._reformatter = av.video.reformatter.VideoReformatter()
+
+    def convert(self, frame) -> np.ndarray:
+        """Return a picture as an upright image, BGR `uint8` (H, W, 3).
+
+        HDR pictures (PQ, HLG) get the colours of an ordinary screen.
+        """
+        if frame.color_trc in (PQ, HLG):
+            image = tone_map(self._to_array(frame, "bgr48le"), frame.color_trc)
+        else:
+            image = self._to_array(frame, "bgr24")
+        return _apply_display_matrix(image, display_matrix(frame))
+
+    def _to_array(self, frame, pixel_format: str) -> np.ndarray:
+        return self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
+
+
+def display_matrix(frame) -> tuple[int, int, int, int] | None:
+    """Return a, b, c, d of the matrix by which players show a picture; None where it has none.
+
+    A pixel at (x, y) is shown at (ax + cy, bx + dy), in units of 1/65536.
+    """
+    for data in frame.side_data:
+        if int(data.type.value) == DISPLAY_MATRIX:
+            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            return a, b, c, d
+    return None
+
+
+def is_turned_sideways(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Whether a display matrix swaps width and height."""
+    return matrix is not None and abs(matrix[1]) > abs(matrix[0])
+
+
+def _apply_display_matrix(
+    image: np.ndarray, matrix: tuple[int, int, int, int] | None
+) -> np.ndarray:
+    """Turn and mirror an image by the multiple of 90 degrees that is nearest to its matrix."""
+    if matrix is None:
+        return image
+    a, b, c, d = matrix
+    if is_turned_sideways(matrix):
+        image = cv2.transpose(image)
+        flips_columns, flips_rows = c < 0, b < 0
+    else:
+        flips_columns, flips_rows = a < 0, d < 0
+    if flips_columns and flips_rows:
+        return cv2.flip(image, -1)
+    if flips_columns:
+        return cv2.flip(image, 1)
+    return cv2.flip(image, 0) if flips_rows else image
