@@ -48,8 +48,7 @@ def drawable_names(names: tuple[str, ...]) -> list[str]:
             replaced.append(f"class {label} for {name}")
     if replaced:
         print(
-            "no font here has the letters of some classes;"
-            f" on pictures stands {shorten(replaced)}"
+            f"no font here has the letters of some classes; on pictures stands {shorten(replaced)}"
         )
     return drawable
 

@@ -26,7 +26,9 @@ from recognition.drawing import (
     draw_overlay,
     make_panel,
 )
+from recognition.forking import FORK_GUARD
 from recognition.frames import ImageFrame
+from recognition.results import Labels
 from recognition.segments import Segment
 
 MAX_QUEUED_IMAGES = 32  # half a window: what is painted at once waits without stopping the model
@@ -41,10 +43,9 @@ class Painter:
 
     def __init__(
         self,
-        classes: list[str],
+        labels: Labels,
         config: ClipConfig,
         *,
-        threshold: float,
         layout: str,
         pixel_aspect: float,
         duration: float | None,
@@ -52,16 +53,15 @@ class Painter:
         """Prepare to paint a video.
 
         Args:
-            classes: names of the classes.
+            labels: the classes, and from which probability on a window has a label.
             config: how its clips were cut, for heat maps.
-            threshold: a window whose likeliest class is less probable shows "none".
             layout: "overlay", or "below" for labels and timeline in rows of their own.
             pixel_aspect: width of a pixel divided by its height.
             duration: of the video, in seconds, None where it is not known.
         """
-        self._names = drawable_names(tuple(classes))
+        self._names = drawable_names(tuple(labels.classes))
+        self._threshold = labels.threshold
         self._config = config
-        self._threshold = threshold
         self._is_below = layout == "below"
         self._pixel_aspect = pixel_aspect
         self._duration = duration
@@ -157,7 +157,8 @@ class BackgroundEncoder:
             if self._error is not None or self._is_abandoned:
                 continue  # so that nobody waits to put one in
             try:
-                self._writer.write(*item)
+                with FORK_GUARD:
+                    self._writer.write(*item)
             except Exception as error:  # raised again where the next image is put in
                 self._error = error
 
@@ -206,11 +207,13 @@ class AnnotatedVideoWriter:
         """
         if not segment.frames:
             return
-        self._painter.begin(segment)
+        with FORK_GUARD:
+            self._painter.begin(segment)
         for frame in segment.frames:
-            image = self._painter.paint(frame)
-            if self._encoder is None:
-                self._open(image)
+            with FORK_GUARD:
+                image = self._painter.paint(frame)
+                if self._encoder is None:
+                    self._open(image)
             self._encoder.put(image, frame.time)
             if self._preview is not None:
                 self._preview.show(image, frame.time)

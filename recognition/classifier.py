@@ -1,11 +1,9 @@
 """Windows -> what a model predicts for them, in any number of threads and forked processes."""
 
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,44 +16,8 @@ BATCH_SIZE = 8  # windows
 CPU_BATCH_SIZE = 2  # more would not fit into the cache
 
 
-class ForwardLock:
-    """Lets one thread at a time compute, and none while the process forks.
-
-    Features and heat maps are read by hooks, which would also see the calls of other threads. A
-    child of `os.fork` has none of the threads of OpenMP and OpenCV, and would wait for them
-    forever: it computes in the thread that calls.
-    """
-
-    def __init__(self):
-        self._lock = threading.RLock()
-        self._is_in_child = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._lock.acquire,
-                after_in_parent=self._lock.release,
-                after_in_child=self._enter_child,
-            )
-
-    def _enter_child(self) -> None:
-        self._is_in_child = True
-        self._lock.release()
-
-    def leave_missing_threads(self) -> None:
-        """Make PyTorch and OpenCV compute without threads in a forked child."""
-        if self._is_in_child:
-            cv2.setNumThreads(0)
-            if torch.get_num_threads() > 1:
-                torch.set_num_threads(1)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self.leave_missing_threads()
-
-    def __exit__(self, *_) -> None:
-        self._lock.release()
-
-
-FORWARD_LOCK = ForwardLock()
+# Features and heat maps are read by hooks, which would also see the calls of other threads.
+FORWARD_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)

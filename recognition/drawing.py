@@ -7,9 +7,7 @@ import cv2
 import numpy as np
 
 from dataloaders.clips import ClipConfig
-from engine.text import draw_text, drawable_names
-from recognition.classifier import Prediction
-from recognition.segments import Segment
+from engine.text import draw_text
 
 LAYOUTS = ("overlay", "below")
 HEATMAP_OPACITY = 0.7

@@ -1,9 +1,7 @@
-"""Frames that are handed in by a program."""
+"""Frames that hold their images, such as those that a program hands in."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -11,35 +9,9 @@ import numpy as np
 from dataloaders.errors import DataError
 
 
-class Frame(Protocol):
-    """One frame of a source: when it begins, in seconds from the first one, and its image."""
-
-    time: float
-
-    def to_image(self) -> np.ndarray:
-        """Return the image, BGR `uint8` (H, W, 3)."""
-
-
-class FrameSource(Protocol):
-    """What gives frames: a file, a stream, a camera, a folder of images."""
-
-    name: str
-    fps: float | None
-    num_frames: int | None
-    duration: float | None
-    pixel_aspect: float
-    is_live: bool
-
-    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
-        """Open the source and yield its frames."""
-
-    def close(self) -> None:
-        """Close the source."""
-
-
 @dataclass(frozen=True)
 class ImageFrame:
-    """A frame whose image is at hand."""
+    """A frame of a source whose image is at hand; see `dataloaders.video.Frame`."""
 
     time: float
     image: np.ndarray

@@ -11,11 +11,13 @@ from itertools import chain
 import numpy as np
 
 from dataloaders.errors import DataError
+from dataloaders.video import Frame, FrameSource
 from engine.errors import Stopped, StopSignal
-from recognition.frames import Frame, FrameSource
+from recognition.classifier import Prediction
 
 ATTEMPT_PAUSE = 1  # seconds between two attempts to open a source again
 OUTAGE_LIMIT = 30  # seconds of attempts, after which the source has ended
+RATE_FRAMES = 31  # over which the rate of a source is measured
 STOP_INTERVAL = 0.5  # seconds after which a signal is noticed while no frame comes
 
 
@@ -103,7 +105,7 @@ class LiveReader:
             stop: ends the reading by its signal.
             report: is called with a line for each outage that is over.
         """
-        self._source = source
+        self.source = source
         self._queue = FrameQueue(capacity)
         self._reconnect = reconnect
         self._stop = stop
@@ -111,6 +113,7 @@ class LiveReader:
         self._is_left = threading.Event()
         self._error: Exception | None = None
         self._newest: LiveFrame | None = None
+        self._recent_times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._arrivals: deque[tuple[float, float]] = deque()  # (time, arrival) of recent frames
         self._end_reason = "ended"
         self.end_reason: str | None = None
@@ -154,16 +157,28 @@ class LiveReader:
     def _is_stopped(self) -> bool:
         return self._stop is not None and bool(self._stop.signum)
 
-    def latency_of(self, frame_time: float) -> float:
-        """Return the seconds since a frame came; the times of later calls must not be earlier."""
-        while len(self._arrivals) > 1 and self._arrivals[0][0] < frame_time:
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of late, None where there were fewer than two."""
+        if len(self._recent_times) < 2:
+            return None
+        return (len(self._recent_times) - 1) / (self._recent_times[-1] - self._recent_times[0])
+
+    def latency_of(self, prediction: Prediction) -> float:
+        """Return the seconds since the last frame of a window came, later than of the one before."""
+        last = prediction.image_times[-1]
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < last:
             self._arrivals.popleft()
         return time.monotonic() - self._arrivals[0][1]
+
+    def close(self) -> None:
+        """Leave the source to the thread, which closes it when the next frame comes."""
+        self._is_left.set()
 
     def _read(self) -> None:
         """Fill the queue until the source ends or the consumer leaves."""
         try:
-            self._read_connection(self._source.frames())
+            self._read_connection(self.source.frames())
             for number in range(1, self._reconnect + 1):
                 if self._is_left.is_set():
                     return
@@ -176,10 +191,11 @@ class LiveReader:
             self._error = error
         finally:
             self._queue.put(End.END)
-            self._source.close()
+            self.source.close()
 
     def _read_connection(self, frames: Iterator[Frame]) -> None:
         """Put the frames of one connection into the queue; an error is its end."""
+        self._recent_times.clear()
         offset = None
         try:
             for frame in frames:
@@ -187,6 +203,7 @@ class LiveReader:
                 if offset is None:
                     offset = self._elapsed(now) - frame.time
                 self._newest = LiveFrame(offset + frame.time, now, frame)
+                self._recent_times.append(self._newest.time)
                 self._queue.put(self._newest)
                 if self._is_left.is_set():
                     return
@@ -205,14 +222,14 @@ class LiveReader:
         started_at = time.monotonic()
         while time.monotonic() < started_at + OUTAGE_LIMIT and not self._is_left.is_set():
             try:
-                frames = self._source.frames()
+                frames = self.source.frames()
                 first = next(frames)
             except (OSError, DataError, StopIteration):
                 self._is_left.wait(ATTEMPT_PAUSE)
                 continue
             seconds = time.monotonic() - started_at
             self._report(
-                f"{self._source.name}: closed, opened again after {seconds:.1f} s"
+                f"{self.source.name}: closed, opened again after {seconds:.1f} s"
                 f" ({number} of {self._reconnect})"
             )
             return chain([first], frames)

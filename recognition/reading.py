@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from dataloaders.video import Frame, FrameSource
 from engine.errors import Stopped, StopSignal
-from recognition.frames import Frame, FrameSource
+from recognition.classifier import Prediction
+from recognition.forking import FORK_GUARD
 
 
 class FileReader:
@@ -27,7 +29,25 @@ class FileReader:
             OSError: the source cannot be opened.
             DataError: no frame can be decoded.
         """
-        for frame in self.source.frames():
+        frames = self.source.frames()
+        while True:
+            with FORK_GUARD:
+                frame = next(frames, None)
+            if frame is None:
+                return
             yield frame
             if self._stop is not None and self._stop.signum:
                 raise Stopped(self._stop.signum)
+
+    @property
+    def fps(self) -> float | None:
+        """Mean frames a second, None where the source does not say."""
+        return self.source.fps
+
+    def latency_of(self, prediction: Prediction) -> None:
+        """Return None: no frame waits for the model."""
+
+    def close(self) -> None:
+        """Close the source."""
+        with FORK_GUARD:
+            self.source.close()

@@ -2,13 +2,15 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dataloaders.clips import TIME_TOLERANCE, ClipConfig, make_clip, nearest_frames, resize_frame
-from recognition.frames import Frame
+from dataloaders.clips import ClipConfig, make_clip, resize_frame
+from dataloaders.video import Frame
 
+TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
 ASSUMED_FPS = 25  # where the rate is not known, and a single frame cannot tell it
 
 
@@ -185,3 +187,21 @@ class WindowCutter:
         clip = make_clip((image.pixels for image in images), self._config)
         self._covered_until = times[-1]
         return Window(times[0], times[-1] + self._frame_duration(), times, clip, self.run)
+
+
+def nearest_frames(positions: Sequence[float], moments: Sequence[float]) -> np.ndarray:
+    """Find the frames that are nearest to some moments; of two as near it is the later one.
+
+    Args:
+        positions: where each frame begins, increasing.
+        moments: on the same scale.
+
+    Returns:
+        For each moment the index of its frame, `int64`.
+    """
+    positions = np.asarray(positions, float)
+    moments = np.asarray(moments, float)
+    after = np.searchsorted(positions, moments).clip(0, len(positions) - 1)
+    before = (after - 1).clip(0)
+    is_before = moments - positions[before] < positions[after] - moments - TIME_TOLERANCE
+    return np.where(is_before, before, after)
