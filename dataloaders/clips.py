@@ -4,16 +4,19 @@ Frame numbers are chosen first, and only those frames are read."""
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from dataloaders.errors import DataError
 
+if TYPE_CHECKING:
+    from dataloaders.video import Frame
+
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
-TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
 CROP_SIZE = 112  # side of the square that the network sees
 LIMITS = {
     "clip_len": (2, 4096),
@@ -93,6 +96,25 @@ class ClipConfig:
         )  # of folders of images
         return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}"
 
+    def spacing(self, extent: "Extent | None") -> "Spacing":
+        """Return how far apart the frames of a clip are, closer where the video is too short for one.
+
+        Args:
+            extent: How long the video is; None for one that is long enough.
+        """
+        gaps = self.clip_len - 1
+        if self.frame_rate is None:
+            frames = self.frame_interval
+            if extent is not None and gaps * frames >= extent.num_frames:
+                frames = max(1, (extent.num_frames - 1) // gaps)
+            return Spacing(frames=frames)
+        seconds = 1 / self.frame_rate
+        if extent is not None and extent.num_frames > 1:
+            interval = extent.mean_interval
+            if seconds > interval and gaps * seconds >= extent.last_time + interval / 2:
+                seconds = max(interval, extent.last_time / gaps)
+        return Spacing(seconds=seconds)
+
     def step(self, fps: float, num_frames: float = math.inf) -> float:
         """Return the distance between kept frames, in frames; smaller, but at least 1, where a video is too short."""
         step = fps / self.frame_rate if self.frame_rate else self.frame_interval
@@ -101,27 +123,61 @@ class ClipConfig:
         return step if self.frame_rate else int(step)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How long a video or a part of it is."""
+
+    num_frames: int
+    last_time: float  # of its last frame, in seconds since its first
+
+    @property
+    def mean_interval(self) -> float:
+        """Mean number of seconds between two frames; 0 where there is one frame."""
+        return self.last_time / max(1, self.num_frames - 1)
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """How far apart the frames of a clip are; one of the two is None."""
+
+    frames: int | None = None
+    seconds: float | None = None
+
+
+def nearest_in_time(frames: Iterable["Frame"], seconds: float) -> Iterator["Frame"]:
+    """Yield the frames that are shown nearest to 0, `seconds`, 2 `seconds`, ... after the first.
+
+    A frame that is the nearest several times is repeated. The last time is within half a frame
+    interval of the last frame.
+
+    Args:
+        frames: Frames in the order of their times.
+        seconds: Distance of two frames that are yielded.
+    """
+    first = None
+    previous = None
+    interval = seconds
+    count = 0
+    for frame in frames:
+        first = frame.time if first is None else first
+        while count * seconds <= frame.time - first:
+            target = first + count * seconds
+            is_previous_nearer = (
+                previous is not None and target - previous.time < frame.time - target
+            )
+            yield previous if is_previous_nearer else frame
+            count += 1
+        if previous is not None:
+            interval = frame.time - previous.time
+        previous = frame
+    while previous is not None and count * seconds < previous.time - first + interval / 2:
+        yield previous
+        count += 1
+
+
 def frame_number(index: int, step: float) -> int:
     """Return the frame, from 0, nearest to `index` steps; with a step below 1 frames repeat."""
     return int(index * step + 0.5)
-
-
-def nearest_frames(times: Sequence[float], moments: Sequence[float]) -> np.ndarray:
-    """Find the frames that are nearest to some moments; of two as near it is the later one.
-
-    Args:
-        times: when each frame begins, in seconds, increasing.
-        moments: in seconds.
-
-    Returns:
-        For each moment the index of its frame, `int64`.
-    """
-    times = np.asarray(times, float)
-    moments = np.asarray(moments, float)
-    after = np.searchsorted(times, moments).clip(0, len(times) - 1)
-    before = (after - 1).clip(0)
-    is_before = moments - times[before] < times[after] - moments - TIME_TOLERANCE
-    return np.where(is_before, before, after)
 
 
 def resize_frame(

@@ -65,10 +65,16 @@ class Decoder:
         self._corrupt_stamps: set[int] = set()
 
     @property
+    def fps(self) -> float | None:
+        """Mean frame rate by the container; where that has no times, the rate that the codec names."""
+        rates = [self.stream.average_rate, self.stream.guessed_rate]
+        rate = rates[0] or rates[1] if self.has_timestamps else rates[1] or rates[0]
+        return float(rate) if rate else None
+
+    @property
     def interval(self) -> float:
-        """Seconds from one picture to the next, by the rate that the container names."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
-        return float(1 / rate) if rate else 1 / DEFAULT_FPS
+        """Seconds from one picture to the next, by the rate."""
+        return 1 / (self.fps or DEFAULT_FPS)
 
     def pictures(self) -> Iterator[Picture]:
         """Yield the pictures from here to the end, in the order and at the times of showing.

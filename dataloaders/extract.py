@@ -1,191 +1,265 @@
-"""Videos -> folders of JPEG frames, in worker processes, which may hang or crash.
-`python -m dataloaders.extract` is such a worker. It reads jobs, a JSON list of the arguments of `extract_frames` a
-line, and writes what `answer_job` returns for each as one line. It ends with its parent."""
+"""Videos -> folders of JPEG frames, in worker processes, which may hang or crash."""
 
-import contextlib
-import json
 import math
+import multiprocessing
 import os
-import queue
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from itertools import islice
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from pebble import ProcessExpired, ProcessPool
 
-from dataloaders.clips import ClipConfig, frame_number, resize_frame
-from dataloaders.errors import DataError, PassingError
-from dataloaders.video import ImageFolder, VideoReader
-from dataloaders.workers import block_signals
+from dataloaders.clips import ClipConfig, Extent, Spacing, nearest_in_time, resize_frame
+from dataloaders.errors import DataError, TransientReadError
+from dataloaders.images import ImageFolder
+from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
 
-TIMEOUT = 120  # seconds without a new frame, after which a decoder is considered to hang
+BASE_TIME_LIMIT = 120.0  # seconds that any video may take
+BYTES_PER_SECOND = (
+    50_000  # of a file, by which its time limit grows; a slow core reads ten times as much
+)
+FRAMES_PER_SECOND = 5  # of a folder of images, likewise
+KILLED = -9  # exit status of a process that the system has killed, as for lack of memory
 
 
-def extract_frames(
-    source, folder, settings: dict | None = None, start=0, end=math.inf, source_fps=25
-) -> dict:
-    """Write the frames that clips of `ClipConfig(**settings)` are cut from as `folder/00001.jpg`, ...
-    The source is a video, of which the seconds from `start` to `end` are taken, or a folder of images.
-    DataError where none can be decoded, PassingError where the file may not be at fault; OSError where it is gone, or a
-    frame cannot be written. Returns the number of "frames", and whether some are "repeated"."""
-    source, folder, config, num_frames = Path(source), Path(folder), ClipConfig(**settings or {}), 0
+@dataclass(frozen=True)
+class ExtractionJob:
+    """A video or a part of it, and where its frames go.
+
+    Attributes:
+        source: A video file or a folder of images.
+        folder: Where the frames go, as `00001.jpg`, ...; what lies there is removed.
+        config: The clips that the frames are for.
+        start: Where the part begins, in seconds since the first frame of the video.
+        end: Where it ends; None for the end of the video.
+        source_fps: Frame rate of a folder of images.
+        image_prefix: Beginning of the names of the images to take; None where all are of one kind.
+    """
+
+    source: Path
+    folder: Path
+    config: ClipConfig
+    start: float = 0.0
+    end: float | None = None
+    source_fps: float = 25.0
+    image_prefix: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        return self.start > 0 or self.end is not None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What became of a job.
+
+    Attributes:
+        num_frames: Number of JPEG frames that were written.
+        is_repeated: Whether frames are repeated, as the video has fewer a second than clips need.
+        has_timestamps: Whether the video has time stamps; otherwise its frames are counted.
+        damage: What could not be decoded; None where all could.
+    """
+
+    num_frames: int
+    is_repeated: bool
+    has_timestamps: bool
+    damage: Damage | None
+
+
+def extract_frames(job: ExtractionJob) -> Extraction:
+    """Write the frames that clips of a video are cut from.
+
+    Raises:
+        FileNotFoundError: The source is gone.
+        OSError: A frame cannot be written.
+        TransientReadError: The source cannot be read, which may be no fault of its own.
+        DataError: No frame of the part can be decoded, or less than half of it.
+    """
+    source = _open_source(job)
+    extent = _expected_extent(source, job)
     while True:
-        try:
-            video = (
-                ImageFolder(source, source_fps)
-                if source.is_dir()
-                else VideoReader(source, threads=1)
-            )
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise PassingError(f"{source}: {error.strerror or error}") from None
-        if config.frame_rate and not video.has_frame_rate:
-            raise PassingError(f"{source}: no frame rate in its header; --frame-interval takes it")
-        if start:
-            video.seek(start)
-        length = round((end - start) * video.fps) if end < math.inf else math.inf
-        step = config.step(
-            video.fps, num_frames or min(length, video.num_frames)
-        )  # as counted, or by the header
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        num_frames = num_written = 0
-        while num_frames < length and video.grab():
-            while frame_number(num_written, step) == num_frames:
-                if (frame := video.retrieve()) is None:
-                    raise DataError(f"{source}: frame {num_frames} cannot be decoded")
-                num_written += 1
-                file = folder / f"{num_written:05d}.jpg"
-                if not cv2.imwrite(str(file), resize_frame(frame, *config.stored_size)):
-                    raise OSError(f"{file}: cannot be written; is the disk full?")
-            num_frames += 1
-        if num_frames == 0:
-            raise video.no_frame_error()
-        if config.step(video.fps, num_frames) == step:  # else the header is wrong
-            return {"frames": num_written, "repeated": step < 1}
+        spacing = job.config.spacing(extent)
+        counted = _Counted(source.frames(job.start, math.inf if job.end is None else job.end))
+        num_written = _write_frames(_select(counted, spacing), job)
+        if counted.num_frames == 0:
+            raise DataError(f"{job.source}: there is no frame in this part")
+        extent = counted.extent
+        if job.config.spacing(extent) == spacing:
+            break  # otherwise the header misled about the length
+    source.close()
+    damage = source.damage
+    if damage is not None and damage.num_lost > (1 - MIN_WHOLE_SHARE) * damage.num_frames:
+        raise DataError(f"{job.source}: {damage}")
+    is_repeated = spacing.seconds is not None and spacing.seconds < 0.99 * extent.mean_interval
+    return Extraction(num_written, is_repeated, source.has_timestamps, damage)
 
 
-def extract_all(jobs: Iterable[tuple], processes: int) -> Iterator[tuple[int, dict]]:
-    """Extract the frames of many videos, several at a time; OSError where one is gone, or frames cannot be written.
-    Jobs, arguments of `extract_frames` with absolute paths, wait for a free worker. Yields (number, answer)."""
-    workers, pending = [Worker() for _ in range(processes)], set()
-    idle = workers.copy()
+class _Counted:
+    """Frames that pass, and how many and how long they were."""
 
-    def run(number, job):
-        worker = idle.pop()
-        answer = worker.run(*job)
-        idle.append(worker)
-        if "stop" in answer:
-            raise OSError(answer["stop"])
-        return number, answer
+    def __init__(self, frames: Iterator[Frame]):
+        self._frames = frames
+        self.num_frames = 0
+        self._first = 0.0
+        self._last = 0.0
 
-    with ThreadPoolExecutor(processes) as executor:
-        futures = (executor.submit(run, *job) for job in enumerate(jobs))
-        try:
-            # As many jobs wait as are worked on: the workers stay busy while the caller takes what is yielded.
-            while pending := pending | set(islice(futures, 2 * processes - len(pending))):
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.stop()
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            if self.num_frames == 0:
+                self._first = frame.time
+            self._last = frame.time
+            self.num_frames += 1
+            yield frame
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(self.num_frames, self._last - self._first)
 
 
-class Worker:
-    """A worker process, started when it is first needed and again after it hung or crashed."""
-
-    process, is_stopped = None, False
-
-    def run(self, *job) -> dict:
-        """Return the answer to a job; after a hang or crash the job is tried once more."""
-
-        def ask(process, lines):
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # the worker has died, or stop() closed the pipe
-                print(json.dumps(job, default=str), file=process.stdin, flush=True)
-                lines.append(process.stdout.readline())
-
-        for _ in range(2):  # the machine may have been at fault, not the video
-            process = self.process = self.process or _start_process()
-            if self.is_stopped:  # stop() may have come before there was a process
-                process.kill()
-            lines, num_frames, previous = [], 0, None
-            thread = threading.Thread(target=ask, args=(process, lines), daemon=True)
-            thread.start()
-            while thread.is_alive() and num_frames != previous:
-                thread.join(TIMEOUT)
-                previous, num_frames = num_frames, len(list(Path(job[1]).glob("*")))
-            is_hanging = thread.is_alive()
-            if lines and lines[0].endswith("\n"):
-                return json.loads(lines[0])
-            status = self._kill()
-            if self.is_stopped:
-                break
-        reason = (
-            f"no new frame in {TIMEOUT} s"
-            if is_hanging
-            else f"the decoder crashed, status {status}"
-        )
-        return {"skip": f"{job[0]}: {reason}", "passing": False}
-
-    def stop(self) -> None:
-        """End the process and start no other; it is called while `run` works in another thread."""
-        self.is_stopped = True
-        self._kill()
-
-    def _kill(self):
-        process, self.process = self.process, None
-        if process:
-            with (
-                contextlib.suppress(OSError),
-                process,
-            ):  # closes its pipes, one of them perhaps with an unread job
-                process.kill()
-            return process.returncode
-
-
-def _start_process() -> subprocess.Popen:
-    command, root = [sys.executable, "-m", "dataloaders.extract"], Path(__file__).parent.parent
-    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads, which spin when they start
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with block_signals():  # Ctrl-C is for the parent
-        return subprocess.Popen(command, cwd=root, env=env, **pipes, start_new_session=True)
-
-
-def answer_job(*job) -> dict:
-    """Return what `extract_frames` does, {"skip": reason, "passing": whether that may pass} or {"stop": reason}."""
+def _open_source(job: ExtractionJob) -> FrameSource:
     try:
-        return extract_frames(*job)
-    except DataError as error:
-        return {"skip": str(error), "passing": isinstance(error, PassingError)}
+        if job.source.is_dir():
+            return ImageFolder(job.source, job.source_fps, job.image_prefix)
+        return VideoFile(job.source, threads=1)
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        return {"stop": str(error)}
+        raise TransientReadError(f"{job.source}: {error.strerror or error}") from None
 
 
-def main() -> None:
-    """Answer jobs from standard input until it is closed."""
-    cv2.setNumThreads(0)
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a decoder prints is not an answer
-    jobs = queue.SimpleQueue()
-
-    def listen():
-        for line in sys.stdin:
-            jobs.put(json.loads(line))
-        os._exit(0)  # the parent has ended
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        print(json.dumps(answer_job(*jobs.get())), file=answers)
+def _expected_extent(source: FrameSource, job: ExtractionJob) -> Extent | None:
+    """Return how long a part is by the header; None where that does not say."""
+    if source.num_frames is None or source.fps is None:
+        return None
+    num_frames = source.num_frames
+    if job.end is not None:
+        num_frames = min(num_frames, max(1, round((job.end - job.start) * source.fps)))
+    return Extent(num_frames, (num_frames - 1) / source.fps)
 
 
-if __name__ == "__main__":
-    main()
+def _select(frames: Iterable[Frame], spacing: Spacing) -> Iterator[Frame]:
+    """Yield the frames that are stored, by number or by time."""
+    if spacing.seconds is not None:
+        yield from nearest_in_time(frames, spacing.seconds)
+        return
+    for number, frame in enumerate(frames):
+        if number % spacing.frames == 0:
+            yield frame
+
+
+def _write_frames(frames: Iterable[Frame], job: ExtractionJob) -> int:
+    """Write frames as `00001.jpg`, ... and return their number."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+    job.folder.mkdir(parents=True)
+    num_written = 0
+    for frame in frames:
+        num_written += 1
+        file = job.folder / f"{num_written:05d}.jpg"
+        image = resize_frame(frame.to_image(), *job.config.stored_size)
+        if not cv2.imwrite(str(file), image):
+            raise OSError(f"{file}: cannot be written; is the disk full?")
+    return num_written
+
+
+def extract_all(
+    jobs: Iterable[ExtractionJob], processes: int
+) -> Iterator[tuple[int, Extraction | DataError]]:
+    """Extract the frames of many videos, several at a time.
+
+    Args:
+        jobs: Jobs with absolute paths; they are taken as workers become free.
+        processes: Number of worker processes.
+
+    Yields:
+        The number of a job and its `Extraction`, or the `DataError` for which the video is skipped,
+        in the order in which they are done.
+
+    Raises:
+        OSError: A source is gone, or frames cannot be written.
+    """
+    numbered = enumerate(jobs)
+    running: dict[Future, _Attempt] = {}
+    pool = ProcessPool(
+        max_workers=processes, initializer=_prepare_worker, context=_worker_context()
+    )
+    try:
+        while True:
+            # Twice as many jobs as workers are scheduled, so that these wait for nobody.
+            while len(running) < 2 * processes:
+                number, job = next(numbered, (None, None))
+                if job is None:
+                    break
+                _schedule(pool, running, _Attempt(number, job))
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                attempt = running.pop(future)
+                result = _result_of(future, attempt)
+                if result is None:
+                    _schedule(pool, running, _Attempt(attempt.number, attempt.job, is_last=True))
+                else:
+                    yield attempt.number, result
+    finally:
+        pool.stop()
+        pool.join()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    number: int
+    job: ExtractionJob
+    is_last: bool = False
+
+
+def _schedule(pool: ProcessPool, running: dict[Future, _Attempt], attempt: _Attempt) -> None:
+    limit = time_limit(attempt.job.source)
+    running[pool.schedule(extract_frames, args=[attempt.job], timeout=limit)] = attempt
+
+
+def _result_of(future: Future, attempt: _Attempt) -> Extraction | DataError | None:
+    """Return the result of an attempt; None where its worker died and the job is tried once more."""
+    source = attempt.job.source
+    try:
+        return future.result()
+    except DataError as error:
+        return error
+    except TimeoutError:
+        return DataError(f"{source}: not decoded within {time_limit(source):.0f} s")
+    except ProcessExpired as error:
+        if not attempt.is_last:
+            return None
+        if error.exitcode == KILLED:
+            return TransientReadError(f"{source}: the system killed its worker; is memory short?")
+        return DataError(f"{source}: the decoder crashed, status {error.exitcode}")
+
+
+def time_limit(source: Path) -> float:
+    """Return how many seconds the extraction of a video may take; it grows with its length."""
+    try:
+        if source.is_dir():
+            return BASE_TIME_LIMIT + len(os.listdir(source)) / FRAMES_PER_SECOND
+        return BASE_TIME_LIMIT + source.stat().st_size / BYTES_PER_SECOND
+    except OSError:  # the worker reports it
+        return BASE_TIME_LIMIT
+
+
+def _worker_context() -> multiprocessing.context.BaseContext:
+    """Return how workers start: by a fork where that is safe, as they then import nothing again."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+def _prepare_worker() -> None:
+    """Keep OpenCV to one thread, and end the worker when its parent has ended."""
+    cv2.setNumThreads(0)  # 1 would wait for threads of the parent, which a fork does not have
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

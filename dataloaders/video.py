@@ -33,7 +33,10 @@ VIDEO_SUFFIXES = (
 )
 # FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
 # that it would show as a video, and lists and playlists that name further files or addresses.
-FILE_FORMATS = "asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,wtv"
+FILE_FORMATS = (
+    "asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
+    "mxf,nut,obu,ogg,rm,vc1,wtv"
+)
 STREAM_FORMATS = f"{FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 STREAM_PROTOCOLS = (
     "crypto,data,http,https,httpproxy,rtmp,rtmps,rtmpt,rtmpts,rtp,rtsp,rtsps,srt,srtp,tcp,tls,udp"
@@ -141,8 +144,7 @@ class VideoFile:
         self._measured_duration: float | None = None
         self._open()
         stream = self._decoder.stream
-        rate = stream.average_rate or stream.guessed_rate
-        self.fps = float(rate) if rate else None
+        self.fps = self._decoder.fps
         self.num_frames = _estimate_num_frames(stream, self.fps)
         self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
         self.has_timestamps = self._decoder.has_timestamps
@@ -261,7 +263,10 @@ class VideoFile:
     def _count_missing_at_end(self, end: float) -> int:
         """Return how many frames are missing where the file breaks off before `end`."""
         decoder = self._decoder
-        container, stream = decoder.container, decoder.stream
+        container = decoder.container
+        stream = decoder.stream
+        if not self.has_timestamps:
+            return 0
         read_until = decoder.end - self._first.seconds
         if math.isfinite(end):
             missing = min(end, self.duration or end) - read_until
@@ -341,7 +346,7 @@ class Stream:
         self.name = display_name(address)
         self._connect()
         stream = self._decoder.stream
-        self.fps = float(stream.average_rate) if stream.average_rate else None
+        self.fps = self._decoder.fps
         self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
         container = self._decoder.container
         self.duration = container.duration / av.time_base if container.duration else None
