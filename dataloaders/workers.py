@@ -1,16 +1,88 @@
-"""Worker processes: how they treat signals, and how they end."""
+"""Worker processes: how many there may be, how they treat signals, and how they end."""
 
 import contextlib
+import math
 import multiprocessing
+import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; other systems have no such folder
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: those of its affinity, at most its quota.
+
+    `os.cpu_count` has those of the machine, of which a job of a cluster or a container may use few.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # not of macOS and Windows
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quotas = [math.ceil(quota) for quota in cgroup_quotas()]
+    return max(1, min([cores, *quotas]))
+
+
+def cgroup_quotas() -> list[float]:
+    """Return the limits, in cores, of the control groups of this process; empty where there are none."""
+    try:
+        lines = MEMBERSHIP.read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    quotas = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            root, read_quota = CGROUPS, _read_quota_v2
+        elif "cpu" in controllers.split(","):
+            root, read_quota = CGROUPS / "cpu", _read_quota_v1
+        else:
+            continue
+        # A container may see the group of the host in its path, and its own at the root.
+        folder = root / group.lstrip("/")
+        quotas += [
+            read_quota(path) for path in (folder, *folder.parents) if path.is_relative_to(root)
+        ]
+    return [quota for quota in quotas if quota is not None]
+
+
+def _read_quota_v2(folder: Path) -> float | None:
+    """Return the limit of one group in version 2, None where there is none."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError of "max", no limit
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    return None
+
+
+def _read_quota_v1(folder: Path) -> float | None:
+    """Return the limit of one group in version 1, None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+        return quota / period if quota > 0 else None
+    return None
+
+
+def describe_missing_shared_memory(num_bytes: int) -> str | None:
+    """Say why workers cannot hand over so many bytes through shared memory; None where they can."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        return f"there is no shared memory ({error.strerror})"
+    if SHARED_MEMORY.is_dir():
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if free < num_bytes:
+            needed = f"{num_bytes / 1e6:.2f} MB of shared memory are needed"
+            return f"{needed}, {SHARED_MEMORY} has {free / 1e6:.2f} MB"
+    return None
 
 
 @contextlib.contextmanager
 def block_signals() -> Iterator[None]:
-    """Block SIGINT and SIGTERM here and in workers started within, which are needed until the step at hand ends."""
+    """Block SIGINT and SIGTERM here and in workers started within, which the step at hand needs."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -23,21 +95,19 @@ def block_signals() -> Iterator[None]:
 
 
 def worker_init_fn(worker_id: int) -> None:
-    """Prepare a worker process of a DataLoader: ignore the stop signals and keep OpenCV to one thread."""
+    """Prepare a worker process of a DataLoader: ignore the stop signals, use one thread of OpenCV."""
     import cv2
 
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(
-        0
-    )  # 1 would wait for the threads of the parent, which a forked process does not have
+    # 1 would wait for the threads of the parent, which a forked process does not have.
+    cv2.setNumThreads(0)
 
 
 def kill_workers() -> None:
-    """Kill the worker processes of every DataLoader; they ignore the SIGTERM with which Python would end them."""
+    """Kill the worker processes of every DataLoader, which ignore the SIGTERM that Python sends."""
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # PyTorch's handler would report the killed workers
+        # PyTorch's handler would report the killed workers.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()

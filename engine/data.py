@@ -1,9 +1,11 @@
 """The data of a run: preprocessed, split, validated and loaded."""
 
+import math
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+from dataloaders.clips import ClipConfig
 from dataloaders.dataset import (
     ClipLoader,
     DistributedBatchSampler,
@@ -22,10 +24,11 @@ from dataloaders.index import (
 )
 from dataloaders.preprocess import preprocess
 from dataloaders.splits import leaked_groups
-from dataloaders.workers import worker_init_fn
+from dataloaders.workers import describe_missing_shared_memory, worker_init_fn
 from engine.errors import UsageError
 
 BATCH_SIZE = 16
+PREFETCHED = 2  # batches that a worker of a DataLoader makes ahead
 
 
 def prepare_data(
@@ -56,6 +59,7 @@ def prepare_data(
         args.batch_size = min(BATCH_SIZE, largest)
         if largest < BATCH_SIZE:
             print(f"--batch-size {largest}: there are no more training videos")
+    validate_workers(args, config, distributed.local_world_size)
     leaked = leaked_groups(videos, args.split)
     print(f"split {args.split}: {leaked} groups in more than one of train, val and test")
 
@@ -90,6 +94,24 @@ def prepare_data(
             sampling = {"batch_size": args.batch_size, "sampler": shard_indices(dataset, *ranks)}
         loaders[split] = ClipLoader(dataset, **sampling, **workers)
     return loaders, data_fingerprint, leaked
+
+
+def validate_workers(args: Namespace, config: ClipConfig, processes: int) -> None:
+    """Raise UsageError where the loader processes would not have the shared memory that they need.
+
+    Args:
+        args: The flags, of which `workers` and `batch_size` count.
+        config: The clips.
+        processes: How many processes of this machine train, each with workers of its own.
+    """
+    batches = PREFETCHED * args.workers * processes
+    clip_bytes = 3 * math.prod(config.shape)
+    reason = describe_missing_shared_memory(batches * args.batch_size * clip_bytes)
+    if args.workers and reason:
+        raise UsageError(
+            f"--workers {args.workers}: {reason}; --workers 0 needs none, and in a container "
+            "docker run --shm-size 8g gives more"
+        )
 
 
 def validate_data(args: Namespace, world_size: int, videos: list[VideoRecord]) -> int:
