@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from dataloaders.files import find_videos
 from dataloaders.index import atomic_write
+from dataloaders.opencv import check_opencv
 from dataloaders.video import VideoReader, display_name
 from engine.annotate import CODECS
 from engine.args import ArgumentParser, validate_range
@@ -243,6 +244,7 @@ def find_incompleteness(video: VideoReader, num_frames: int, is_stopped: bool) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error("inference.py", status=2):
+        check_opencv()
         args, videos = parse_args(argv)
         options = {name: getattr(args, name) for name in OPTIONS}
         recognizer = Recognizer(**options, device="cpu" if args.export else args.device)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import mypath
 from dataloaders.clips import ClipConfig
+from dataloaders.opencv import check_opencv
 from dataloaders.preprocess import add_data_arguments, choose_split
 from dataloaders.workers import available_cores, kill_workers
 from engine import report, runs
@@ -179,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     atexit.register(kill_workers)
     with exit_on_user_error("train.py", status=2):
         # Arguments
+        check_opencv()
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
         # PyTorch knows the affinity of this process, and not the quota of a container.

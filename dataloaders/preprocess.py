@@ -37,6 +37,7 @@ from dataloaders.layouts import (
     list_videos,
     split_source,
 )
+from dataloaders.opencv import check_opencv
 from dataloaders.splits import PROTOCOLS, assign_splits
 
 DESCRIPTION = "Videos -> train/val/test folders of JPEG frames, and their index."
@@ -315,6 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_data_arguments(parser)
     args = parser.parse_args(argv)
     try:
+        check_opencv()
         config = ClipConfig.from_flags(
             args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
         )

@@ -292,6 +292,19 @@ def test_a_missing_image_is_no_damage(tmp_path):
         read_image(Path(tmp_path / "1.jpg"))
 
 
+def test_a_lack_of_file_descriptors_is_no_damage(tmp_path, monkeypatch):
+    (tmp_path / "1.png").write_bytes(encode(".png", picture()))
+
+    def fail(path):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            read_image(tmp_path / "1.png")
+    assert read_image(tmp_path / "1.png").shape == (90, 120, 3)
+
+
 def test_frames_of_tiff_images_are_extracted(tmp_path):
     for number in range(1, 4):
         image = np.full((128, 171, 3), 50 * number, np.uint8)
