@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from dataloaders.files import find_videos
+from dataloaders.opencv import check_opencv
 from dataloaders.video import VideoFile, display_name, open_live_source
 from engine.args import ArgumentParser, validate_range
 from engine.errors import (
@@ -339,6 +340,7 @@ def process_all(jobs: list[Job], processor: VideoProcessor) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error("inference.py", status=2):
+        check_opencv()
         args = parse_args(argv)
         if args.weights == "help":
             print(TABLE.read_text(encoding="utf-8"), end="")

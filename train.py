@@ -21,7 +21,8 @@ import mypath
 from dataloaders.arguments import add_data_arguments, choose_protocol, open_settings
 from dataloaders.clips import ClipConfig
 from dataloaders.index import SPLIT_FILE, write_split
-from dataloaders.workers import kill_workers
+from dataloaders.opencv import check_opencv
+from dataloaders.workers import available_cores, kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
 from engine.build import (
@@ -69,7 +70,10 @@ def get_args_parser() -> ArgumentParser:
         help="mirror no clips, for classes that tell left from right",
     )
     add(
-        "--workers", type=int, default=min(8, os.cpu_count()), help="loader processes (%(default)s)"
+        "--workers",
+        type=int,
+        default=min(8, available_cores()),
+        help="loader processes (%(default)s)",
     )
 
     add = parser.add_argument_group("model").add_argument
@@ -177,8 +181,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     atexit.register(kill_workers)
     with exit_on_user_error("train.py", status=2):
         # Arguments
+        check_opencv()
         args, run_dir, checkpoint = parse_training_args(get_args_parser(), argv)
         device = distributed.select_device(args.device)
+        # PyTorch knows the affinity of this process, and not the quota of a container.
+        torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
         weights = mypath.Path.model_dir() if args.pretrained else args.weights
         pretrained = (
             load_pretrained(args, weights) if weights is not None and not checkpoint else None

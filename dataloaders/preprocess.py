@@ -54,6 +54,7 @@ from dataloaders.index import (
     write_table,
 )
 from dataloaders.layouts import describe_videos, list_videos, split_source
+from dataloaders.opencv import check_opencv
 from dataloaders.splits import assign_splits
 from dataloaders.summary import (
     DAMAGED,
@@ -408,6 +409,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = get_args_parser()
     args = parser.parse_args(argv)
     try:
+        check_opencv()
         settings = settings_of(mypath.Path, args)
         if args.dry_run:
             print_dry_run(settings, args, mypath.Path)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; other systems have no such folder
 
 
 def available_cores() -> int:
@@ -61,6 +63,20 @@ def _read_quota_v1(folder: Path) -> float | None:
         quota = int((folder / "cpu.cfs_quota_us").read_text())
         period = int((folder / "cpu.cfs_period_us").read_text())
         return quota / period if quota > 0 else None
+    return None
+
+
+def describe_missing_shared_memory(num_bytes: int) -> str | None:
+    """Say why workers cannot hand over so many bytes through shared memory; None where they can."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        return f"there is no shared memory ({error.strerror})"
+    if SHARED_MEMORY.is_dir():
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if free < num_bytes:
+            needed = f"{num_bytes / 1e6:.2f} MB of shared memory are needed"
+            return f"{needed}, {SHARED_MEMORY} has {free / 1e6:.2f} MB"
     return None
 
 

@@ -1,5 +1,6 @@
 """The data of a run: preprocessed, split, validated and loaded."""
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dataloaders.clips import ClipConfig
 from dataloaders.dataset import (
     ClipLoader,
     DistributedBatchSampler,
@@ -26,11 +28,12 @@ from dataloaders.index import (
 )
 from dataloaders.preprocess import preprocess, split_records
 from dataloaders.splits import assign_splits, leaked_groups
-from dataloaders.workers import worker_init_fn
+from dataloaders.workers import describe_missing_shared_memory, worker_init_fn
 from engine.distributed import Distributed
 from engine.errors import UsageError
 
 BATCH_SIZE = 16
+PREFETCHED = 2  # batches that a worker of a DataLoader makes ahead
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def prepare_data(
         batch_size = min(BATCH_SIZE, largest)
         if largest < BATCH_SIZE:
             print(f"--batch-size {largest}: there are no more training videos")
+    validate_workers(args.workers, batch_size, settings.config, distributed.local_world_size)
     num_leaked = leaked_groups(records, args.split)
     print(f"split {args.split}: {num_leaked} groups in more than one of train, val and test")
     return RunData(records, classes, data_fingerprint, num_leaked, batch_size)
@@ -171,6 +175,27 @@ def validate_split(args: Namespace, world_size: int, records: list[VideoRecord])
             given += f" --accumulate {args.accumulate}"
         raise UsageError(f"{given}: there are training videos for {largest} at most")
     return largest
+
+
+def validate_workers(workers: int, batch_size: int, config: ClipConfig, processes: int) -> None:
+    """Raise UsageError where the loader processes would not have the shared memory that they need.
+
+    Args:
+        workers: Loader processes of each process that trains.
+        batch_size: Clips in a batch.
+        config: The clips.
+        processes: How many processes of this machine train, each with workers of its own.
+    """
+    if workers == 0:
+        return
+    clip_bytes = 3 * math.prod(config.shape)
+    batches = PREFETCHED * workers * processes
+    reason = describe_missing_shared_memory(batches * batch_size * clip_bytes)
+    if reason:
+        raise UsageError(
+            f"--workers {workers}: {reason}; --workers 0 needs none, and in a container "
+            "docker run --shm-size 8g gives more"
+        )
 
 
 def build_loaders(

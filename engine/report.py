@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from tensorboardX import SummaryWriter
+from tensorboardX import summary as summaries
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
+from tensorboardX.utils import figure_to_image
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
@@ -31,14 +33,65 @@ METRICS = (
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
 
 
+class RunWriter:
+    """Writes the TensorBoard events of a run, each at once.
+
+    tensorboardX's own `SummaryWriter` hands them to a thread through a queue, which needs shared
+    memory, and blocks for ever when the thread dies of a full disk.
+    """
+
+    def __init__(self, run_dir: Path, *, is_main: bool = True):
+        """Open a file of events in the folder of a run, on all other ranks none."""
+        self.events = None
+        if is_main:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            # The name has seconds only: a start in the same second would overwrite the file.
+            suffix = f".{time.time_ns()}"
+            self.events = EventsWriter(str(run_dir / "events"), suffix)
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def add_event(self, event: Event) -> None:
+        """Write an event; OSError where the disk is full."""
+        event.wall_time = time.time()
+        if self.events:
+            self.events.write_event(event)
+
+    def add_summary(self, summary: Summary, step: int | None = None) -> None:
+        """Write scalars, images or hyperparameters, at a step where they have one."""
+        self.add_event(Event(summary=summary, step=step))
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Write a point of a curve."""
+        self.add_summary(summaries.scalar(tag, value), step)
+
+    def add_figure(self, tag: str, figure, step: int) -> None:
+        """Write a figure of matplotlib as an image."""
+        self.add_summary(summaries.image(tag, figure_to_image(figure), dataformats="CHW"), step)
+
+    def flush(self) -> None:
+        """Hand what is written to the operating system."""
+        if self.events:
+            self.events.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.events:
+            self.events.close()
+
+
 def log_run_start(
-    writer: SummaryWriter, hyperparameters: dict, model, dataset: VideoDataset, items: Sequence
+    writer: RunWriter, hyperparameters: dict, model, dataset: VideoDataset, items: Sequence
 ) -> None:
     """Log the hyperparameters of a run, and animations of its first `items`, before and after `model.normalize`."""
     for summary in hparams(hyperparameters, dict.fromkeys(METRICS))[
         :2
     ]:  # the third marks the run as completed
-        writer.file_writer.add_summary(summary)
+        writer.add_summary(summary)
 
     clips, labels = zip(*(dataset[item] for item in items[:NUM_CLIPS]), strict=True)
     clips = torch.stack(clips)
@@ -58,24 +111,22 @@ def log_run_start(
     add_gif(writer, "train/clips", frames, 0)
 
 
-def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> SummaryWriter:
-    """Open the SummaryWriter of a run for rank 0; points of an interrupted start from `first_epoch` on are dropped."""
-    suffix = f".{time.time_ns()}"  # the name has seconds only: a start in the same second would overwrite the file
-    writer = SummaryWriter(run_dir, filename_suffix=suffix, write_to_disk=is_main)
-    if is_main:
-        # Write at once: the thread that would do it dies of a full disk, and its queue then blocks for ever.
-        writer.file_writer.event_writer.add_event = (
-            writer.file_writer.event_writer._ev_writer.write_event
-        )
+def open_writer(run_dir: Path, first_epoch: int | None, is_main: bool) -> RunWriter:
+    """Open the writer of a run.
+
+    Args:
+        run_dir: The folder of the run.
+        first_epoch: TensorBoard drops the points of an interrupted start from this epoch on.
+        is_main: Whether this is rank 0, which alone writes.
+    """
+    writer = RunWriter(run_dir, is_main=is_main)
     if first_epoch is not None:
-        writer.file_writer.add_event(
-            Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START))
-        )
+        writer.add_event(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
     return writer
 
 
 def log_epoch(
-    writer: SummaryWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device
+    writer: RunWriter, epoch, train: dict, val: dict, lr, clips_per_second, device: torch.device
 ) -> None:
     """Log the scalars of an epoch: "loss" and "top1" of the training clips, and the metrics of the validation."""
     scalars = {"curves/top5_val": val["video_top5"], "curves/mean_class_val": val["mean_class"]}
@@ -104,9 +155,7 @@ def write_test_report(
 ) -> None:
     """Write `results.json`, in which `results` say what was tested, and `predictions.csv`; log and print the test."""
     epoch, test = results["epoch"], evaluation.metrics
-    writer.file_writer.add_summary(
-        hparams({}, {})[2]
-    )  # marks the run as completed on the page HPARAMS
+    writer.add_summary(hparams({}, {})[2])  # marks the run as completed on the page HPARAMS
     writer.add_scalar("data/test_loss_epoch", test["loss"], epoch)
     writer.add_scalar("data/test_acc_epoch", test["clip_top1"], epoch)
     for name in ("video_top1", "video_top5", "mean_class", "macro_f1"):
@@ -146,7 +195,7 @@ def write_test_report(
 
 
 def log_predictions(
-    writer: SummaryWriter, step: int, evaluation: Evaluation, dataset: VideoDataset
+    writer: RunWriter, step: int, evaluation: Evaluation, dataset: VideoDataset
 ) -> None:
     """Log the confusion matrix, the accuracy of each class, and the most confident mistakes as animations."""
     from sklearn.metrics import confusion_matrix
@@ -240,11 +289,11 @@ def draw_tile(image: np.ndarray, caption: str, side: int = 224) -> np.ndarray:
     return tile
 
 
-def add_gif(writer: SummaryWriter, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
+def add_gif(writer: RunWriter, tag: str, frames: Sequence[np.ndarray], step: int) -> None:
     """Log images (H, W, 3), RGB, as an animation."""
     (first, *others), file = map(Image.fromarray, frames), io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=others, duration=160, loop=0)
     image = Summary.Image(
         height=first.height, width=first.width, colorspace=3, encoded_image_string=file.getvalue()
     )
-    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+    writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

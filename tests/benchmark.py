@@ -36,6 +36,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from dataloaders.windows import cut_windows
+from engine.annotate import annotate, draw_text
+from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, classify_windows, prefetch
+
 from dataloaders import clips, copies
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
@@ -44,13 +48,10 @@ from dataloaders.layouts import list_videos
 from dataloaders.preprocess import preprocess
 from dataloaders.splits import assign_splits
 from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows
 from dataloaders.workers import worker_init_fn
-from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
-from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, classify_windows, prefetch
 from network import MODELS, build_model
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from dataloaders.windows import Window
 
 from dataloaders.clips import ClipConfig
 from dataloaders.video import VideoReader
-from dataloaders.windows import Window
 from engine import annotate
 
 CONFIG = ClipConfig()

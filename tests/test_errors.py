@@ -1,4 +1,7 @@
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import usual_signals
@@ -32,3 +35,16 @@ def test_leaving_the_block_restores_the_handlers(error):
     except OSError:
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_scripts_run_without_docstrings():
+    code = (
+        "import inference, train; from dataloaders import preprocess; "
+        "print(train.get_args_parser().format_help(), inference.get_args_parser().format_help()); "
+        "preprocess.main(['--help'])"
+    )
+    command = [sys.executable, "-OO", "-c", code]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage:") == 3

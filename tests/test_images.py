@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 import mypath
 from dataloaders import preprocess
-from dataloaders.errors import DataError, PassingError
+from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import extract_frames
 from dataloaders.images import ImageFolder, has_image_suffix, read_image
 from dataloaders.index import read_index
@@ -86,7 +86,7 @@ KINDS = [f"{kind}{n:05d}.jpg" for kind in ("img_", "flow_x_", "flow_y_") for n i
 
 def test_images_of_several_kinds_are_refused_with_their_prefixes(tmp_path):
     folder = touch(tmp_path, *KINDS, "poster.png")
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientReadError) as error:
         ImageFolder(folder, 25)
     assert str(error.value) == (
         f"{folder}: several kinds of images: 'flow_x_' (3), 'flow_y_' (3), 'img_' (3), "
@@ -121,7 +121,7 @@ def test_the_prefix_chooses_a_kind(tmp_path, names, prefix, taken):
     ],
 )
 def test_what_is_not_one_sequence_is_refused(tmp_path, names, prefix, message):
-    with pytest.raises(PassingError, match=message):
+    with pytest.raises(TransientReadError, match=message):
         ImageFolder(touch(tmp_path, *names), 25, prefix)
 
 
@@ -290,6 +290,19 @@ def test_an_image_that_lacks_data_is_refused_in_any_thread(tmp_path, name):
 def test_a_missing_image_is_no_damage(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_image(Path(tmp_path / "1.jpg"))
+
+
+def test_a_lack_of_file_descriptors_is_no_damage(tmp_path, monkeypatch):
+    (tmp_path / "1.png").write_bytes(encode(".png", picture()))
+
+    def fail(path):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            read_image(tmp_path / "1.png")
+    assert read_image(tmp_path / "1.png").shape == (90, 120, 3)
 
 
 def test_frames_of_tiff_images_are_extracted(tmp_path):

@@ -29,16 +29,16 @@ from conftest import (
     with_matrix,
     write_video,
 )
+from dataloaders.windows import cut_windows
+from engine.recognizer import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, classify_windows, prefetch
 from onnxruntime import InferenceSession
 from torch import nn
 
 import inference
 from dataloaders.clips import ClipConfig, make_clip
 from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows
 from engine import annotate
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from engine.recognizer import CPU_BATCH_SIZE, MAX_PENDING_FRAMES, classify_windows, prefetch
 from network import MODELS
 
 

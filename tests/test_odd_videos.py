@@ -24,7 +24,7 @@ from conftest import (
 
 import inference
 from dataloaders import mp4
-from dataloaders.errors import DataError, PassingError
+from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import answer_job, extract_frames
 from dataloaders.preprocess import preprocess
 from dataloaders.video import VideoReader
@@ -330,7 +330,7 @@ def test_a_codec_that_opencv_lacks_is_named_and_not_remembered(tmp_path):
         "Your platform doesn't support hardware accelerated AV1 decoding.",
     )
     error = video.no_frame_error()
-    assert isinstance(error, PassingError)
+    assert isinstance(error, TransientReadError)
     assert "v.avi: this OpenCV lacks the codec AV01; ffmpeg -i " in str(
         error
     ) and "-c:v libx264" in str(error)

@@ -24,17 +24,17 @@ from conftest import (
     with_durations,
     write_video,
 )
+from dataloaders.windows import Window
+from engine.recognizer import find_events, smooth_windows
 from torch import nn
 
 from dataloaders.clips import ClipConfig
 from dataloaders.demo import LENGTH, draw_video
 from dataloaders.errors import DataError
 from dataloaders.video import VideoReader
-from dataloaders.windows import Window
 from engine import recognizer as recognizer_module
 from engine.checkpoint import save_checkpoint
 from engine.errors import UsageError
-from engine.recognizer import find_events, smooth_windows
 from inference import Recognizer
 from network import build_model
 

@@ -11,7 +11,6 @@ from matplotlib.text import Text
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tensorboardX import SummaryWriter
 from tiny import Tiny
 
 from dataloaders.clips import ClipConfig
@@ -34,7 +33,7 @@ def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
         VideoDataset, "__getitem__", lambda _, item: items.append(item) or (clip, 0)
     )
     both_wrong = torch.tensor([[0.25, 0.75], [0.75, 0.25]])[:, None].expand(2, 3, 2)
-    with SummaryWriter(str(tmp_path / "events")) as writer:
+    with report.RunWriter(tmp_path / "events") as writer:
         report.log_predictions(writer, 0, Evaluation({}, torch.tensor([0, 1]), both_wrong), dataset)
     assert sorted(items) == [0, 2]  # of Jump the only window, of Run the second of three
 
@@ -53,7 +52,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
         "mean_class": 0.5,
         "macro_f1": 0.33,
     }
-    writer = SummaryWriter(str(tmp_path / "events"))
+    writer = report.RunWriter(tmp_path / "events")
     tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
     evaluation = Evaluation(metrics, torch.tensor([0, 1]), probabilities)
     report.write_test_report(tmp_path, writer, tested, evaluation, dataset)
@@ -271,7 +270,7 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
     model = Tiny(2)
     model.normalize.set(**model.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
-    writer = SummaryWriter(str(tmp_path / "events"))
+    writer = report.RunWriter(tmp_path / "events")
     args = {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}
     report.log_run_start(writer, args, model, dataset, items)
     writer.close()
@@ -306,7 +305,7 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_and_no_wait_without_end(tmp_path):
     writer = report.open_writer(tmp_path, 1, True)
-    writer.file_writer.event_writer._ev_writer._py_recordio_writer._writer = open("/dev/full", "wb")  # noqa: SIM115
+    writer.events._py_recordio_writer._writer = open("/dev/full", "wb")  # noqa: SIM115
     with pytest.raises(OSError, match="No space left"):
         for step in range(5):
             writer.add_scalar("a", 1, step)

@@ -2,11 +2,11 @@ import warnings
 
 import numpy as np
 import pytest
+from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.report import figure_fonts
 
 

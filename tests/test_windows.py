@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import numbered_frame, read_number, write_video
+from dataloaders.windows import cut_windows, print_once, sliding_windows
+from engine.recognizer import classify_windows
 from torch import nn
 
 from dataloaders.clips import ClipConfig, frame_number
 from dataloaders.extract import extract_frames
 from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows, print_once, sliding_windows
-from engine.recognizer import classify_windows
 
 
 class FrameRecorder(nn.Module):
