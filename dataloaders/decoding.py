@@ -1,5 +1,6 @@
 """The packets of an open container -> pictures with their times -> images."""
 
+import errno
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -97,7 +98,12 @@ class Decoder:
         while True:
             try:
                 packet = next(packets)
-            except (StopIteration, av.InvalidDataError):
+            except StopIteration:
+                return
+            except av.FFmpegError as error:
+                # EIO is also FFmpeg's name for data that are missing at the end of a file.
+                if isinstance(error, OSError) and error.errno != errno.EIO:
+                    raise
                 return
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None and not packet.size:

@@ -3,6 +3,7 @@
 Folders of images, in `dataloaders.images`, follow the same protocol.
 """
 
+import errno
 import math
 import os
 import re
@@ -47,6 +48,7 @@ WHOLE_DURATION_FORMATS = (
     "flv",
     "asf",
 )  # whose header has the longest of their streams
+NOT_A_VIDEO = "not a video, or one that is cut off at its beginning"
 TIME_TOLERANCE = 0.001  # seconds: times in tables are rounded to milliseconds
 SEEK_MARGIN = 2.0  # seconds before the start of a part, from where its first frame is looked for
 MIN_MISSING_SECONDS = 0.5  # by which a file must be shorter than it says to be called incomplete
@@ -141,11 +143,14 @@ class VideoFile:
         self.damage: Damage | None = None
         self._threads = threads
         self._is_strict = True
-        self._measured_duration: float | None = None
         self._open()
         stream = self._decoder.stream
         self.fps = self._decoder.fps
         self.num_frames = _estimate_num_frames(stream, self.fps)
+        self._stream_index = stream.index
+        self._duration: float | None = None
+        if stream.duration is not None:
+            self._duration = float(stream.duration * stream.time_base)
         self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
         self.has_timestamps = self._decoder.has_timestamps
 
@@ -153,12 +158,9 @@ class VideoFile:
     def duration(self) -> float | None:
         """Seconds from the first frame to the end of the last; where the header has no duration of
         the picture alone, the file is read once, without decoding."""
-        stream = self._decoder.stream
-        if stream.duration is not None:
-            return float(stream.duration * stream.time_base)
-        if self._measured_duration is None:
-            self._measured_duration = self._measure_duration()
-        return self._measured_duration
+        if self._duration is None:
+            self._duration = self._measure_duration()
+        return self._duration
 
     def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
         """Yield the frames with `start` <= time < `end`; sets `damage` when it comes to the end."""
@@ -283,7 +285,7 @@ class VideoFile:
     def _measure_duration(self) -> float | None:
         begin, end = math.inf, -math.inf
         with _open_container(self.path, self.name) as container:
-            stream = container.streams[self._decoder.stream.index]
+            stream = container.streams[self._stream_index]
             try:
                 for packet in container.demux(stream):
                     stamp = packet.dts if packet.pts is None else packet.pts
@@ -302,10 +304,20 @@ def _open_container(path: Path, name: str):
     options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
     try:
         return av.open(f"file:{path}", options=options, metadata_errors="ignore")
-    except (av.InvalidDataError, av.ArgumentError):
-        raise DataError(f"{name}: not a video, or one that is cut off at its beginning") from None
     except OSError as error:
+        if error.errno == errno.EIO and _is_readable(path):  # FFmpeg's name for missing data
+            raise DataError(f"{name}: {NOT_A_VIDEO}") from None
         raise TransientReadError(f"{name}: {error.strerror or error}") from None
+    except av.FFmpegError:
+        raise DataError(f"{name}: {NOT_A_VIDEO}") from None
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
 
 
 def _estimate_num_frames(stream, fps: float | None) -> int | None:
