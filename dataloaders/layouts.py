@@ -18,7 +18,7 @@ import cv2
 from tqdm import tqdm
 
 from dataloaders.errors import DataError
-from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_to_pass_over
+from dataloaders.files import is_hidden, print_ignored, read_lines, reason_to_ignore
 from dataloaders.images import ImageFolder, is_image_name
 from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
@@ -244,7 +244,7 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
             listing.add_folder(folder, split)
         else:
             listing.ignored["beside train, val and test"].append(folder)
-    print_passed_over(root_dir, listing.ignored)
+    print_ignored(root_dir, listing.ignored)
     if not listing.videos:
         raise FileNotFoundError(f"{root_dir}: {_describe_layout(root_dir)}")
     return listing.videos
@@ -295,7 +295,7 @@ class _Listing:
         if not is_file and os.path.isdir(self.root_dir / source):
             is_deeper = any(map(has_video_suffix, os.listdir(self.root_dir / source)))
             return DEEPER if is_deeper else "folders without images"
-        reason = reason_to_pass_over(name, is_file)
+        reason = reason_to_ignore(name, is_file)
         if not reason and not class_name:
             return "in no class folder"
         return reason
@@ -329,7 +329,7 @@ def _describe_layout(root_dir: Path) -> str:
     videos = [
         path
         for path in sorted(root_dir.rglob("*"))
-        if not reason_to_pass_over(path.name, os.path.isfile(path)) and path.parent != root_dir
+        if not reason_to_ignore(path.name, os.path.isfile(path)) and path.parent != root_dir
     ]
     if any(has_video_suffix(name) for name in os.listdir(root_dir)):
         return "videos in no class folder; put those of each class into a folder of its name"

@@ -233,7 +233,7 @@ def test_what_lacks_no_data_is_read_without_a_word(tmp_path, reason, capfd):
     expected = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)
     (tmp_path / "1").write_bytes(change(whole))
     assert np.array_equal(read_image(tmp_path / "1"), expected)
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")  # a line for each frame would hide all others
 
 
 def test_a_colour_profile_and_a_thumbnail_are_no_damage(tmp_path):
