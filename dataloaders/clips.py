@@ -99,7 +99,8 @@ class ClipConfig:
             f" of {source_fps:g}fps" if self.frame_rate and source_fps != 25 else ""
         )  # of folders of images
         kind = "" if image_prefix is None else f" of {image_prefix}*"
-        return f"{self.clip_len}x{self.frame_interval or f'{self.frame_rate:g}fps'} {width}x{height}{source}{kind}"
+        step = self.frame_interval or f"{self.frame_rate:g}fps"
+        return f"{self.clip_len}x{step} {width}x{height}{source}{kind}"
 
     def step(self, fps: float, num_frames: float = math.inf) -> float:
         """Return the distance between kept frames, in frames; smaller, but at least 1, where a video is too short."""

@@ -54,8 +54,8 @@ def preprocess(
     Where `root_dir`, see `layouts.list_videos`, is missing, an index in `output_dir` serves instead. `validate` is
     called with the rows before any video is decoded, and again where some could not be; it raises what speaks against
     training on them. `config` is the ClipConfig whose clips the frames are for. The options are `group_pattern` of
-    `layouts.list_videos`; `source_fps` of folders of images (25), and `image_prefix`, which of them to
-    take; `force` to decode all; those of `assign_splits`.
+    `layouts.list_videos`; `source_fps` of folders of images (25), and `image_prefix`, which
+    of them to take; `force` to decode all; those of `assign_splits`.
     OSError for missing videos or unwritable frames; DataError where videos cannot be split, or the index is damaged."""
     root_dir, output_dir, config = Path(root_dir), Path(output_dir), config or ClipConfig()
     root, output = (Path(os.path.realpath(path)) for path in (root_dir, output_dir))

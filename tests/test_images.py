@@ -58,7 +58,7 @@ def png_chunk(name, content, *, is_damaged=False):
         ["1305031102.175304.png", "1305031102.2.png", "1305031103.1.png"],
         ["v1.1.jpg", "v1.2.jpg", "v1.9.jpg", "v1.10.jpg"],  # no decimals, or two would be equal
         ["frame_1_0.04.jpg", "frame_2_0.08.jpg", "frame_10_0.4.jpg"],
-        ["12-00-58.png", "12-00-59.png", "12-01-00.png", "12-01-01.png"],
+        [f"12-{t}.png" for t in ("00-57", "00-58", "00-59", "01-00", "01-01", "01-02")],
         ["00_00_01_000.jpg", "00_00_02_000.jpg", "00_00_10_000.jpg"],
         ["alpha.tif", "beta.tiff", "gamma.TIF"],
         ["9007199254740992.png", "9007199254740993.png"],  # beyond the exact floats
