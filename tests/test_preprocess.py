@@ -165,7 +165,7 @@ def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decode
     assert tree(frames) == before
 
 
-def test_stray_files_are_passed_over(root, tmp_path, capsys):
+def test_stray_files_are_ignored(root, tmp_path, capsys):
     plain = preprocess.preprocess("own", root, tmp_path / "plain")
     (root / ".DS_Store").write_text("")
     (root / "readme.txt").write_text("")
@@ -178,8 +178,8 @@ def test_stray_files_are_passed_over(root, tmp_path, capsys):
     assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
     said = capsys.readouterr()
     assert (
-        f"passed over in {root}: 1 hidden (Jump/._v_Jump_g01_c01.avi); "
-        "1 that are no files (Jump/folder.avi); "
+        f"ignored in {root}: 1 folders without images (Jump/folder.avi); "
+        "1 hidden (Jump/._v_Jump_g01_c01.avi); "
         "2 without the ending of a video (Jump/notes.txt, readme.txt)\n"
     ) in said.out
     assert "skipped" not in said.err
@@ -435,12 +435,6 @@ def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="empty: no class folders"):
         preprocess.preprocess("own", tmp_path / "empty", tmp_path / "frames")
     assert not (tmp_path / "frames").exists()
-
-
-def test_two_videos_for_one_frame_folder_are_refused(root, tmp_path):
-    write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
-    with pytest.raises(ValueError, match="v_Run_g01_c01.avi and Run/v_Run_g01_c01.mp4"):
-        preprocess.preprocess("own", root, tmp_path / "frames")
 
 
 def test_runspreprocessing_lock(project, root):
