@@ -54,7 +54,9 @@ from recognition.results import VideoResult
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        description="Recognise the actions in videos: an annotated copy of each and its predictions."
+    )
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
     add(
