@@ -2,7 +2,6 @@ import warnings
 
 import numpy as np
 import pytest
-from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
