@@ -32,7 +32,7 @@ COPIED_CODECS = ("aac", "mp3", "opus")  # of sound; browsers are silent for AC-3
 MIN_MP3_RATE = 16_000  # MP4 has no MP3 of lower sample rates
 AAC_RATE = 48_000  # samples a second, whatever the source has
 AAC_LAYOUTS = {1: "mono", 6: "5.1"}  # by the number of channels; all others become stereo
-MAX_GAP = 0.03  # seconds between two packets of sound that nobody notices
+MAX_GAP = 0.03  # seconds of silence in encoded sound that nobody misses
 
 
 class VideoWriter:
@@ -80,7 +80,7 @@ class VideoWriter:
             self._output = self._open_output()
             self._video = self._add_video(threads or _count_cores())
             if sound_from:
-                self._sound = open_sound(sound_from, self._output)
+                self._sound = _open_sound(sound_from, self._output)
             self._output.start_encoding()
         except OSError as error:
             self.abort()
@@ -201,13 +201,13 @@ class VideoWriter:
             self.abort()
 
 
-def open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
+def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
     """Add the sound of a video file to a video; None where it has none that can be read."""
     with contextlib.suppress(av.FFmpegError), contextlib.ExitStack() as stack:
         container = stack.enter_context(_open_input(path))
         stream = container.streams.best("audio")
         start = read_start_time(path)
-        if start is None or stream is None or not stream.sample_rate:
+        if start is None or stream is None or stream.codec_context is None:
             return None
         kind = CopiedSound if can_copy(path) else EncodedSound
         sound = kind(stream, start, output)
@@ -230,26 +230,31 @@ def read_start_time(path: Path) -> float | None:
 
 
 def can_copy(path: Path) -> bool:
-    """Return whether players play the packets of the sound of a file in step with a video.
-
-    Browsers play sound without the gaps between its packets, so that what follows comes too early.
-    """
+    """Return whether browsers and players play the packets of the sound of a file as they are."""
     with _open_input(path) as container:
         stream = container.streams.best("audio")
         codec = stream.codec_context.codec.canonical_name
-        if codec not in COPIED_CODECS or (codec == "mp3" and stream.sample_rate < MIN_MP3_RATE):
+        if codec not in COPIED_CODECS or not stream.sample_rate:
             return False
-        previous = None
-        for packet in _demux(stream):
-            if packet.pts is None or not packet.duration:
-                continue
-            begin, duration = packet.pts * packet.time_base, packet.duration * packet.time_base
-            if previous is None:
-                usual_duration = duration
-            elif abs(begin - previous - usual_duration) > MAX_GAP:
-                return False
-            previous = begin
-    return True
+        if codec == "mp3" and stream.sample_rate < MIN_MP3_RATE:
+            return False
+        return not _has_gaps(stream)
+
+
+def _has_gaps(stream: av.AudioStream) -> bool:
+    """Return whether packets are missing. Browsers play what follows a gap too early."""
+    usual_duration = None
+    previous_begin = None
+    for packet in _demux(stream):
+        if packet.pts is None or not packet.duration:
+            continue
+        begin = packet.pts * packet.time_base
+        if usual_duration is None:
+            usual_duration = packet.duration * packet.time_base
+        elif abs(begin - previous_begin - usual_duration) > usual_duration / 2:
+            return True
+        previous_begin = begin
+    return False
 
 
 def _open_input(path: Path) -> av.container.InputContainer:
