@@ -17,6 +17,8 @@ DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
 # In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
 # that of the packet behind which the decoder gives it out.
 COUNTED_FORMATS = ("avi",)
+MAX_DISORDER = 1.0  # seconds by which a wrong time stamp goes back; more is a new clock
+MIN_STEP = 0.001  # seconds from one picture to the next
 
 
 class Picture(NamedTuple):
@@ -33,7 +35,7 @@ class Decoder:
         lost: The time of each picture that could not be decoded or is corrupt, in seconds on the
             clock of the container.
         num_decoded: Pictures that were decoded.
-        num_packets: Packets of the stream that were read.
+        num_packets: Packets of the stream that were read, without those that an edit list hides.
         end: When the last packet that was read ends, of any stream, in seconds on that clock.
         has_timestamps: Whether the container has times; otherwise pictures are counted by the rate.
     """
@@ -97,8 +99,12 @@ class Decoder:
         while True:
             try:
                 packet = next(packets)
-            except (StopIteration, av.InvalidDataError):
+            except StopIteration:
                 return
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise
+                return  # the rest of the container is damaged
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None and not packet.size:
                 continue  # the end of a stream
@@ -106,7 +112,7 @@ class Decoder:
                 end = float((stamp + (packet.duration or 0)) * packet.time_base)
                 self.end = max(self.end, end)
             if packet.stream.index == self.stream.index:
-                self.num_packets += 1
+                self.num_packets += not packet.is_discard
                 if packet.size:
                     yield packet
 
@@ -152,7 +158,8 @@ class Decoder:
         else:
             seconds = float(stamp * self.stream.time_base)
         if self._previous is not None and seconds <= self._previous:
-            seconds = self._previous + self.interval
+            is_disorder = self._previous - seconds < MAX_DISORDER
+            seconds = self._previous + (MIN_STEP if is_disorder else self.interval)
         self._previous = seconds
         return seconds
 

@@ -20,8 +20,9 @@ import torch
 from tiny import Tiny
 
 import mypath
-from dataloaders import copies, extract
+from dataloaders import copies, extract, preprocess
 from dataloaders.clips import ClipConfig
+from dataloaders.errors import DataError
 from engine.checkpoint import TrainState
 from network import MODELS
 
@@ -334,12 +335,22 @@ def gpu(request, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+def extract_all_here(jobs, processes):
+    """What `extract_all` does, in this process."""
+    for number, job in enumerate(jobs):
+        try:
+            yield number, extract.extract_frames(job)
+        except DataError as error:
+            yield number, error
+
+
 @pytest.fixture(autouse=True)
 def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
-        monkeypatch.setattr(extract.Worker, "run", lambda worker, *job: extract.answer_job(*job))
+        for module in (extract, preprocess):
+            monkeypatch.setattr(module, "extract_all", extract_all_here)
 
 
 @pytest.fixture(autouse=True)
