@@ -17,8 +17,10 @@ DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
 # In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
 # that of the packet behind which the decoder gives it out.
 COUNTED_FORMATS = ("avi",)
-MAX_DISORDER = 1.0  # seconds by which a wrong time stamp goes back; more is a new clock
-MIN_STEP = 0.001  # seconds from one picture to the next
+# After a wrong time stamp the right ones may be behind the time that was reached. Then pictures
+# follow each other by MIN_STEP, so that no later time is wrong. A larger lag is a new clock.
+MIN_STEP = 0.001
+MAX_DISORDER = 1.0
 
 
 class Picture(NamedTuple):
@@ -63,7 +65,8 @@ class Decoder:
         self.num_packets = 0
         self.end = -math.inf
         self.has_timestamps = True
-        self._previous: float | None = None
+        self._previous: float | None = None  # time of the last picture
+        self._last_stamp = -math.inf  # its time stamp, in seconds
         self._corrupt_stamps: set[int] = set()
 
     @property
@@ -150,18 +153,24 @@ class Decoder:
         """Return when a picture is shown; times always increase."""
         is_counted = self.container.format.name in COUNTED_FORMATS
         stamp = frame.dts if is_counted else frame.pts
-        if stamp is None and self._previous is None:
+        previous = self._previous
+        if stamp is None and previous is None:
             self.has_timestamps = is_counted
             seconds = 0.0
         elif stamp is None:
-            seconds = self._previous + self.interval
+            seconds = previous + self.interval
         else:
             seconds = float(stamp * self.stream.time_base)
-        if self._previous is not None and seconds <= self._previous:
-            is_disorder = self._previous - seconds < MAX_DISORDER
-            seconds = self._previous + (MIN_STEP if is_disorder else self.interval)
+            if previous is not None and seconds <= previous:
+                seconds = previous + self._step_over(seconds)
+            self._last_stamp = float(stamp * self.stream.time_base)
         self._previous = seconds
         return seconds
+
+    def _step_over(self, stamp: float) -> float:
+        """Return the seconds to the next picture where its time stamp is not behind the last time."""
+        has_recovered = self._last_stamp < stamp and self._previous - stamp < MAX_DISORDER
+        return MIN_STEP if has_recovered else self.interval
 
 
 def deinterlace(pictures: Iterator[Picture]) -> Iterator[Picture]:

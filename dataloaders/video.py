@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from dataloaders.decoding import (
+    COUNTED_FORMATS,
     Decoder,
     ImageConverter,
     Picture,
@@ -274,12 +275,14 @@ class VideoFile:
 
     def _declared_end(self) -> float | None:
         """Return when the file ends by its header, on its clock; None where that does not say."""
+        container = self._decoder.container
         stream = self._decoder.stream
+        if stream.frames and container.format.name in COUNTED_FORMATS:
+            return stream.frames * self._decoder.interval  # the duration follows the file's size
         if stream.frames and stream.duration:
             return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-        container = self._decoder.container
-        if container.format.name in WHOLE_DURATION_FORMATS and container.duration:
-            return ((container.start_time or 0) + container.duration) / av.time_base
+        if container.duration and container.format.name in WHOLE_DURATION_FORMATS:
+            return container.duration / av.time_base  # since 0, whatever the first time stamp is
         return None
 
     def _measure_duration(self) -> float | None:

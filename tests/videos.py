@@ -33,7 +33,7 @@ def planar_frame(planes, pix_fmt):
 def grey_frame(number, size=SIZE):
     """An `av` frame whose brightness tells its number, 0..100, above other noise for each number."""
     width, height = size
-    luma = np.full((height, width), 20 + 2 * number, np.uint8)
+    luma = np.full((height, width), round(20 + 2 * number), np.uint8)
     noise = np.random.default_rng(round(100 * number)).integers(60, 190, (height // 2, width))
     luma[height // 2 :] = noise
     chroma = np.full((height // 2, width), 128, np.uint8)
@@ -72,7 +72,7 @@ def encode(path, frames, codec="libx264", *, ticks=None, tick=MILLISECOND, rate=
         stream.codec_context.options = settings.get("options", OPTIONS.get(codec, {}))
         _set_up(stream.codec_context, frames[0], settings)
         stream.codec_context.time_base = tick
-        sound = list(_silence(file, settings["sound"])) if "sound" in settings else []
+        sound = list(silence(file, settings["sound"])) if "sound" in settings else []
         for frame, time in zip(frames, ticks, strict=True):
             frame.pts = time
             frame.time_base = tick
@@ -99,9 +99,11 @@ def _set_up(encoder, frame, settings):
         setattr(encoder, name, value)
 
 
-def _silence(file, seconds):
-    """Yield packets of silence."""
-    stream = file.add_stream(file.default_audio_codec, rate=48000)
+def silence(file, seconds):
+    """Add a stream to an open container; yield its packets of silence."""
+    # MP3 and AAC begin before 0, for which AVI has no time.
+    is_avi = file.format.name == "avi"
+    stream = file.add_stream("pcm_s16le" if is_avi else file.default_audio_codec, rate=48000)
     encoder = stream.codec_context
     encoder.layout = "mono"
     encoder.open()
