@@ -20,7 +20,7 @@ import torch
 from tiny import Tiny
 
 import mypath
-from dataloaders import copies, extract
+from dataloaders import copies, extract, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from engine.checkpoint import TrainState
@@ -366,10 +366,8 @@ def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
-        monkeypatch.setattr(extract, "extract_all", extract_all_here)
-        preprocess = sys.modules.get("dataloaders.preprocess")
-        if hasattr(preprocess, "extract_all"):
-            monkeypatch.setattr(preprocess, "extract_all", extract_all_here)
+        for module in (extract, preprocess):
+            monkeypatch.setattr(module, "extract_all", extract_all_here)
 
 
 @pytest.fixture(autouse=True)
