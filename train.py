@@ -389,6 +389,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 results |= {
                     "tested_on": loaders["test"].dataset.split,
                     "leaked_groups": data.num_leaked_groups,
+                    "damaged_videos": data.num_damaged,
                     "seed": args.seed,
                 }
                 results |= {

@@ -159,27 +159,27 @@ class VideoDataset(Dataset):
     def _read_frame(self, index: int, number: int) -> np.ndarray:
         """Read one image; FileNotFoundError where it is missing or damaged."""
         folder = Path(os.fsdecode(self.folders[index]))
-        data = _read_bytes(folder / f"{number:05d}.jpg")
+        name = f"{number:05d}.jpg"
+        data = _read_bytes(folder / name)
         if data is None:
-            folder = self._find_folder(folder)
-            data = _read_bytes(folder / f"{number:05d}.jpg")
+            data = self._read_elsewhere(folder, name)
         # OpenCV makes the rest of an image that is cut off grey.
         is_whole = data is not None and data[-2:].tobytes() == JPEG_END
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if is_whole else None
         if image is None:
             raise FileNotFoundError(
-                f"{folder}/{number:05d}.jpg: missing or damaged; delete {folder} and start again, "
+                f"{folder / name}: missing or damaged; delete {folder} and start again, "
                 "which extracts the frames of that video"
             )
         return image
 
-    def _find_folder(self, folder: Path) -> Path:
-        """Return where a frame folder lies now: a change of the data moves it to another place."""
-        for place in PLACES:
-            moved = self.frames_dir / place / folder.parent.name / folder.name
-            if moved.is_dir():
-                return moved
-        return folder
+    def _read_elsewhere(self, folder: Path, name: str) -> np.ndarray | None:
+        """Read a file of a frame folder that a change of the data has moved to another place."""
+        for place in 2 * PLACES:  # twice: it may move from one not yet seen to one already seen
+            data = _read_bytes(self.frames_dir / place / folder.parent.name / folder.name / name)
+            if data is not None:
+                return data
+        return None
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of a crop (resized as in Szegedy et al. 2015, arXiv:1409.4842, section 6)."""

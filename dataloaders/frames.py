@@ -7,9 +7,10 @@ beside train, val and test. Here they are only looked at; `dataloaders.preproces
 import contextlib
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 
 from filelock import FileLock, Timeout
 
@@ -20,7 +21,11 @@ from dataloaders.layouts import check_name_lengths, has_split, list_videos, spli
 
 JOURNAL = "index.journal"  # the index of what an interrupted start has extracted
 COPIES = "copies.csv"
+COPIES_COLUMNS = ("source", "shows the same as", "kind")
 SKIPPED = "skipped.csv"
+SKIPPED_COLUMNS = ("source", "modified", "reason")
+DAMAGED = "damaged.csv"
+DAMAGED_COLUMNS = ("source", "frames lost", "of", "first time")
 TIME_RESOLUTION = 2  # seconds, of the coarsest file system
 
 
@@ -120,54 +125,103 @@ def default_protocol(settings: DataSettings, records: Iterable[VideoRecord] = ()
     return "folders" if has_split(settings.root_dir, sources) else "group"
 
 
-def compare(settings: DataSettings, *, force: bool = False) -> Comparison:
-    """Compare the videos with the frames that are there; nothing is written."""
-    frames_dir = settings.frames_dir
-    journal = frames_dir / JOURNAL
-    indexed = read_index(frames_dir / INDEX) if (frames_dir / INDEX).is_file() else []
-    journaled = _read_journal(journal) if journal.is_file() else []
-    if settings.root_dir.exists() or not indexed:
-        sources = list_videos(settings.root_dir, settings.group_pattern)
-        check_name_lengths(sources, settings.output_dir)
-        modified = {record.source: _modification_time(settings, record) for record in sources}
-    else:
-        sources = [record._replace(place=None) for record in indexed]
-        modified = {}
-    places = find_places(frames_dir)
-    known = {}
-    for record in (*indexed, *journaled):
-        located = record._replace(place=places.get(record.key))
-        if located.place not in (None, REMOVED) and not force:
-            known[record.source] = located
-    skipped = {} if force else still_skipped(frames_dir / SKIPPED, modified)
+def compare(
+    settings: DataSettings, journaled: Sequence[VideoRecord] = (), *, force: bool = False
+) -> Comparison:
+    """Compare the videos with the frames that are there; nothing is written.
 
-    comparison = Comparison([], [], [], modified, skipped)
-    for source in sources:
+    Args:
+        settings: The data set.
+        journaled: What an interrupted start has extracted, see `read_journal`.
+        force: Whether the frames of all videos count as missing.
+
+    Raises:
+        FileNotFoundError: Frames are missing, and so are the videos.
+        DataError: The data set or a table of the frames cannot be used.
+    """
+    frames_dir = settings.frames_dir
+    indexed = _read_index_if_there(frames_dir / INDEX)
+    rows = {record.key: record for record in (*indexed, *journaled)}
+    known = {} if force else _locate(rows, frames_dir)
+    sources = _list_sources(settings, known)
+    skipped = {} if force else still_skipped(frames_dir / SKIPPED, sources.modified)
+
+    records = _with_frames(sources, known, skipped)
+    missing = [record for record in records if record.frames is None]
+    current = {record.key for record in records if record.modified is not None}
+    gone = [record for key, record in rows.items() if key not in current]
+    if missing and not sources.modified:
+        raise FileNotFoundError(
+            f"{settings.root_dir}: no such folder, and {len(missing)} videos have no frames in "
+            f"{frames_dir}; mypath.py says where the videos lie"
+        )
+    is_finished = not missing and not gone and _is_recorded(settings, records, rows)
+    return Comparison(records, missing, gone, sources.modified, skipped, is_finished)
+
+
+def _read_index_if_there(index: Path) -> list[VideoRecord]:
+    return read_index(index) if index.is_file() else []
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The videos of a data set, without frames, and when each was changed last."""
+
+    records: list[VideoRecord]
+    modified: dict[str, float]
+
+
+def _list_sources(settings: DataSettings, known: Mapping[str, VideoRecord]) -> _Sources:
+    """List the videos, or, where they are not there, those that frames are known of."""
+    if known and not settings.root_dir.exists():
+        records = [r._replace(frames=None, modified=None, place=None) for r in known.values()]
+        return _Sources(records, {})
+    records = list_videos(settings.root_dir, settings.group_pattern)
+    check_name_lengths(records, settings.output_dir)
+    modified = {}
+    for record in records:
+        path, _, _ = split_source(settings.root_dir, record.source)
+        modified[record.source] = os.stat(path).st_mtime
+    return _Sources(records, modified)
+
+
+def _with_frames(
+    sources: _Sources, known: Mapping[str, VideoRecord], skipped: Mapping[str, tuple]
+) -> list[VideoRecord]:
+    """Return the videos that can be used, with what is known of those that have not changed.
+
+    A video whose frames are lost keeps the name of its frame folder.
+    """
+    records = []
+    for source in sources.records:
         if source.source in skipped:
             continue
-        row = known.get(source.source)
-        if row is None or not _is_up_to_date(row, modified):
-            comparison.missing.append(source)
-            comparison.records.append(source)
-        else:
-            comparison.records.append(
-                source._replace(
-                    video=row.video, frames=row.frames, modified=row.modified, place=row.place
-                )
-            )
-    comparison.records.sort(key=by_class_and_video)
-    current = {record.key for record in comparison.records if record.frames is not None}
-    listed = {record.key: record for record in (*indexed, *journaled)}
-    comparison.gone = [record for key, record in listed.items() if key not in current]
-    comparison.is_finished = (
-        not comparison.missing
-        and not comparison.gone
-        and not journal.is_file()
-        and (frames_dir / INDEX).is_file()
-        and all(record.place == places[record.key] for record in indexed)
-        and (not settings.finds_copies or (frames_dir / COPIES).is_file())
-    )
-    return comparison
+        record = known.get(source.source)
+        if record is not None and _is_up_to_date(record, source, sources.modified):
+            source = record._replace(split=source.split, group=source.group)
+        records.append(source)
+    return sorted(records, key=by_class_and_video)
+
+
+def _locate(
+    rows: Mapping[tuple[str, str], VideoRecord], frames_dir: Path
+) -> dict[str, VideoRecord]:
+    """Return the rows with the places where their frames lie now, by source.
+
+    A row whose frames are lost has no frames and no place. Those whose frames lie in `removed` are
+    left out.
+    """
+    places = find_places(frames_dir)
+    located = {}
+    for key, record in rows.items():
+        place = places.get(key)
+        if place is None:
+            located[record.source] = record._replace(frames=None, place=None)
+        elif place == record.place or record.folder(frames_dir).is_dir():
+            located[record.source] = record
+        elif place != REMOVED:
+            located[record.source] = record._replace(place=place)
+    return located
 
 
 def find_places(frames_dir: Path) -> dict[tuple[str, str], str]:
@@ -175,12 +229,13 @@ def find_places(frames_dir: Path) -> dict[tuple[str, str], str]:
     places = {}
     for split in PLACES:
         for class_dir in _folders_in(frames_dir / split):
+            class_name = intern(class_dir.name)
             for folder in _folders_in(class_dir):
-                places.setdefault((class_dir.name, folder.name), split)
+                places.setdefault((class_name, folder.name), split)
     return places
 
 
-def _folders_in(folder: Path) -> list[os.DirEntry]:
+def _folders_in(folder: str | os.PathLike) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if entry.is_dir()]
@@ -188,20 +243,44 @@ def _folders_in(folder: Path) -> list[os.DirEntry]:
         return []
 
 
-def _modification_time(settings: DataSettings, record: VideoRecord) -> float:
-    path, _, _ = split_source(settings.root_dir, record.source)
-    return os.stat(path).st_mtime
+def _is_up_to_date(record: VideoRecord, source: VideoRecord, modified: Mapping[str, float]) -> bool:
+    """Whether a source has not changed since its frames were extracted.
 
-
-def _is_up_to_date(row: VideoRecord, modified: Mapping[str, float]) -> bool:
-    """Whether the source of frames has not changed since; where the sources are gone, it has not."""
+    Where the videos are not there, they have not.
+    """
+    if record.class_name != source.class_name:
+        return False
     if not modified:
         return True
-    return abs(row.modified - modified[row.source]) < TIME_RESOLUTION
+    return abs(record.modified - modified[source.source]) < TIME_RESOLUTION
 
 
-def _read_journal(journal: Path) -> list[VideoRecord]:
+def _is_recorded(
+    settings: DataSettings,
+    records: list[VideoRecord],
+    rows: Mapping[tuple[str, str], VideoRecord],
+) -> bool:
+    """Whether the frames lie where they should, and the index and the copies say so."""
+    frames_dir = settings.frames_dir
+    if (frames_dir / JOURNAL).is_file() or not (frames_dir / INDEX).is_file():
+        return False
+    if settings.finds_copies and not (frames_dir / COPIES).is_file():
+        return False
+    given = {record.split for record in records}
+    for record in records:
+        row = rows[record.key]
+        if (row.place, row.group) != (record.place, record.group):
+            return False
+        # Where the data set gives no val, some videos of its train lie in val.
+        if record.split not in (None, record.place) and record.place in given:
+            return False
+    return True
+
+
+def read_journal(journal: Path) -> list[VideoRecord]:
     """Return the rows whose frames are whole: a power failure may have emptied some."""
+    if not journal.is_file():
+        return []
     return [
         record
         for record in read_index(journal, is_growing=True)
@@ -225,35 +304,47 @@ def by_class_and_video(record: VideoRecord) -> tuple[str, str]:
 def still_skipped(path: Path, modified: Mapping[str, float]) -> dict[str, tuple]:
     """Return the rows of `skipped.csv` whose videos have not changed since, by source."""
     skipped = {}
-    for source, text, reason in read_rows(path):
+    for source, text, reason in read_rows(path, SKIPPED_COLUMNS):
         try:
             time = float(text)
         except ValueError:
-            raise DataError(f"{path} is damaged: delete it and preprocess again") from None
+            raise _damaged(path) from None
         if source in modified and abs(time - modified[source]) < TIME_RESOLUTION:
             skipped[source] = (source, time, reason)
     return skipped
 
 
-def read_rows(path: Path) -> list[tuple[str, ...]]:
-    """Return the rows of a small table below its first line; empty where there is no file."""
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the rows of a table beside the index; empty where there is no file.
+
+    A last row that a killed start has not completed is left out.
+    """
     if not path.is_file():
         return []
     try:
         with open(path, newline="", encoding="utf-8") as lines:
-            header, *rows = csv.reader(lines)
+            header, *rows = csv.reader(line for line in lines if line.endswith("\n"))
     except (ValueError, csv.Error):
-        raise DataError(f"{path} is damaged: delete it and preprocess again") from None
-    if any(len(row) != len(header) for row in rows):
-        raise DataError(f"{path} is damaged: delete it and preprocess again")
+        raise _damaged(path) from None
+    if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
+        raise _damaged(path)
     return [tuple(row) for row in rows]
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged: delete it and preprocess again")
 
 
 def read_copies(settings: DataSettings) -> list[Copy]:
     """Return the copies that are known, of videos that may be gone since."""
     if not settings.finds_copies:
         return []
-    return [Copy(*row) for row in read_rows(settings.frames_dir / COPIES)]
+    return [Copy(*row) for row in read_rows(settings.frames_dir / COPIES, COPIES_COLUMNS)]
+
+
+def count_damaged(settings: DataSettings) -> int:
+    """Return how many videos are used only as far as they can be decoded."""
+    return len(read_rows(settings.frames_dir / DAMAGED, DAMAGED_COLUMNS))
 
 
 @contextlib.contextmanager

@@ -25,11 +25,15 @@ from dataloaders import demo
 from dataloaders.arguments import add_data_arguments, choose_protocol, settings_of
 from dataloaders.copies import find_copies, join_groups
 from dataloaders.errors import DataError
-from dataloaders.extract import Extraction, ExtractionJob, extract_all
+from dataloaders.extract import ExtractionJob, extract_all
 from dataloaders.frames import (
     COPIES,
+    COPIES_COLUMNS,
+    DAMAGED,
+    DAMAGED_COLUMNS,
     JOURNAL,
     SKIPPED,
+    SKIPPED_COLUMNS,
     Comparison,
     Copy,
     DataSettings,
@@ -40,11 +44,14 @@ from dataloaders.frames import (
     find_places,
     lock_frames,
     read_copies,
+    read_journal,
     read_rows,
 )
 from dataloaders.index import (
     INDEX,
+    INDEX_COLUMNS,
     REMOVED,
+    SPLITS,
     UNUSED,
     VideoRecord,
     index_row,
@@ -55,21 +62,17 @@ from dataloaders.index import (
 )
 from dataloaders.layouts import describe_videos, list_videos, split_source
 from dataloaders.opencv import check_opencv
-from dataloaders.splits import assign_splits
+from dataloaders.splits import assign_splits, report_untrained_classes
 from dataloaders.summary import (
-    DAMAGED,
     Summary,
     describe_sizes,
     print_samplings,
     report_earlier_layout,
 )
+from dataloaders.video import Damage
 from dataloaders.workers import available_cores
 
 DESCRIPTION = "Videos -> train/val/test folders of JPEG frames, and their index."
-COPIES_COLUMNS = ("source", "shows the same as", "kind")
-SKIPPED_COLUMNS = ("source", "modified", "reason")
-DAMAGED_COLUMNS = ("source", "frames lost", "of", "first time")
-
 Check = Callable[[list[VideoRecord]], None]
 
 
@@ -103,14 +106,14 @@ def preprocess(
     if settings.name == "demo" and not settings.root_dir.exists():
         with lock_frames(settings.output_dir / ".demo", settings.root_dir):
             demo.write_videos(settings.root_dir)
-    comparison = compare(settings)
-    if comparison.is_finished and not force:
+    comparison = compare(settings, force=force)
+    if comparison.is_finished:
         return _prepared(settings, comparison.records)
     if check is not None:
         check(comparison.records)
     frames_dir = settings.frames_dir
     with lock_frames(frames_dir, frames_dir):
-        comparison = compare(settings, force=force)
+        comparison = compare(settings, read_journal(frames_dir / JOURNAL), force=force)
         if comparison.is_finished:  # another process has done it
             return _prepared(settings, comparison.records)
         return _update(settings, comparison, processes)
@@ -132,6 +135,7 @@ def _update(
             f"{settings.root_dir}: none of its videos can be read, see {frames_dir / SKIPPED}; "
             f"the first: {reasons[0]}"
         )
+    summary.num_damaged = write_lists(settings, comparison, records)
     copies = update_copies(settings, records)
     places = default_places(settings, records, copies)
     records = place(records, places, frames_dir)
@@ -139,8 +143,6 @@ def _update(
         os.sync()  # the index must not survive a power failure that its frames do not
     write_index(frames_dir / INDEX, records)
     (frames_dir / JOURNAL).unlink(missing_ok=True)
-    if comparison.modified and not comparison.skipped:
-        (frames_dir / SKIPPED).unlink(missing_ok=True)
     summary.print(settings, comparison, records, copies)
     return PreparedFrames(frames_dir, records, copies)
 
@@ -155,7 +157,7 @@ def _prepared(settings: DataSettings, records: list[VideoRecord]) -> PreparedFra
 def extract_missing(
     settings: DataSettings,
     comparison: Comparison,
-    summary: "Summary",
+    summary: Summary,
     processes: int | None,
 ) -> list[VideoRecord]:
     """Extract the frames of the missing videos, each folder whole or not at all.
@@ -167,10 +169,8 @@ def extract_missing(
     partial = frames_dir / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "placeholder").mkdir(parents=True)  # os.renames removes a folder that it empties
-    places = _provisional_places(settings, comparison.records)
+    places = default_places(settings, comparison.records, read_copies(settings))
     names = _FolderNames(frames_dir, comparison)
-    journal = _Journal(frames_dir / JOURNAL)
-    damaged = _DamagedList(frames_dir / DAMAGED, comparison)
     extracted = {r.source: r for r in comparison.records if r.frames is not None}
     missing = comparison.missing
     jobs = (_make_job(settings, record, partial / str(i)) for i, record in enumerate(missing))
@@ -178,21 +178,25 @@ def extract_missing(
         processes = available_cores() + 1  # one more than cores: some wait for the disk
     results = extract_all(jobs, min(processes, len(missing)))
     title = f"{settings.name}: videos to frames"
-    with contextlib.closing(results), damaged:
+    with contextlib.closing(results):
         for number, result in tqdm(results, title, len(missing), unit="video"):
             source = missing[number]
             modified = comparison.modified[source.source]
             if isinstance(result, DataError):
-                summary.add_skipped(comparison, source, modified, result)
-                _write_skipped(frames_dir, comparison.skipped)
+                if summary.add_skipped(result):
+                    row = (source.source, modified, str(result))
+                    comparison.skipped[source.source] = row
+                    _append_row(frames_dir / SKIPPED, SKIPPED_COLUMNS, row)
                 continue
             record = names.choose(source)._replace(
                 frames=result.num_frames, modified=modified, place=places[source.source]
             )
             os.renames(partial / str(number), record.folder(frames_dir))
-            journal.add(record)
+            if result.damage is not None:
+                row = _damaged_row(record.source, result.damage)
+                _append_row(frames_dir / DAMAGED, DAMAGED_COLUMNS, row)
+            _append_row(frames_dir / JOURNAL, INDEX_COLUMNS, index_row(record))
             extracted[source.source] = record
-            damaged.add(record, result)
             summary.add(result)
     shutil.rmtree(partial, ignore_errors=True)
     return sorted(extracted.values(), key=by_class_and_video)
@@ -211,12 +215,6 @@ def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> Extr
     )
 
 
-def _provisional_places(settings: DataSettings, records: list[VideoRecord]) -> dict[str, str]:
-    """Return where frames go before it is known which videos can be decoded, by source."""
-    known_copies = read_copies(settings)
-    return default_places(settings, records, known_copies)
-
-
 class _FolderNames:
     """Names for frame folders that no folder of the index has.
 
@@ -226,70 +224,62 @@ class _FolderNames:
 
     def __init__(self, frames_dir: Path, comparison: Comparison):
         self._frames_dir = frames_dir
-        self._places = find_places(frames_dir)
-        self._listed = {record.key for record in (*comparison.records, *comparison.gone)}
-        self._listed -= {record.key for record in comparison.missing}
-        self._listed |= {record.key for record in comparison.gone}
+        self._taken = {record.key for record in comparison.gone}
+        self._taken |= {record.key for record in comparison.records if record.frames is not None}
 
     def choose(self, record: VideoRecord) -> VideoRecord:
         """Return the record with the name that its frame folder gets."""
         number = 2
         named = record
-        while self._is_taken(named.key):
+        while named.key in self._taken or self._folder(named, REMOVED).exists():
             named = record._replace(video=f"{record.video}.{number}")
             number += 1
-        self._listed.add(named.key)
+        self._taken.add(named.key)
+        for place in (*SPLITS, UNUSED):  # a start may have been killed before it listed the folder
+            shutil.rmtree(self._folder(named, place), ignore_errors=True)
         return named
 
-    def _is_taken(self, key: tuple[str, str]) -> bool:
-        if key in self._listed or self._places.get(key) == REMOVED:
-            return True
-        if key in self._places:  # of a start that was killed before the journal named it
-            shutil.rmtree(self._frames_dir / self._places[key] / key[0] / key[1])
-        return False
+    def _folder(self, record: VideoRecord, place: str) -> Path:
+        return record._replace(place=place).folder(self._frames_dir)
 
 
-class _Journal:
-    """The index of what is extracted, row by row; a killed start continues from it."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        if not path.is_file():
-            write_index(path, [])
-
-    def add(self, record: VideoRecord) -> None:
-        with open(self._path, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(index_row(record))
+def _append_row(path: Path, columns: Sequence[str], row: Sequence) -> None:
+    """Add a row to a table that a killed start continues from."""
+    is_new = not path.is_file()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        if is_new:
+            table.writerow(columns)
+        table.writerow(row)
 
 
-class _DamagedList:
-    """`damaged.csv`: the videos that are used as far as they can be decoded."""
-
-    def __init__(self, path: Path, comparison: Comparison):
-        self._path = path
-        kept = {r.source for r in comparison.records if r.frames is not None}
-        self._rows = [row for row in read_rows(path) if row[0] in kept]
-        self._has_changed = False
-
-    def add(self, record: VideoRecord, result: Extraction) -> None:
-        damage = result.damage
-        if damage is not None:
-            first_time = f"{damage.first_time:.2f}"
-            self._rows.append((record.source, damage.num_lost, damage.num_frames, first_time))
-            self._has_changed = True
-
-    def __enter__(self) -> "_DamagedList":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._rows:
-            write_table(self._path, DAMAGED_COLUMNS, self._rows)
-        else:
-            self._path.unlink(missing_ok=True)
+def _damaged_row(source: str, damage: Damage) -> list:
+    return [source, damage.num_lost, damage.num_frames, f"{damage.first_time:.2f}"]
 
 
-def _write_skipped(frames_dir: Path, skipped: Mapping[str, tuple]) -> None:
-    write_table(frames_dir / SKIPPED, SKIPPED_COLUMNS, skipped.values())
+def write_lists(
+    settings: DataSettings, comparison: Comparison, records: Sequence[VideoRecord]
+) -> int:
+    """Write `skipped.csv` and `damaged.csv`, in the order of their sources.
+
+    Returns:
+        The number of damaged videos.
+    """
+    frames_dir = settings.frames_dir
+    if comparison.modified:
+        _write_list(frames_dir / SKIPPED, SKIPPED_COLUMNS, comparison.skipped)
+    sources = {record.source for record in records}
+    rows = read_rows(frames_dir / DAMAGED, DAMAGED_COLUMNS)
+    damaged = {row[0]: row for row in rows if row[0] in sources}
+    _write_list(frames_dir / DAMAGED, DAMAGED_COLUMNS, damaged)
+    return len(damaged)
+
+
+def _write_list(path: Path, columns: Sequence[str], rows: Mapping[str, tuple]) -> None:
+    if rows:
+        write_table(path, columns, [rows[source] for source in sorted(rows)])
+    else:
+        path.unlink(missing_ok=True)
 
 
 # Copies, splits and places
@@ -325,7 +315,9 @@ def split_records(
     Raises:
         DataError: There is no such split.
     """
-    return _split(frames.records, frames.copies, protocol, fold, split_dir)
+    split = _split(frames.records, frames.copies, protocol, fold, split_dir)
+    report_untrained_classes(split)
+    return split
 
 
 def _split(
@@ -374,9 +366,16 @@ def place(
     for record in records:
         target = record._replace(place=places[record.source])
         if target.place != record.place:
-            os.renames(record.folder(frames_dir), target.folder(frames_dir))
+            _move(record.folder(frames_dir), target.folder(frames_dir))
         placed.append(target)
     return placed
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Move a frame folder; what is in its way is left over, and listed nowhere."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.renames(folder, target)
 
 
 def remove_gone(gone: list[VideoRecord], frames_dir: Path) -> None:
@@ -386,15 +385,16 @@ def remove_gone(gone: list[VideoRecord], frames_dir: Path) -> None:
         if places.get(record.key) in (None, REMOVED):
             continue
         located = record._replace(place=places[record.key])
-        os.renames(located.folder(frames_dir), located._replace(place=REMOVED).folder(frames_dir))
+        _move(located.folder(frames_dir), located._replace(place=REMOVED).folder(frames_dir))
     if gone:
         names = shorten(sorted({record.source for record in gone}))
         print(f"gone or changed, their frames are in {frames_dir / REMOVED}: {names}")
 
 
 def prune(settings: DataSettings) -> None:
-    """Delete the frames of videos that are gone or have changed; no run may read them any longer."""
-    shutil.rmtree(settings.frames_dir / REMOVED, ignore_errors=True)
+    """Delete the frames of videos that are gone or have changed; no run may read them any more."""
+    with lock_frames(settings.frames_dir, settings.frames_dir):
+        shutil.rmtree(settings.frames_dir / REMOVED, ignore_errors=True)
 
 
 # The command line
@@ -420,7 +420,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_samplings(settings)
         if args.split is not None or args.fold != 1 or args.output is not None:
             split = make_split(frames, settings, args, mypath.Path)
-            print(f"split {args.split or default_protocol(settings)}: {describe_sizes(split)}")
+            print(f"the split of these flags: {describe_sizes(split)}")
             if args.output is not None:
                 write_split(args.output, split)
     except (OSError, DataError) as error:

@@ -73,6 +73,13 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
     return sum(count > 1 for count in Counter(key[:2] for key in splits).values())
 
 
+def report_untrained_classes(videos: Videos) -> None:
+    """Print the classes of which no video is in train."""
+    missing = _classes(videos) - {video.class_name for video in videos if video.split == "train"}
+    if missing:
+        print(f"train has no videos of {shorten(sorted(missing))}, which the network cannot learn")
+
+
 def _group_split(videos: Videos, fold: int) -> dict[str, Videos]:
     # Fifths of all, then fifths of the rest; larger shares only where a class has too few groups for fifths.
     for test_folds in (5, 4, 3) if fold == 1 else (5,):
@@ -96,8 +103,6 @@ def _given_split(videos: Videos) -> dict[str, Videos]:
         raise DataError(
             f"too few groups to carve val from train; {_fewest('group', parts['train'])}"
         )
-    if missing := sorted(_classes(videos) - _classes(parts["train"])):
-        print(f"train has no videos of {shorten(missing)}, which the network cannot learn")
     return parts | carved
 
 

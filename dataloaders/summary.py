@@ -1,5 +1,6 @@
 """What preprocessing prints: what became of the videos, and which frames there are."""
 
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,10 +10,8 @@ from tqdm import tqdm
 
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
-from dataloaders.frames import COPIES, SKIPPED, Comparison, Copy, DataSettings
+from dataloaders.frames import COPIES, DAMAGED, SKIPPED, Comparison, Copy, DataSettings
 from dataloaders.index import INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten
-
-DAMAGED = "damaged.csv"
 
 
 @dataclass
@@ -26,18 +25,15 @@ class Summary:
 
     def add(self, result: Extraction) -> None:
         self.num_repeated += result.is_repeated
-        self.num_damaged += result.damage is not None
         self.num_without_times += not result.has_timestamps
 
-    def add_skipped(
-        self, comparison: Comparison, record: VideoRecord, modified: float, error: DataError
-    ) -> None:
-        """Report a video that is skipped, and remember it where the fault is its own."""
+    def add_skipped(self, error: DataError) -> bool:
+        """Report a video that is skipped, and return whether the fault is surely its own."""
         tqdm.write(f"skipped: {error}", file=sys.stderr)
         if isinstance(error, TransientReadError):
             self.transient.append(str(error))
-        else:
-            comparison.skipped[record.source] = (record.source, modified, str(error))
+            return False
+        return True
 
     def print(
         self,
@@ -50,7 +46,8 @@ class Summary:
         frames_dir = settings.frames_dir
         skipped = len(comparison.skipped)
         rate = settings.config.frame_rate
-        notes = [f"{frames_dir}: {describe_sizes(records)}"]
+        placed = [record._replace(split=record.place) for record in records]
+        notes = [f"{frames_dir}: {describe_sizes(placed)}"]
         if skipped:
             notes.append(f"{skipped} skipped, see {frames_dir / SKIPPED}")
             notes.append("without that file they are tried again")
@@ -76,8 +73,8 @@ class Summary:
 
 
 def describe_sizes(records: list[VideoRecord]) -> str:
-    """Return the number of videos and classes, and the videos of each split or place."""
-    counts = Counter(record.split or record.place for record in records)
+    """Return the number of videos and classes, and the videos of each split."""
+    counts = Counter(record.split for record in records)
     names = [name for name in (*SPLITS, UNUSED) if counts[name] or name != UNUSED]
     sizes = ", ".join(f"{name} {counts[name]}" for name in names)
     num_classes = len({record.class_name for record in records})
@@ -112,7 +109,13 @@ def print_samplings(settings: DataSettings) -> None:
     """Print the samplings whose frames are there, with their sizes on disk."""
     for index in sorted(settings.output_dir.glob(f"*/{INDEX}")):
         folder = index.parent
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
+        size = _size_of(folder)
         mark = " (this one)" if folder == settings.frames_dir else ""
         print(f"{folder}: {len(read_index(index))} videos, {size / 1e6:,.1f} MB{mark}")
+
+
+def _size_of(folder: str | os.PathLike) -> int:
+    """Return the bytes of all files in a folder and below."""
+    with os.scandir(folder) as entries:
+        sizes = [_size_of(entry) if entry.is_dir() else entry.stat().st_size for entry in entries]
+    return sum(sizes)

@@ -17,7 +17,7 @@ from dataloaders.dataset import (
     shard_indices,
 )
 from dataloaders.errors import DataError
-from dataloaders.frames import DataSettings, PreparedFrames
+from dataloaders.frames import DataSettings, PreparedFrames, count_damaged
 from dataloaders.index import (
     INDEX,
     VideoRecord,
@@ -45,6 +45,7 @@ class RunData:
         classes: The names in the order of their labels.
         fingerprint: By which a resumed run notices other data, see `index.fingerprint`.
         num_leaked_groups: Groups that are in more than one of train, val and test.
+        num_damaged: Videos of the data set that are used as far as they can be decoded.
         batch_size: Clips in a batch of each process.
     """
 
@@ -52,6 +53,7 @@ class RunData:
     classes: list[str]
     fingerprint: dict[str, list]
     num_leaked_groups: int
+    num_damaged: int
     batch_size: int
 
 
@@ -92,10 +94,10 @@ def prepare_data(
         # A resumed run reports differing videos instead.
         frames = preprocess(settings, check=None if checkpoint else check)
     distributed.barrier()
-    indexed = read_index(settings.frames_dir / INDEX)
+    indexed = frames.records if frames else read_index(settings.frames_dir / INDEX)
     records = None
     if frames is not None and distributed.is_main:
-        records = _make_split(args, frames, indexed, split_file, split_dir)
+        records = _make_split(args, frames, split_file, split_dir)
     records = _share_split(distributed, records, indexed, settings.output_dir)
     classes = class_names(args.dataset, records)
     data_fingerprint = fingerprint(records)
@@ -112,19 +114,19 @@ def prepare_data(
     validate_workers(args.workers, batch_size, settings.config, distributed.local_world_size)
     num_leaked = leaked_groups(records, args.split)
     print(f"split {args.split}: {num_leaked} groups in more than one of train, val and test")
-    return RunData(records, classes, data_fingerprint, num_leaked, batch_size)
+    num_damaged = count_damaged(settings)
+    return RunData(records, classes, data_fingerprint, num_leaked, num_damaged, batch_size)
 
 
 def _make_split(
     args: Namespace,
     frames: PreparedFrames,
-    indexed: Sequence[VideoRecord],
     split_file: Path | None,
     split_dir: str | None,
 ) -> list[VideoRecord]:
     """Read the split that a run has stored, or make that of a new run."""
     if split_file is not None and split_file.is_file():
-        return read_split(split_file, indexed)
+        return read_split(split_file, frames.records)
     return split_records(frames, args.split, args.fold, split_dir)
 
 
