@@ -46,41 +46,6 @@ def checkpoint(tmp_path):
     return file
 
 
-class BrightnessModel(nn.Module):
-    """Knows three classes, by how bright a clip is: a below 85, b below 170, else c, each with four fifths."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-        self.clips = []
-
-    def forward(self, x):
-        self.clips += list(x.permute(0, 2, 3, 4, 1).numpy())
-        labels = (x.double().mean((1, 2, 3, 4)) // 85).long().clamp(0, 2)
-        return (0.7 * torch.eye(3)[labels] + 0.1).log()
-
-
-@pytest.fixture
-def brightness(checkpoint, monkeypatch):
-    """Let checkpoints have a model that knows the brightness."""
-
-    def restore_model(content, file):
-        model = BrightnessModel()
-        model.name, model.classes, model.head = "Tiny", ["a", "b", "c"], "unused"
-        return model
-
-    monkeypatch.setattr(recognizer_module, "restore_model", restore_model)
-    return checkpoint
-
-
-def grey(*levels_and_counts):
-    return [
-        np.full((48, 64, 3), level, np.uint8)
-        for level, count in levels_and_counts
-        for _ in range(count)
-    ]
-
-
 def tables(folder):
     with open(folder / "events.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -255,106 +220,6 @@ def test_a_window_of_a_stream_is_there_as_soon_as_its_frames_are(checkpoint):
     windows.close()
 
 
-class Camera(BaseHTTPRequestHandler):
-    """Sends numbered frames as motion JPEG, `count` of them in a connection, `pause` seconds apart."""
-
-    def do_GET(self):
-        self.server.connections += 1
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            for _ in range(self.server.count):
-                size = self.server.sizes[(self.server.connections - 1) % len(self.server.sizes)]
-                picture = cv2.imencode(".jpg", numbered_frame(self.server.number % 256, *size))[
-                    1
-                ].tobytes()
-                self.server.number += 1
-                head = (
-                    f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                )
-                self.wfile.write(head.encode() + picture + b"\r\n")
-                time.sleep(self.server.pause)
-            time.sleep(self.server.stall)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def camera():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
-        server.daemon_threads, server.connections, server.number = True, 0, 0
-        server.count, server.pause, server.stall, server.sizes = 300, 0.005, 0, [(160, 120)]
-        server.address = f"http://127.0.0.1:{server.server_port}/camera.mjpg"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def clip_numbers(model):
-    return [[read_number(image) for image in clip] for clip in model.clips]
-
-
-def test_a_source_that_is_faster_than_the_machine_is_followed(brightness, camera, tmp_path, capsys):
-    recognizer = Recognizer(brightness, stride=8)
-    forward = recognizer.model.forward
-    recognizer.model.forward = lambda x: (time.sleep(0.25), forward(x))[
-        1
-    ]  # 32 frames a second; up to 200 come
-    camera.count = 600
-    result = recognizer.predict(camera.address, tmp_path / "a.mp4")
-    assert result["dropped"] > 50
-    assert result["frames"] > 300 and len(result["windows"]) < 60
-    steps = [
-        {(b - a) % 256 for a, b in pairwise(numbers)} for numbers in clip_numbers(recognizer.model)
-    ]
-    assert steps[0] == {4}
-    # Consecutive frames, in the end perhaps of a short rest, whose last one is repeated.
-    assert all(len(step - {0}) <= 1 and max(step) <= 4 for step in steps)
-    assert sum(step != {4} for step in steps) <= 4
-    kept = len(list(VideoReader(tmp_path / "a.mp4")))
-    assert kept + result["dropped"] == 600
-    assert result["latency"].keys() == {"mean", "max"}
-    assert (
-        0 < result["latency"]["mean"] <= result["latency"]["max"] < 10
-    )  # a bound that 600 frames would break
-    starts = [window["start"] for window in result["windows"]]
-    assert starts == sorted(starts)
-
-
-def test_a_slow_source_is_seen_whole(brightness, camera):
-    camera.count, camera.pause = 150, 0.01
-    result = Recognizer(brightness).predict(camera.address)
-    assert (result["dropped"], result["frames"]) == (0, 150)
-
-
-def test_a_source_that_closes_or_stalls_is_opened_again(project, brightness, camera, monkeypatch):
-    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
-    monkeypatch.setattr("dataloaders.video.TIMEOUT", 1000)
-    camera.count, camera.stall = 100, 5
-    flags = ("inference.py", "--source", camera.address, "--checkpoint", brightness, "--output")
-    done = project.run(*flags, "twice", "--reconnect", 2, ok=False)
-    assert camera.connections == 3
-    (report,) = (json.loads(file.read_text()) for file in (project.folder / "twice").glob("*.json"))
-    assert 298 <= report["frames"] <= 302
-    assert report["dropped"] == 2  # between two connections
-    assert re.findall(r"closed, opened again \((\d of \d)\)", done.stderr) == ["1 of 2", "2 of 2"]
-    assert done.stderr.rstrip().endswith(f"ended after {report['frames']} frames, which are done")
-    spans = [(window["start"], window["end"]) for window in report["windows"]]
-    assert all(end > start for start, end in spans) and spans == sorted(spans)
-    done = project.run(*flags, "once", ok=False)
-    assert camera.connections == 4 and "opened again" not in done.stderr
-
-
-def test_reconnect_is_for_sources(project, checkpoint):
-    write_video(project.folder / "v.avi", 20)
-    done = project.run(
-        "inference.py", "v.avi", "--checkpoint", checkpoint, "--reconnect", 2, ok=False
-    )
-    assert done.stderr == "inference.py: --reconnect goes with --source\n"
-
-
 @pytest.mark.parametrize("size", [(96, 64), (160, 120), (322, 242), (1280, 720)])
 def test_below_the_picture_labels_hide_nothing_of_it(brightness, tmp_path, size):
     rng = np.random.default_rng(0)
@@ -437,41 +302,6 @@ def test_a_network_that_knows_a_background_finds_where_actions_begin_and_end(pro
     borders = [round(25 * run[-1]["end"]) for _, run in runs[:-1]]
     stride = 32
     assert borders == pytest.approx([90, 90 + LENGTH, 180 + LENGTH, 180 + 2 * LENGTH], abs=stride)
-
-
-def test_a_source_of_another_size_is_recorded_at_the_first(
-    checkpoint, camera, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
-    camera.count, camera.sizes = 80, [(160, 120), (96, 64)]
-    result = Recognizer(checkpoint).predict(camera.address, tmp_path / "a.mp4", reconnect=1)
-    assert camera.connections == 2
-    frames = list(VideoReader(tmp_path / "a.mp4"))
-    assert len(frames) > 120 and {frame.shape for frame in frames} == {(120, 160, 3)}
-    assert result["frames"] > 150
-
-
-def test_an_outage_counts_as_time(checkpoint, camera, monkeypatch):
-    monkeypatch.setattr(recognizer_module, "RECONNECT_PAUSE", 0.1)
-    monkeypatch.setattr("dataloaders.video.TIMEOUT", 1000)
-    camera.count, camera.pause, camera.stall = 80, 0.01, 5
-    windows = Recognizer(checkpoint).predict(camera.address, reconnect=1)["windows"]
-    gaps = [after["start"] - before["end"] for before, after in pairwise(windows)]
-    assert 0.8 < max(gaps) < 4  # a second of silence, after which it is opened again
-    assert sorted(gaps)[-2] < 0.5
-
-
-def test_a_camera_that_is_stopped_at_once_leaves_what_it_has(project, checkpoint, camera):
-    camera.count, camera.pause = 5, 0.3
-
-    class Stopped:
-        signum = 2
-
-    result = Recognizer(checkpoint).predict(
-        camera.address, project.folder / "a.mp4", stop=Stopped()
-    )
-    assert (result["frames"], result["dropped"]) == (1, 0)
-    assert len(list(VideoReader(project.folder / "a.mp4"))) == 1
 
 
 def test_a_program_may_name_files_by_text_and_is_told_its_mistakes(
