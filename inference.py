@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
 import torch
 from tqdm import tqdm
 
@@ -259,7 +260,12 @@ class VideoProcessor:
         is_live = args.source is not None
         source = open_live_source(job.source) if is_live else VideoFile(job.source)
         with tqdm(
-            desc=title, total=source.num_frames, unit=" frames", leave=False, delay=0.3
+            desc=title,
+            total=source.num_frames,
+            unit=" frames",
+            leave=False,
+            delay=0.3,
+            disable=sys.stderr is None,  # closed by who started the script
         ) as progress:
             reader = self._recognizer.open_reader(
                 source,
@@ -361,6 +367,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Of a camera that is not there OpenCV prints several lines, and this script one.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()

@@ -44,8 +44,8 @@ class Prediction:
 
     @property
     def middle(self) -> float:
-        """The time in the middle between the first and the last image, in seconds."""
-        return (self.image_times[0] + self.image_times[-1]) / 2
+        """The time in the middle of the images, which the label is about, in seconds."""
+        return float(np.median(self.image_times))
 
     def heatmap_at(self, time: float) -> np.ndarray:
         """Return the heat map (H, W) of the image that is nearest to a time in seconds."""
