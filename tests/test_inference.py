@@ -366,7 +366,8 @@ def test_of_a_damaged_video_all_that_is_whole_is_done_at_its_time(project, check
     assert done.returncode == 1
     assert "v.avi: 1 of 100 frames are damaged or missing, the first at 2.0 s" in done.stderr
     report = json.loads((project.folder / "output" / "v.json").read_text())
-    assert report["damage"] == {"lost": 1, "frames": 100, "first": 2.0}
+    first = pytest.approx(2.0, abs=0.05)
+    assert report["damage"] == {"lost": 1, "frames": 100, "first": first}
     assert report["frames"] == 99 and report["windows"][-1]["end"] == pytest.approx(4)
     frames = read_video(project.folder / "output" / "v_annotated.mp4")
     numbers = [read_number(frame[:70, :, ::-1]) for frame in frames]
