@@ -728,17 +728,32 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path):
             open_file(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("code", "text"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")]
-)
-def test_a_file_that_cannot_be_read_now_is_no_fault_of_the_file(tmp_path, monkeypatch, code, text):
-    path = encode(tmp_path / "v.avi", 3, "mpeg4")
+def fail_with(code):
+    """A function of a library that raises an error of the system."""
 
     def fail(name, **_):
         raise OSError(code, os.strerror(code), name)
 
-    monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(TransientReadError, match=f"v.avi: {text}$"):
+    return fail
+
+
+def test_a_file_that_may_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    path = encode(tmp_path / "v.avi", 3, "mpeg4")
+    monkeypatch.setattr(av, "open", fail_with(errno.EACCES))
+    with pytest.raises(TransientReadError, match="v.avi: Permission denied$"):
+        open_file(path)
+
+
+def test_an_input_output_error_is_a_fault_of_the_file_only_if_the_disk_gives_its_bytes(
+    tmp_path, monkeypatch
+):
+    path = encode(tmp_path / "v.avi", 3, "mpeg4")
+    monkeypatch.setattr(av, "open", fail_with(errno.EIO))
+    with pytest.raises(DataError, match="v.avi: not a video") as error:
+        open_file(path)
+    assert not isinstance(error.value, TransientReadError)
+    monkeypatch.setattr(Path, "read_bytes", fail_with(errno.EIO))
+    with pytest.raises(TransientReadError, match="v.avi: Input/output error$"):
         open_file(path)
 
 
