@@ -20,9 +20,10 @@ import torch
 from tiny import Tiny
 
 import mypath
-from dataloaders import copies, extract
+from dataloaders import copies, extract, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
+from dataloaders.frames import DataSettings
 from engine.checkpoint import TrainState
 from network import MODELS
 
@@ -206,6 +207,37 @@ def make_checkpoint(**changes):
     } | changes
 
 
+def data_settings(root, output_dir, **flags):
+    """The settings of a data set of the tests, with frames for clips by `ClipConfig.from_flags`."""
+    return DataSettings("own", root, output_dir, ClipConfig.from_flags(**flags))
+
+
+def decoded_names(monkeypatch):
+    """Return a list to which the names of the videos are added that are decoded from here on."""
+    names, extract_all = [], preprocess.extract_all
+
+    def spy(jobs, processes):
+        def noted():
+            for job in jobs:
+                names.append(job.source.name)
+                yield job
+
+        return extract_all(noted(), processes)
+
+    monkeypatch.setattr(preprocess, "extract_all", spy)
+    return names
+
+
+def make_newer(path):
+    """Have a file seem to have been changed."""
+    os.utime(path, (path.stat().st_mtime + 10,) * 2)
+
+
+def shown(folder):
+    """The numbers of the frames in a frame folder."""
+    return [read_number(cv2.imread(str(path))[..., ::-1]) for path in sorted(folder.iterdir())]
+
+
 def tree(folder):
     """Every file below a folder and what is in it."""
     return {
@@ -260,7 +292,8 @@ class Project:
         """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
         if (self.folder / "train.py").exists():
             return
-        for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders", "engine"):
+        packages = "network", "dataloaders", "engine", "recognition"
+        for name in ("train.py", "inference.py", "mypath.py", *packages):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, self.folder / name)
@@ -350,9 +383,7 @@ def decode_here(request, monkeypatch):
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
         monkeypatch.setattr(extract, "extract_all", extract_all_here)
-        preprocess = sys.modules.get("dataloaders.preprocess")
-        if hasattr(preprocess, "extract_all"):
-            monkeypatch.setattr(preprocess, "extract_all", extract_all_here)
+        monkeypatch.setattr(preprocess, "extract_all", extract_all_here)
 
 
 @pytest.fixture(autouse=True)
