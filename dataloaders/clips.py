@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dataloaders.video import Frame
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
+TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
 CROP_SIZE = 112  # side of the square that the network sees
 LIMITS = {
     "clip_len": (2, 4096),
@@ -123,7 +124,8 @@ class ClipConfig:
         seconds = 1 / self.frame_rate
         if extent is not None and extent.num_frames > 1:
             interval = extent.mean_interval
-            if seconds > interval and gaps * seconds >= extent.last_time + interval / 2:
+            end = extent.last_time + interval / 2 - TIME_TOLERANCE
+            if seconds > interval and gaps * seconds >= end:
                 seconds = max(interval, extent.last_time / gaps)
         return Spacing(seconds=seconds)
 
@@ -159,8 +161,8 @@ class Spacing:
 def nearest_in_time(frames: Iterable["Frame"], seconds: float) -> Iterator["Frame"]:
     """Yield the frames that are shown nearest to 0, `seconds`, 2 `seconds`, ... after the first.
 
-    A frame that is the nearest several times is repeated. The last time is within half a frame
-    interval of the last frame.
+    Of two that are as near it is the later one. A frame that is the nearest several times is
+    repeated. The last time is within half a frame interval of the last frame.
 
     Args:
         frames: Frames in the order of their times.
@@ -175,14 +177,18 @@ def nearest_in_time(frames: Iterable["Frame"], seconds: float) -> Iterator["Fram
         while count * seconds <= frame.time - first:
             target = first + count * seconds
             is_previous_nearer = (
-                previous is not None and target - previous.time < frame.time - target
+                previous is not None
+                and target - previous.time < frame.time - target - TIME_TOLERANCE
             )
             yield previous if is_previous_nearer else frame
             count += 1
         if previous is not None:
             interval = frame.time - previous.time
         previous = frame
-    while previous is not None and count * seconds < previous.time - first + interval / 2:
+    if previous is None:
+        return
+    end = previous.time - first + interval / 2 - TIME_TOLERANCE
+    while count * seconds < end:
         yield previous
         count += 1
 

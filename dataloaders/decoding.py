@@ -18,6 +18,10 @@ DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
 # In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
 # that of the packet behind which the decoder gives it out.
 COUNTED_FORMATS = ("avi",)
+# After a wrong time stamp the right ones may be behind the time that was reached. Then pictures
+# follow each other by MIN_STEP, so that no later time is wrong. A larger lag is a new clock.
+MIN_STEP = 0.001
+MAX_DISORDER = 1.0
 
 
 class Picture(NamedTuple):
@@ -34,7 +38,7 @@ class Decoder:
         lost: The time of each picture that could not be decoded or is corrupt, in seconds on the
             clock of the container.
         num_decoded: Pictures that were decoded.
-        num_packets: Packets of the stream that were read.
+        num_packets: Packets of the stream that were read, without those that an edit list hides.
         end: When the last packet that was read ends, of any stream, in seconds on that clock.
         has_timestamps: Whether the container has times; otherwise pictures are counted by the rate.
     """
@@ -62,7 +66,8 @@ class Decoder:
         self.num_packets = 0
         self.end = -math.inf
         self.has_timestamps = True
-        self._previous: float | None = None
+        self._previous: float | None = None  # time of the last picture
+        self._last_stamp = -math.inf  # its time stamp, in seconds
         self._corrupt_stamps: set[int] = set()
 
     @property
@@ -112,7 +117,7 @@ class Decoder:
                 end = float((stamp + (packet.duration or 0)) * packet.time_base)
                 self.end = max(self.end, end)
             if packet.stream.index == self.stream.index:
-                self.num_packets += 1
+                self.num_packets += not packet.is_discard
                 if packet.size:
                     yield packet
 
@@ -150,17 +155,24 @@ class Decoder:
         """Return when a picture is shown; times always increase."""
         is_counted = self.container.format.name in COUNTED_FORMATS
         stamp = frame.dts if is_counted else frame.pts
-        if stamp is None and self._previous is None:
+        previous = self._previous
+        if stamp is None and previous is None:
             self.has_timestamps = is_counted
             seconds = 0.0
         elif stamp is None:
-            seconds = self._previous + self.interval
+            seconds = previous + self.interval
         else:
             seconds = float(stamp * self.stream.time_base)
-        if self._previous is not None and seconds <= self._previous:
-            seconds = self._previous + self.interval
+            if previous is not None and seconds <= previous:
+                seconds = previous + self._step_over(seconds)
+            self._last_stamp = float(stamp * self.stream.time_base)
         self._previous = seconds
         return seconds
+
+    def _step_over(self, stamp: float) -> float:
+        """Return the seconds to the next picture where its time stamp is not behind the last time."""
+        has_recovered = self._last_stamp < stamp and self._previous - stamp < MAX_DISORDER
+        return MIN_STEP if has_recovered else self.interval
 
 
 def deinterlace(pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -1,5 +1,6 @@
 """Videos -> folders of JPEG frames, in worker processes, which may hang or crash."""
 
+import concurrent.futures
 import math
 import multiprocessing
 import os
@@ -20,9 +21,8 @@ from dataloaders.images import ImageFolder
 from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
 
 BASE_TIME_LIMIT = 120.0  # seconds that any video may take
-BYTES_PER_SECOND = (
-    50_000  # of a file, by which its time limit grows; a slow core reads ten times as much
-)
+# Bytes of a file for which its time limit grows by a second; a slow core reads ten times as many.
+BYTES_PER_SECOND = 50_000
 FRAMES_PER_SECOND = 5  # of a folder of images, likewise
 KILLED = -9  # exit status of a process that the system has killed, as for lack of memory
 
@@ -229,7 +229,7 @@ def _result_of(future: Future, attempt: _Attempt) -> Extraction | DataError | No
         return future.result()
     except DataError as error:
         return error
-    except TimeoutError:
+    except concurrent.futures.TimeoutError:  # another class than TimeoutError in Python 3.10
         return DataError(f"{source}: not decoded within {time_limit(source):.0f} s")
     except ProcessExpired as error:
         if not attempt.is_last:

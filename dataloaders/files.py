@@ -47,8 +47,8 @@ def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path
 
 
 def walk_videos(folder: Path) -> Iterator[Path]:
-    """Yield the videos in a folder and below, through links, and say what is passed over."""
-    visited, errors, passed_over = set(), [], defaultdict(list)
+    """Yield the videos in a folder and below, through links, and say what is ignored."""
+    visited, errors, ignored = set(), [], defaultdict(list)
     for parent, folders, files in os.walk(folder, onerror=errors.append, followlinks=True):
         if (place := os.path.realpath(parent)) in visited:  # a link to a folder above
             folders.clear()
@@ -56,19 +56,17 @@ def walk_videos(folder: Path) -> Iterator[Path]:
         visited.add(place)
         folders[:] = filterfalse(is_hidden, folders)
         for path in (os.path.join(parent, name) for name in files):
-            if reason := reason_to_pass_over(os.path.basename(path), os.path.isfile(path)):
-                passed_over[reason].append(os.path.relpath(path, folder))
+            if reason := reason_to_ignore(os.path.basename(path), os.path.isfile(path)):
+                ignored[reason].append(os.path.relpath(path, folder))
             else:
                 yield Path(path)
     if errors and errors[0].filename == str(folder):
         raise errors[0]
-    passed_over["that cannot be read"] = [
-        os.path.relpath(error.filename, folder) for error in errors
-    ]
-    print_passed_over(folder, passed_over)
+    ignored["that cannot be read"] = [os.path.relpath(error.filename, folder) for error in errors]
+    print_ignored(folder, ignored)
 
 
-def reason_to_pass_over(name: str, is_file: bool) -> str | None:
+def reason_to_ignore(name: str, is_file: bool) -> str | None:
     """Say why what has such a name is not read as a video; None where it is."""
     if is_hidden(name):
         return "hidden"
@@ -77,16 +75,22 @@ def reason_to_pass_over(name: str, is_file: bool) -> str | None:
     return None if has_video_suffix(name) else "without the ending of a video"
 
 
-def print_passed_over(folder: Path, names: Mapping[str, list[str]]) -> None:
-    """Print what was passed over in a folder, by the reason; a hidden file that is no video is not worth a word."""
-    names = names | {"hidden": list(filter(has_video_suffix, names.get("hidden", ())))}
-    parts = [
-        f"{len(paths)} {reason} ({shorten(sorted(paths))})"
-        for reason, paths in sorted(names.items())
-        if paths
-    ]
+def print_ignored(folder: Path, names: Mapping[str, list[str]]) -> None:
+    """Print what is ignored in a folder, except hidden files that are no videos.
+
+    Args:
+        folder: The folder.
+        names: The paths, by the reason.
+    """
+    parts = []
+    for reason in sorted(names):
+        paths = sorted(names[reason])
+        if reason == "hidden":
+            paths = list(filter(has_video_suffix, paths))
+        if paths:
+            parts.append(f"{len(paths)} {reason} ({shorten(paths)})")
     if parts:
-        print(f"passed over in {folder}: {'; '.join(parts)}")
+        print(f"ignored in {folder}: {'; '.join(parts)}")
 
 
 def read_lines(file: str | Path) -> list[str]:

@@ -1,6 +1,7 @@
-"""Folders of images that stand for a video: which images they hold, in which order, and their pixels."""
+"""Folders of images that stand for a video: which of them, in which order, and their pixels."""
 
 import io
+import itertools
 import math
 import os
 import re
@@ -96,7 +97,6 @@ class ImageFolder:
         self.files = [folder / name for name in sort_names(folder, names, prefix)]
         self.num_frames = len(self.files)
         self.duration = self.num_frames / fps
-        self.index = -1  # as `VideoReader` has it, until extraction reads `frames`
 
     def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[ImageFrame]:
         """Yield the frames with start <= time < end, in seconds."""
@@ -107,15 +107,6 @@ class ImageFolder:
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
-
-    def grab(self) -> bool:
-        """Advance to the next image, as `VideoReader` does, until extraction reads `frames`."""
-        self.index += 1
-        return self.index < self.num_frames
-
-    def retrieve(self) -> np.ndarray:
-        """Read the image at hand, as `VideoReader` does, until extraction reads `frames`."""
-        return read_image(self.files[self.index])
 
 
 @dataclass(frozen=True)
@@ -134,6 +125,10 @@ class _Name:
         if len(parts) == 1:
             return cls(text, parts, None, None)
         return cls(text, parts, "".join(pieces[:-2]), parts[-2])
+
+
+Kinds = dict[str | None, list[_Name]]  # the names of images, by their prefix
+TITLES = {None: "without a number", "": "a number alone"}  # of prefixes that say nothing
 
 
 def sort_names(folder: Path, texts: Sequence[str], prefix: str | None) -> list[str]:
@@ -168,29 +163,37 @@ def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_
     kinds = defaultdict(list)
     for name in names:
         kinds[name.prefix].append(name)
-    counts = ", ".join(f"{_describe(kind)} ({len(kinds[kind])})" for kind in kinds)
-    if prefix is not None:
-        matching = [kind for kind in kinds if kind is not None and kind.startswith(prefix)]
-        chosen = [prefix] if prefix in kinds else matching
-        kinds = {kind: kinds[kind] for kind in chosen}
-        if not kinds:
-            raise TransientReadError(
-                f"{folder}: no images named {prefix!r} and a number, but {counts}"
-            )
-    if not _is_one_sequence(kinds):
+    chosen = kinds if prefix is None else _choose(kinds, prefix)
+    if not chosen:
         raise TransientReadError(
-            f"{folder}: several kinds of images: {counts}; IMAGES in mypath.py names the one to take"
+            f"{folder}: no images named {prefix!r} and a number, but {_describe(kinds)}"
         )
-    return [name for kind in kinds.values() for name in kind]
+    if not _is_one_sequence(chosen):
+        raise TransientReadError(
+            f"{folder}: several kinds of images: {_describe(chosen)}; "
+            "IMAGES in mypath.py names the one to take"
+        )
+    return list(itertools.chain.from_iterable(chosen.values()))
 
 
-def _describe(prefix: str | None) -> str:
-    if prefix is None:
-        return "without a number"
-    return repr(prefix) if prefix else "a number alone"
+def _choose(kinds: Kinds, prefix: str) -> Kinds:
+    """Return the kind of a prefix or, where there is none, those whose prefix begins with it."""
+    if prefix in kinds:
+        return {prefix: kinds[prefix]}
+    matching = [kind for kind in kinds if kind is not None and kind.startswith(prefix)]
+    return {kind: kinds[kind] for kind in matching}
 
 
-def _is_one_sequence(kinds: dict[str | None, list[_Name]]) -> bool:
+def _describe(kinds: Kinds) -> str:
+    """Return the prefixes and how many images have each, for a message."""
+    parts = []
+    for kind, names in kinds.items():
+        title = TITLES.get(kind) or repr(kind)
+        parts.append(f"{title} ({len(names)})")
+    return ", ".join(parts)
+
+
+def _is_one_sequence(kinds: Kinds) -> bool:
     """Whether the images of several prefixes follow each other in one video.
 
     They do where only a number changes in the prefix, as in times (`12-00-59`, `12-01-00`). Where
@@ -200,8 +203,9 @@ def _is_one_sequence(kinds: dict[str | None, list[_Name]]) -> bool:
     if len(kinds) == 1:
         return True
     texts = {None if kind is None else COUNTER.sub("0", kind) for kind in kinds}
-    numbers = {frozenset(name.number for name in names) for names in kinds.values()}
-    are_side_by_side = len(numbers) == 1 and len(next(iter(numbers))) > len(kinds)
+    numbers = [sorted(name.number for name in kinds[kind]) for kind in kinds if kind is not None]
+    have_same_numbers = all(column == numbers[0] for column in numbers)
+    are_side_by_side = have_same_numbers and len(numbers[0]) > len(kinds)
     return len(texts) == 1 and not are_side_by_side
 
 

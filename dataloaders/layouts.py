@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataloaders.errors import DataError
-from dataloaders.files import is_hidden, print_passed_over, read_lines, reason_to_pass_over
+from dataloaders.files import is_hidden, print_ignored, read_lines, reason_to_ignore
 from dataloaders.images import ImageFolder, is_image_name
 from dataloaders.index import VideoRecord, is_folder_name, shorten
 from dataloaders.splits import group_of
@@ -103,7 +103,7 @@ def has_split(root_dir: Path, sources: Iterable[str] = ()) -> bool:
 
 
 def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
-    """Return the path of a source, and the seconds from which to which it is part of that recording."""
+    """Return the path of a source, and from when to when it is a part of it, in seconds."""
     folder = root_dir.parent if root_dir.is_file() else root_dir
     path, start, end = re.fullmatch(r"(.*?)(?:#t=([\d.]+),([\d.]+))?", source).groups()
     return folder / path, float(start or 0), float(end or "inf")
@@ -245,7 +245,7 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
             listing.add_folder(folder, split)
         else:
             listing.ignored["beside train, val and test"].append(folder)
-    print_passed_over(root_dir, listing.ignored)
+    print_ignored(root_dir, listing.ignored)
     if not listing.videos:
         raise FileNotFoundError(f"{root_dir}: {_describe_layout(root_dir)}")
     return listing.videos
@@ -295,7 +295,7 @@ class _Listing:
         if not is_file and os.path.isdir(self.root_dir / source):
             is_deeper = any(map(has_video_suffix, os.listdir(self.root_dir / source)))
             return DEEPER if is_deeper else "folders without images"
-        reason = reason_to_pass_over(name, is_file)
+        reason = reason_to_ignore(name, is_file)
         if not reason and not class_name:
             return "in no class folder"
         return reason
@@ -329,7 +329,7 @@ def _describe_layout(root_dir: Path) -> str:
     videos = [
         path
         for path in sorted(root_dir.rglob("*"))
-        if not reason_to_pass_over(path.name, os.path.isfile(path)) and path.parent != root_dir
+        if not reason_to_ignore(path.name, os.path.isfile(path)) and path.parent != root_dir
     ]
     if any(has_video_suffix(name) for name in os.listdir(root_dir)):
         return "videos in no class folder; put those of each class into a folder of its name"
@@ -364,25 +364,30 @@ def _read_cells(table: Path) -> _Cells:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
         first = lines[0] if lines else ""
         delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-        rows = list(enumerate(csv.reader(lines, delimiter=delimiter), start=1))
+        numbered = enumerate(csv.reader(lines, delimiter=delimiter), start=1)
+        rows = [(number, row) for number, row in numbered if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: not a table ({error})") from None
-    rows = [(number, row) for number, row in rows if row]
     if not rows:
         raise DataError(f"{table}: an empty table")
     columns = tuple(cell.strip().lower() for cell in rows[0][1])
     if "path" not in columns:
         plain = [(number, _split_plain_row(table, row)) for number, row in rows]
         return _Cells(TABLE_COLUMNS[:2], plain)
+    _validate_columns(table, columns)
+    if len(rows) == 1:
+        raise DataError(f"{table}: a table without rows")
+    return _Cells(columns, rows[1:])
+
+
+def _validate_columns(table: Path, columns: Sequence[str]) -> None:
+    """Raise DataError where a header has other names than those of the columns."""
     unknown = [name for name in columns if name not in TABLE_COLUMNS]
     if unknown:
         known = ", ".join(TABLE_COLUMNS)
         raise DataError(f"{table}: unknown column {shorten(unknown)}; it may have {known}")
     if "label" not in columns:
         raise DataError(f"{table}: it has no column label")
-    if len(rows) == 1:
-        raise DataError(f"{table}: a table without rows")
-    return _Cells(columns, rows[1:])
 
 
 def _split_plain_row(table: Path, row: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from dataloaders.decoding import (
+    COUNTED_FORMATS,
     Decoder,
     ImageConverter,
     Picture,
@@ -43,15 +44,15 @@ STREAM_PROTOCOLS = (
     "crypto,data,http,https,httpproxy,rtmp,rtmps,rtmpt,rtmpts,rtp,rtsp,rtsps,srt,srtp,tcp,tls,udp"
 )
 STREAM_TIMEOUT = 10.0  # seconds of silence after which a stream is given up
-WHOLE_DURATION_FORMATS = (
-    "matroska,webm",
-    "flv",
-    "asf",
-)  # whose header has the longest of their streams
-NOT_A_VIDEO = "not a video, or one that is cut off at its beginning"
+NOT_A_VIDEO = "not a video, or one without a whole header"
+# Formats whose header has one duration, that of the longest stream.
+WHOLE_DURATION_FORMATS = ("matroska,webm", "flv", "asf")
 TIME_TOLERANCE = 0.001  # seconds: times in tables are rounded to milliseconds
 SEEK_MARGIN = 2.0  # seconds before the start of a part, from where its first frame is looked for
-MIN_MISSING_SECONDS = 0.5  # by which a file must be shorter than it says to be called incomplete
+# By how much a file must be shorter than its header says to be called incomplete: in seconds, or in
+# frames where the header counts those of the picture.
+MIN_MISSING_SECONDS = 0.5
+MIN_MISSING_FRAMES = 2.5
 MIN_WHOLE_SHARE = 0.5  # of the frames of a video, below which it is not used
 
 
@@ -251,7 +252,7 @@ class VideoFile:
         lost = [max(seconds - self._first.seconds, 0.0) for seconds in decoder.lost]
         lost = [seconds for seconds in lost if start <= seconds < end]
         num_lost = len(lost)
-        if lost and not self._has_jumped and not is_complete:
+        if lost and start <= 0 and not is_complete:
             # A decoder that waits for the next key picture gives out less than it reports.
             num_lost = max(num_lost, decoder.num_packets - decoder.num_decoded)
         if not is_complete:
@@ -265,22 +266,26 @@ class VideoFile:
     def _count_missing_at_end(self, end: float) -> int:
         """Return how many frames are missing where the file breaks off before `end`."""
         decoder = self._decoder
-        container = decoder.container
-        stream = decoder.stream
-        if not self.has_timestamps:
+        declared_end = self._declared_end()
+        if declared_end is None:
             return 0
-        read_until = decoder.end - self._first.seconds
-        if math.isfinite(end):
-            missing = min(end, self.duration or end) - read_until
-        elif stream.frames and not self._has_jumped:
-            num_missing = stream.frames - decoder.num_packets
-            return num_missing if num_missing > 1 else 0
-        elif container.format.name in WHOLE_DURATION_FORMATS and container.duration:
-            begin = (container.start_time or 0) / av.time_base
-            missing = begin + container.duration / av.time_base - decoder.end
-        else:
-            missing = 0.0
-        return round(missing / decoder.interval) if missing > MIN_MISSING_SECONDS else 0
+        missing = min(self._first.seconds + end, declared_end) - decoder.end
+        tolerance = MIN_MISSING_SECONDS
+        if decoder.stream.frames:
+            tolerance = MIN_MISSING_FRAMES * decoder.interval
+        return round(missing / decoder.interval) if missing > tolerance else 0
+
+    def _declared_end(self) -> float | None:
+        """Return when the file ends by its header, on its clock; None where that does not say."""
+        container = self._decoder.container
+        stream = self._decoder.stream
+        if stream.frames and container.format.name in COUNTED_FORMATS:
+            return stream.frames * self._decoder.interval  # the duration follows the file's size
+        if stream.frames and stream.duration:
+            return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        if container.duration and container.format.name in WHOLE_DURATION_FORMATS:
+            return container.duration / av.time_base  # since 0, whatever the first time stamp is
+        return None
 
     def _measure_duration(self) -> float | None:
         begin, end = math.inf, -math.inf
@@ -299,11 +304,13 @@ class VideoFile:
 
 def _open_container(path: Path, name: str):
     """Open a file by the formats of `FILE_FORMATS`, none of which leads to another file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: no such file")
     options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
     try:
+        if not path.is_file():
+            raise FileNotFoundError(f"{name}: no such file")
         return av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: no such file") from None
     except OSError as error:
         if error.errno == errno.EIO and _is_readable(path):  # FFmpeg's name for missing data
             raise DataError(f"{name}: {NOT_A_VIDEO}") from None
@@ -478,7 +485,8 @@ def display_name(source: str | Path) -> str:
 
 def _hide_secrets(address: str) -> str:
     """Drop all between the scheme and the last @ of an address, and the values of secret parameters."""
-    scheme, separator, rest = address.rpartition("://")
-    rest, mark, query = rest.partition("?")
-    query = re.sub(r"(?i)((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", query)
-    return scheme + separator + rest.rpartition("@")[2] + mark + query
+    address = re.sub(r"(?i)((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", address)
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address.rpartition("@")[2]
+    return scheme + separator + rest.rpartition("@")[2]

@@ -30,12 +30,9 @@ FRAGMENT_SECONDS = 1.0
 
 COPIED_CODECS = ("aac", "mp3", "opus")  # of sound; browsers are silent for AC-3 and ALAC in MP4
 MIN_MP3_RATE = 16_000  # MP4 has no MP3 of lower sample rates
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_RATE = 48_000  # samples a second, whatever the source has
 AAC_LAYOUTS = {1: "mono", 6: "5.1"}  # by the number of channels; all others become stereo
-MAX_PACKET_SECONDS = 0.3  # of a copied codec; a packet that lasts longer has a gap behind it
-MAX_DRIFT = (
-    0.03  # seconds by which encoded sound may be off before it is cut or filled with silence
-)
+MAX_GAP = 0.03  # seconds of silence in encoded sound that nobody misses
 
 
 class VideoWriter:
@@ -83,7 +80,7 @@ class VideoWriter:
             self._output = self._open_output()
             self._video = self._add_video(threads or _count_cores())
             if sound_from:
-                self._sound = open_sound(sound_from, self._output)
+                self._sound = _open_sound(sound_from, self._output)
             self._output.start_encoding()
         except OSError as error:
             self.abort()
@@ -204,15 +201,15 @@ class VideoWriter:
             self.abort()
 
 
-def open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
+def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
     """Add the sound of a video file to a video; None where it has none that can be read."""
     with contextlib.suppress(av.FFmpegError), contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(f"file:{path}", metadata_errors="ignore"))
+        container = stack.enter_context(_open_input(path))
         stream = container.streams.best("audio")
         start = read_start_time(path)
-        if start is None or stream is None or not stream.sample_rate:
+        if start is None or stream is None or stream.codec_context is None:
             return None
-        kind = CopiedSound if is_copied(stream) else EncodedSound
+        kind = CopiedSound if can_copy(path) else EncodedSound
         sound = kind(stream, start, output)
         stack.pop_all()  # the container stays open
         return sound
@@ -221,7 +218,7 @@ def open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | Non
 
 def read_start_time(path: Path) -> float | None:
     """Return the time stamp of the first frame of a video file, in seconds; None without frames."""
-    with av.open(f"file:{path}", metadata_errors="ignore") as container:
+    with _open_input(path) as container:
         stream = container.streams.best("video")
         if stream is None:
             return None
@@ -232,11 +229,43 @@ def read_start_time(path: Path) -> float | None:
     return None
 
 
-def is_copied(stream: av.AudioStream) -> bool:
-    codec = stream.codec_context.codec.canonical_name
-    if codec == "mp3" and stream.sample_rate < MIN_MP3_RATE:
-        return False
-    return codec in COPIED_CODECS
+def can_copy(path: Path) -> bool:
+    """Return whether browsers and players play the packets of the sound of a file as they are."""
+    with _open_input(path) as container:
+        stream = container.streams.best("audio")
+        codec = stream.codec_context.codec.canonical_name
+        if codec not in COPIED_CODECS or not stream.sample_rate:
+            return False
+        if codec == "mp3" and stream.sample_rate < MIN_MP3_RATE:
+            return False
+        return not _has_gaps(stream)
+
+
+def _has_gaps(stream: av.AudioStream) -> bool:
+    """Return whether packets are missing. Browsers play what follows a gap too early."""
+    usual_duration = None
+    previous_begin = None
+    for packet in _demux(stream):
+        if packet.pts is None or not packet.duration:
+            continue
+        begin = packet.pts * packet.time_base
+        if usual_duration is None:
+            usual_duration = packet.duration * packet.time_base
+        elif abs(begin - previous_begin - usual_duration) > usual_duration / 2:
+            return True
+        previous_begin = begin
+    return False
+
+
+def _open_input(path: Path) -> av.container.InputContainer:
+    return av.open(f"file:{path}", metadata_errors="ignore")
+
+
+def _demux(stream: av.AudioStream) -> Iterator[av.Packet]:
+    """Yield the packets of a stream, as far as its file is whole, and the empty one at the end."""
+    # PyAV raises IndexError at the end of a file in which a stream begins late.
+    with contextlib.suppress(av.FFmpegError, IndexError):
+        yield from stream.container.demux(stream)
 
 
 class Sound:
@@ -281,12 +310,6 @@ class Sound:
             return next(self._packets, None)
         return None
 
-    def _read(self) -> Iterator[av.Packet]:
-        """Yield the packets of the file, as far as it is whole, and the empty one at the end."""
-        # PyAV raises IndexError at the end of a file in which a stream begins late.
-        with contextlib.suppress(av.FFmpegError, IndexError):
-            yield from self.stream.container.demux(self.stream)
-
     def close(self) -> None:
         self.stream.container.close()
 
@@ -299,11 +322,11 @@ class CopiedSound(Sound):
 
     def _convert(self) -> Iterator[av.Packet]:
         rate = self.stream.sample_rate
-        for packet in self._read():
+        for packet in _demux(self.stream):
             if packet.pts is None:
                 continue
             begin = float(packet.pts * packet.time_base) - self.start
-            duration = min(float((packet.duration or 0) * packet.time_base), MAX_PACKET_SECONDS)
+            duration = float((packet.duration or 0) * packet.time_base)
             # The decoder needs the packet before the first one that is heard.
             if begin + 2 * duration <= 0:
                 continue
@@ -317,9 +340,8 @@ class EncodedSound(Sound):
     """Sound that is decoded and encoded as AAC."""
 
     def _add_stream(self) -> av.AudioStream:
-        rate = self.stream.sample_rate if self.stream.sample_rate in AAC_RATES else 48_000
         layout = AAC_LAYOUTS.get(self.stream.layout.nb_channels, "stereo")
-        return self.output.add_stream("aac", rate=rate, layout=layout)
+        return self.output.add_stream("aac", rate=AAC_RATE, layout=layout)
 
     def _convert(self) -> Iterator[av.Packet]:
         for frame in self._resample():
@@ -332,8 +354,12 @@ class EncodedSound(Sound):
         form = None
         end = 0  # of what was yielded, in samples
         for frame in self._decode():
-            if form != (frame.format.name, frame.layout.name, frame.sample_rate):
-                form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            gap = round(frame.time * AAC_RATE) - end
+            previous_form = form
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if form != previous_form or gap > MAX_GAP * AAC_RATE:
+                yield from self._make_silence(end, gap)
+                end += max(0, gap)
                 graph = self._make_graph(frame, first_pts=end)
             graph.push(frame)
             for resampled in _pull_all(graph):
@@ -343,10 +369,21 @@ class EncodedSound(Sound):
             graph.push(None)
             yield from _pull_all(graph)
 
+    def _make_silence(self, begin: int, num_samples: int) -> Iterator[av.AudioFrame]:
+        """Yield silence in short frames, as a damaged time stamp can ask for hours of it."""
+        for pts in range(begin, begin + num_samples, AAC_RATE):
+            length = min(AAC_RATE, begin + num_samples - pts)
+            samples = np.zeros((self.target.layout.nb_channels, length), np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", self.target.layout)
+            frame.sample_rate = AAC_RATE
+            frame.time_base = Fraction(1, AAC_RATE)
+            frame.pts = pts
+            yield frame
+
     def _decode(self) -> Iterator[av.AudioFrame]:
         """Yield the frames that can be decoded, with time stamps since the first image."""
         end = 0.0
-        for packet in self._read():
+        for packet in _demux(self.stream):
             with contextlib.suppress(av.FFmpegError):
                 for frame in packet.decode():
                     begin = end if frame.pts is None else frame.time - self.start
@@ -363,10 +400,10 @@ class EncodedSound(Sound):
             layout=frame.layout,
             time_base=frame.time_base,
         )
-        # Cuts what overlaps and fills gaps with silence, by the time stamps.
+        # It cuts what overlaps or begins before `first_pts`.
         resample = graph.add(
             "aresample",
-            f"{self.target.sample_rate}:async=1:min_hard_comp={MAX_DRIFT}:first_pts={first_pts}",
+            f"{AAC_RATE}:async=1:min_hard_comp={MAX_GAP}:first_pts={first_pts}",
         )
         form = graph.add(
             "aformat",

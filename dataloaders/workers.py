@@ -27,7 +27,7 @@ def available_cores() -> int:
 
 
 def cgroup_quotas() -> list[float]:
-    """Return the limits, in cores, of the control groups of this process; empty where there are none."""
+    """Return the limits of the control groups of this process, in cores; empty if it has none."""
     try:
         lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux
@@ -95,7 +95,7 @@ def block_signals() -> Iterator[None]:
 
 
 def worker_init_fn(worker_id: int) -> None:
-    """Prepare a worker process of a DataLoader: ignore the stop signals, use one thread of OpenCV."""
+    """Prepare a worker of a DataLoader: ignore the stop signals, use one thread of OpenCV."""
     import cv2
 
     for number in STOP_SIGNALS:

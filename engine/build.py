@@ -137,12 +137,12 @@ def lr_factor(name: str, step: int, epochs: int, steps_per_epoch: int) -> float:
 
 
 def last_lr(scheduler: torch.optim.lr_scheduler.LambdaLR) -> float:
-    """Return the learning rate that the last step had; the scheduler itself has that of the next."""
+    """Return the learning rate of the last step; the scheduler itself has that of the next."""
     return scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch - 1)
 
 
 def validate_batch_norm(args: Namespace, clip_shape: tuple[int, int, int], options: dict) -> None:
-    """Raise UsageError where batch norm would see one value per channel, of which it has no variance.
+    """Raise UsageError where batch norm would see one value per channel, which has no variance.
 
     Args:
         args: The flags, of which `model` and `batch_size` count.

@@ -40,7 +40,7 @@ def count_flops(name: str, clip_shape: tuple[int, int, int], **options) -> int:
             FlopCounterMode(display=False) as counter,
             torch.inference_mode(),
         ):
-            # Of one small clip, batch norm may see a single value, which it trains on in no batch of one.
+            # In training mode batch norm refuses a single value, which a small clip may give it.
             build_model(name, 1, **options).eval()(torch.empty(1, 3, *clip_shape))
     except RuntimeError as error:
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")

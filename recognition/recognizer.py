@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataloaders.clips import frame_number
 from dataloaders.video import Frame, FrameSource, VideoFile, open_live_source
 from engine.args import validate_range
 from engine.distributed import Distributed
@@ -31,7 +30,7 @@ from recognition.pipeline import WindowPipeline
 from recognition.reading import FileReader
 from recognition.results import Labels, VideoResult
 from recognition.segments import Segment, SegmentBuilder
-from recognition.windows import ASSUMED_FPS, WindowCutter
+from recognition.windows import WindowCutter
 
 MAX_WAITING_FRAMES = 32  # whole images, half a window, for which a batch is delayed at most
 
@@ -204,8 +203,8 @@ class Recognizer:
         """Return what reads a source; see `LiveReader` for the arguments."""
         if not source.is_live:
             return FileReader(source, stop)
-        step = self.config.step(source.fps or ASSUMED_FPS)
-        capacity = frame_number(self.config.clip_len - 1, step) + 1
+        cutter = WindowCutter(self.config, fps=source.fps)
+        capacity = math.ceil(cutter.frames_per_window)
         return LiveReader(source, capacity, reconnect=reconnect, stop=stop, report=report)
 
     def open_writer(

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataloaders.clips import ClipConfig, make_clip, resize_frame
+from dataloaders.clips import TIME_TOLERANCE, ClipConfig, Extent, Spacing, make_clip, resize_frame
 from dataloaders.video import Frame
 
-TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
 ASSUMED_FPS = 25  # where the rate is not known, and a single frame cannot tell it
 
 
@@ -72,7 +71,7 @@ class WindowCutter:
         self._stride = stride
         self._fps = fps or ASSUMED_FPS
         self._by_time = config.frame_rate is not None
-        self._spacing = 1 / config.frame_rate if self._by_time else config.frame_interval
+        self._spacing = _distance(config.spacing(None))
         self._span = (config.clip_len - 1) * self._spacing
         self._lookahead = 0.5 / fps - 2 * TIME_TOLERANCE if self._by_time and is_even else 0
         self.run = 0  # number of the run of consecutive frames at hand
@@ -82,9 +81,14 @@ class WindowCutter:
         self._num_frames = 0
         self._images: deque[_Image] = deque()
         self._starts: deque[float] = deque()  # positions of the windows that are not complete yet
-        self._first_position = 0.0
+        self._first_time = 0.0
         self._newest_window = -1  # its number in the run
         self._covered_until = -math.inf  # time of the last image of the newest window
+
+    @property
+    def frames_per_window(self) -> float:
+        """Frames that a window spans, by the mean rate where time decides."""
+        return (self._span * self._fps if self._by_time else self._span) + 1
 
     @property
     def frames_per_stride(self) -> float:
@@ -98,7 +102,7 @@ class WindowCutter:
         """Take the next frame, of whose image a copy is kept; return the windows it completes."""
         position = frame.time if self._by_time else self._num_frames
         if self._num_frames == 0:
-            self._first_position = position
+            self._first_time = frame.time
         self._images.append(_Image(position, frame.time, self._scale(frame.to_image())))
         self._open_window(position)
         self._num_frames += 1
@@ -146,9 +150,9 @@ class WindowCutter:
             if self._num_frames % (self._stride or stride) == 0:
                 self._starts.append(position)
             return
-        number = math.floor((position - self._first_position + TIME_TOLERANCE) / stride)
+        number = math.floor((position - self._first_time + TIME_TOLERANCE) / stride)
         if number > self._newest_window:
-            self._starts.append(self._first_position + number * stride)
+            self._starts.append(self._first_time + number * stride)
             self._newest_window = number
 
     def _starts_of_short_run(self, spacing: float) -> list[float]:
@@ -172,11 +176,8 @@ class WindowCutter:
 
     def _fitting_spacing(self) -> float:
         """Return the distance of a clip's images, smaller where the run is short of a window."""
-        if not self._by_time:
-            return self._config.step(self._fps, self._num_frames)
-        fps = 1 / self._frame_duration()
-        step = self._config.step(fps, self._num_frames)
-        return self._spacing if step == self._config.step(fps) else step / fps
+        last_time = self._images[-1].time - self._first_time
+        return _distance(self._config.spacing(Extent(self._num_frames, last_time)))
 
     def _cut(self, start: float, spacing: float) -> Window:
         """Cut the window whose images are nearest to `start`, `start + spacing`, ..."""
@@ -187,6 +188,11 @@ class WindowCutter:
         clip = make_clip((image.pixels for image in images), self._config)
         self._covered_until = times[-1]
         return Window(times[0], times[-1] + self._frame_duration(), times, clip, self.run)
+
+
+def _distance(spacing: Spacing) -> float:
+    """Return the distance of a clip's images: a number of frames, or of seconds."""
+    return spacing.frames if spacing.seconds is None else spacing.seconds
 
 
 def nearest_frames(positions: Sequence[float], moments: Sequence[float]) -> np.ndarray:

@@ -10,7 +10,6 @@ training and inference are timed on the GPU, and how many workers load enough cl
 import argparse
 import contextlib
 import copy
-import csv
 import io
 import json
 import multiprocessing
@@ -36,28 +35,30 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dataloaders.windows import cut_windows
-from engine.annotate import annotate, draw_text
-from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, classify_windows, prefetch
-
 from dataloaders import clips, copies
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
-from dataloaders.index import COLUMNS, read_index, write_table
+from dataloaders.frames import DataSettings
+from dataloaders.index import read_index, write_index
 from dataloaders.layouts import list_videos
-from dataloaders.preprocess import preprocess
+from dataloaders.preprocess import preprocess, split_records
 from dataloaders.splits import assign_splits
-from dataloaders.video import VideoReader
-from dataloaders.workers import worker_init_fn
+from dataloaders.video import VideoFile
+from dataloaders.video_writer import VideoWriter
+from dataloaders.workers import available_cores, worker_init_fn
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
+from engine.text import draw_text
 from network import MODELS, build_model
+from recognition.classifier import BATCH_SIZE, CPU_BATCH_SIZE
+from recognition.recognizer import Recognizer
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
+DESCRIPTION = "Time preprocessing, loading, training and inference beside the classic way."
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
 CUDA_KEYS = ("share of the bf16 peak", "peak memory, GiB")
-CORES = os.cpu_count()
+CORES = available_cores()
 TRAIN_SIZES = {"cpu": [(4, 4)], "cuda": [(16, 1024), (64, 2048)]}  # clips of a batch, and in all
 # Dense bf16 matrix products, FLOP/s, from the data sheets; the first name that occurs in that of the card counts.
 PEAKS = {"H100 PCIe": 756e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
@@ -126,7 +127,8 @@ def time_table(videos, work_dir, device, num_rows=240_000):
     start = time.process_time()
     with quiet():
         rows = assign_splits(list_videos(table))
-        write_table(work_dir / "index.csv", COLUMNS, rows)
+        indexed = [row._replace(frames=40, modified=0.0, place=row.split) for row in rows]
+        write_index(work_dir / "index.csv", indexed)
         read_index(work_dir / "index.csv")
     yield {
         "work": f"table of {num_rows:,} rows, rows/CPU s",
@@ -157,13 +159,12 @@ def time_preprocess(videos, work_dir, device):
         return sum(counts)
 
     def ours():
-        preprocess("own", videos, work_dir / f"ours{next(turn)}")
+        preprocess(DataSettings("own", videos, work_dir / f"ours{next(turn)}"))
         return sum(counts)
 
     def floor():
         for file in files:
-            video = VideoReader(file, threads=1)
-            while video.grab():
+            for _ in VideoFile(file, threads=1).frames():
                 pass
         return sum(counts) * CORES
 
@@ -209,18 +210,15 @@ def time_load(videos, work_dir, device):
     cv2.setNumThreads(-1)
     yield row("load, clips/s per worker", **speeds)
     for size in (1_000, 13_320, 240_000):
-        print(start_up(work_dir, size))
+        print(start_up(videos, work_dir, size))
 
 
-def start_up(work_dir, size):
+def start_up(videos, work_dir, size):
     """Seconds and memory that an index of so many videos takes, from the file to the first batch of four workers."""
-    frames = work_dir / "frames"
+    frames = DataSettings("own", videos, work_dir / "frames").frames_dir
     index = work_dir / f"index_{size}.csv"
     known = read_index(frames / "index.csv")
-    with open(index, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        rows.writerows(known[i % len(known)] for i in range(size))
+    write_index(index, (known[i % len(known)] for i in range(size)))
     code = (
         "import resource, sys, time\n"
         "from dataloaders.clips import ClipConfig\n"
@@ -238,7 +236,14 @@ def start_up(work_dir, size):
         "workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
         "print(f'{seconds:.2f} s, {own:.0f} MB, largest worker {workers:.0f} MB')\n"
     )
-    command = [sys.executable, "-c", code, str(index), str(frames), *{row[1] for row in known}]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(index),
+        str(frames),
+        *{row.class_name for row in known},
+    ]
     done = subprocess.run(
         command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
     )
@@ -294,9 +299,10 @@ def bf16_peak(card):
 
 def train_dataset(videos, work_dir):
     with quiet():
-        index = preprocess("own", videos, work_dir / "frames")
-    classes = sorted({video.class_name for video in index})
-    return VideoDataset(work_dir / "frames", index, "train", classes, ClipConfig())
+        frames = preprocess(DataSettings("own", videos, work_dir / "frames"))
+    records = split_records(frames, "group")
+    classes = sorted({record.class_name for record in records})
+    return VideoDataset(frames.frames_dir, records, "train", classes, ClipConfig())
 
 
 def train_loader(dataset, batch_size, num_clips, device, num_workers=CORES):
@@ -444,31 +450,48 @@ def train_model(name, device, loader):
 
 def time_infer(videos, work_dir, device):
     source = min(path for path in videos.glob("*/*") if path.is_file())
-    frames = list(VideoReader(source))
-    long = work_dir / "long.avi"
-    writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"XVID"), 25, frames[0].shape[1::-1])
-    for i in range(300):
-        writer.write(frames[i % len(frames)])
-    writer.release()
+    images = [frame.to_image() for frame in VideoFile(source).frames()]
+    long = write_frames(work_dir / "long.avi", images, 300)
+    short = write_frames(work_dir / "short.avi", images, 72 if device.type == "cpu" else 200)
     for name in MODELS:
-        model = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
-        yield from infer_model(name, model, long, work_dir, device)
+        checkpoint = write_checkpoint(work_dir / f"{name}.pth", name)
+        yield from infer_model(name, checkpoint, long, short, device)
     yield time_folder(videos, work_dir, device)
+
+
+def write_frames(file, images, count):
+    """Write so many frames, the images over and over, as a video like those of UCF101."""
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"XVID"), 25, images[0].shape[1::-1])
+    for i in range(count):
+        writer.write(images[i % len(images)])
+    writer.release()
+    return file
+
+
+def write_checkpoint(file, name):
+    model = build_model(name, len(CLASSES))
+    content = {
+        "model": model.name,
+        "options": {},
+        "classes": CLASSES,
+        "clip": asdict(ClipConfig()),
+        "state_dict": model.state_dict(),
+        "normalization": model.normalize.statistics,
+    }
+    save_checkpoint(content, file)
+    return file
 
 
 def time_folder(videos, work_dir, device, num_videos=8):
     """A row: inference.py on a folder of videos, with its start, the loading of R(2+1)D and the encoding."""
-    folder, checkpoint = work_dir / "folder", work_dir / "model.pth"
+    folder = work_dir / "folder"
     folder.mkdir()
     files = [path for path in sorted(videos.glob("*/*")) if path.is_file()]
     num_frames = 0
     for i in range(num_videos):
         video = shutil.copy(files[i % len(files)], folder / f"{i}{files[i % len(files)].suffix}")
-        num_frames += VideoReader(Path(video)).num_frames
-    model = build_model("R2Plus1D", len(CLASSES))
-    content = {"model": model.name, "options": {}, "classes": CLASSES, "clip": asdict(ClipConfig())}
-    content |= {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
-    save_checkpoint(content, checkpoint)
+        num_frames += sum(1 for _ in VideoFile(Path(video)).frames())
+    checkpoint = write_checkpoint(work_dir / "model.pth", "R2Plus1D")
     script = Path(__file__).parent.parent / "inference.py"
     command = [
         sys.executable,
@@ -487,61 +510,58 @@ def time_folder(videos, work_dir, device, num_videos=8):
     return {"work": f"infer a folder of {num_videos} videos, frames/s"} | best(2, ours=ours)
 
 
-def infer_model(name, model, video, work_dir, device):
-    """Two rows: at the default stride, and at stride 1."""
-    config = ClipConfig()
-    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+def infer_model(name, checkpoint, long, short, device):
+    """Two rows: at the default stride, and at stride 1, where every frame costs a pass."""
+    recognizers = {
+        stride: Recognizer(checkpoint, device=str(device), stride=stride) for stride in (None, 1)
+    }
+    plain = copy.deepcopy(recognizers[None].model).to(memory_format=torch.contiguous_format)
     most = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
-    few, fewer = (
-        (72, 25) if device.type == "cpu" else (200, 100)
-    )  # frames where every one costs a pass
-
-    def frames(count):
-        return islice(VideoReader(video), count)
+    fewer = 25 if device.type == "cpu" else 100  # frames that the classic way has
+    target = long.with_name("annotated.mp4")
 
     @torch.inference_mode()
     def classic():
-        held, writer = deque(maxlen=16), None
-        for frame in frames(fewer):
-            held.append(clips.resize_frame(frame))
+        held, writer, video = deque(maxlen=16), None, cv2.VideoCapture(str(long))
+        for _ in range(fewer):
+            _, image = video.read()
+            held.append(clips.resize_frame(image))
             if len(held) == 16:
-                inputs = (
-                    np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32).transpose(3, 0, 1, 2)
-                )
-                probabilities = plain(torch.from_numpy(inputs[None].copy()).to(device)).softmax(1)[
-                    0
-                ]
-                draw_label(frame, f"{CLASSES[probabilities.argmax()]} {probabilities.max():.0%}")
-            writer = writer or inference_writer(work_dir, frame)
-            writer.write(frame)
+                inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32)
+                inputs = torch.from_numpy(inputs.transpose(3, 0, 1, 2)[None].copy()).to(device)
+                probabilities = plain(inputs).softmax(1)[0]
+                label = CLASSES[probabilities.argmax()]
+                draw_label(image, f"{label} {probabilities.max():.0%}")
+            writer = writer or cv2.VideoWriter(
+                str(target), cv2.VideoWriter_fourcc(*"mp4v"), 25, image.shape[1::-1]
+            )
+            writer.write(image)
+        writer.release()
         return fewer - 15  # those that had a pass
 
-    def ours(count, stride):
-        opened = VideoReader(video)
-        windows = cut_windows(prefetch(islice(opened, count), 8), config, stride)
-        found = prefetch(classify_windows(model, windows, most), 1)
-        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, config)))
-        return windows if stride == 1 else count
+    def ours(video, stride):
+        result = recognizers[stride].predict(video, target)
+        return len(result["windows"]) if stride == 1 else result["frames"]
 
     @torch.inference_mode()
-    def floor(count, stride):
-        writer = None
-        for frame in frames(count):
-            writer = writer or inference_writer(work_dir, frame)
-            writer.write(frame)
-        passes = -(-(count - 61) // (stride or 32)) + 1
+    def floor(video, stride):
+        images = [frame.to_image() for frame in VideoFile(video).frames()]
+        with VideoWriter(target, size=images[0].shape[1::-1], fps=25) as writer:
+            for number, image in enumerate(images):
+                writer.write(image, number / 25)
+        passes = -(-(len(images) - 61) // (stride or 32)) + 1
         pixels = torch.randint(0, 256, (most, 16, 112, 112, 3), dtype=torch.uint8, device=device)
         for _ in range(-(-passes // most)):
-            model(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
-        return passes if stride == 1 else count
+            plain(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
+        return passes if stride == 1 else len(images)
 
     speeds = best(
         3 if device.type == "cpu" else 2,
         classic=classic,
-        default=lambda: ours(300, None),
-        every=lambda: ours(few, 1),
-        floor=lambda: floor(300, None),
-        floor_every=lambda: floor(few, 1),
+        default=lambda: ours(long, None),
+        every=lambda: ours(short, 1),
+        floor=lambda: floor(long, None),
+        floor_every=lambda: floor(short, 1),
     )
     yield row(f"infer {name}, frames/s", speeds["classic"], speeds["default"], speeds["floor"])
     yield row(
@@ -560,12 +580,6 @@ def draw_label(frame, text):
     draw_text(frame, text, margin, height - line, width - 2 * margin, line - 2)
 
 
-def inference_writer(work_dir, frame):
-    return cv2.VideoWriter(
-        str(work_dir / "out.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, frame.shape[1::-1]
-    )
-
-
 def main():
     works = {
         "table": time_table,
@@ -574,7 +588,7 @@ def main():
         "train": time_train,
         "infer": time_infer,
     }
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=DESCRIPTION)
     parser.add_argument("work", nargs="?", choices=works, help="only this")
     parser.add_argument("--device", default="cpu", help="where to train and infer (%(default)s)")
     parser.add_argument(

@@ -87,6 +87,15 @@ def write_video(path, frames, fps=25, fourcc="MJPG"):
     return path
 
 
+def read_video(path):
+    """The frames of a video file, BGR, as OpenCV decodes them."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    frames = []
+    while (result := capture.read())[0]:
+        frames.append(result[1])
+    return frames
+
+
 def edit_mp4(data, edit):
     """An MP4 file as OpenCV writes it, in which each box has become what `edit(kind, content)` gives."""
     edited = b""
@@ -292,8 +301,15 @@ class Project:
         """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
         if (self.folder / "train.py").exists():
             return
-        packages = "network", "dataloaders", "engine", "recognition"
-        for name in ("train.py", "inference.py", "mypath.py", *packages):
+        for name in (
+            "train.py",
+            "inference.py",
+            "mypath.py",
+            "network",
+            "dataloaders",
+            "engine",
+            "recognition",
+        ):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, self.folder / name)
@@ -382,8 +398,8 @@ def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
     if not request.node.get_closest_marker("workers"):
-        monkeypatch.setattr(extract, "extract_all", extract_all_here)
-        monkeypatch.setattr(preprocess, "extract_all", extract_all_here)
+        for module in (extract, preprocess):
+            monkeypatch.setattr(module, "extract_all", extract_all_here)
 
 
 @pytest.fixture(autouse=True)

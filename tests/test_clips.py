@@ -1,13 +1,15 @@
+import math
 from dataclasses import asdict
+from itertools import count, takewhile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import is_flipped, numbered_frame, read_number, write_video
+from conftest import is_flipped, numbered_frame, read_number
 
 from dataloaders import clips
-from dataloaders.clips import ClipConfig
+from dataloaders.clips import ClipConfig, Extent, Spacing, nearest_in_time
 from dataloaders.errors import DataError
-from dataloaders.video import VideoReader
 
 
 @pytest.mark.parametrize("clip_len", [2, 8, 16, 32])
@@ -37,6 +39,64 @@ def test_kept_frames_are_the_nearest_ones_and_short_videos_keep_as_many_as_a_cli
         if step < full and num_frames > clip_len:  # and the step is the longest that keeps so many
             longer = step + 1 if config.frame_interval else step * (1 + 1 / num_frames)
             assert clips.frame_number(clip_len - 1, longer) >= num_frames
+
+
+def by_number(num_frames, clip_len, step):
+    """The frames that are kept where they are counted: each `step`th, closer in a short video."""
+    if step > 1 and math.floor((clip_len - 1) * step + 0.5) >= num_frames:
+        step = max(1, (num_frames - 1) / (clip_len - 1))
+    places = (math.floor(i * step + 0.5) for i in count())
+    return list(takewhile(lambda place: place < num_frames, places))
+
+
+@pytest.mark.parametrize("clip_len", [2, 3, 8, 16, 31, 32])
+@pytest.mark.parametrize("interval", [1, 2, 4, 7])
+def test_spacing_by_interval_is_a_whole_number_that_fits_a_clip(clip_len, interval):
+    config = ClipConfig.from_flags(clip_len=clip_len, frame_interval=interval)
+    assert config.spacing(None) == Spacing(frames=interval)
+    for num_frames in range(1, 200):
+        step = interval
+        while step > 1 and (clip_len - 1) * step >= num_frames:
+            step -= 1
+        assert config.spacing(Extent(num_frames, num_frames / 7)) == Spacing(frames=step)
+
+
+@pytest.mark.parametrize("clip_len", [2, 3, 16, 32])
+@pytest.mark.parametrize("rate", [10, 15, 24, 60])
+@pytest.mark.parametrize("fps", [10, 23.976, 25, 30, 60])
+def test_frames_by_rate_are_those_that_counting_gives_at_an_even_rate(clip_len, rate, fps):
+    config = ClipConfig.from_flags(clip_len=clip_len, frame_rate=rate)
+    for num_frames in [*range(2, 50), *range(50, 200, 7)]:
+        frames = [
+            SimpleNamespace(time=7 + number / fps, number=number) for number in range(num_frames)
+        ]
+        spacing = config.spacing(Extent(num_frames, (num_frames - 1) / fps))
+        kept = [frame.number for frame in nearest_in_time(frames, spacing.seconds)]
+        expected = by_number(num_frames, clip_len, fps / rate)
+        assert kept == expected
+        if num_frames >= clip_len:
+            assert len(set(kept)) >= clip_len
+
+
+def test_the_nearest_frames_in_time_are_found_at_an_uneven_rate():
+    rng = np.random.default_rng(0)
+    for seconds in (0.01, 0.04, 0.1, 0.5):
+        times = np.cumsum(rng.uniform(0.01, 0.2, 60)) + 3
+        frames = [SimpleNamespace(time=time) for time in times]
+        found = [frame.time for frame in nearest_in_time(frames, seconds)]
+        wanted = times[0] + seconds * np.arange(len(found))
+        nearest = times[np.abs(times[None] - wanted[:, None]).argmin(1)]
+        assert found == pytest.approx(nearest)
+        half = (times[-1] - times[-2]) / 2
+        assert wanted[-1] < times[-1] + half <= wanted[-1] + seconds
+
+
+def test_no_frames_and_one_frame():
+    assert list(nearest_in_time([], 0.1)) == []
+    one = SimpleNamespace(time=5.0)
+    assert list(nearest_in_time([one], 0.1)) == [one]
+    config = ClipConfig.from_flags(frame_rate=10)
+    assert config.spacing(None) == config.spacing(Extent(1, 0.0)) == Spacing(seconds=0.1)
 
 
 def test_a_clip_of_a_long_video_keeps_every_4th_frame():
@@ -95,23 +155,6 @@ def test_resize_averages_where_it_shrinks(size):
 def test_impossible_crops_are_refused(size):
     with pytest.raises(ValueError, match="--crop-size"):
         ClipConfig.from_flags(size)
-
-
-def test_a_reader_refuses_what_is_no_video(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.avi"):
-        VideoReader(tmp_path / "none.avi")
-    (tmp_path / "text.avi").write_text("no video")
-    with pytest.raises(ValueError, match="text.avi"):
-        VideoReader(tmp_path / "text.avi")
-
-
-@pytest.mark.parametrize(
-    "name", ["a b.avi", "300+_Yards!!!_(1)[2].avi", "100%d.avi", "é.avi", "a:b.avi", "-x.avi"]
-)
-def test_a_reader_takes_any_name(tmp_path, monkeypatch, name):
-    video = write_video(tmp_path / "plain.avi", 3).rename(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    assert VideoReader(video.relative_to(tmp_path)).grab()
 
 
 @pytest.mark.parametrize(

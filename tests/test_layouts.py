@@ -425,7 +425,7 @@ def test_what_a_given_split_lacks_or_has_beside_it_is_said(tmp_path, capsys):
     videos = prepare(root, tmp_path / "frames", "folders")
     output = capsys.readouterr().out
     assert len(videos) == 16 and has_split(root)
-    assert f"passed over in {root}: 1 beside train, val and test (Extra/)" in output
+    assert f"ignored in {root}: 1 beside train, val and test (Extra/)" in output
     assert "train has no videos of Rnu, which the network cannot learn" in output
 
 

@@ -82,7 +82,7 @@ def test_without_shared_memory_a_run_needs_no_workers(project, tmp_path, monkeyp
         reason = "there is no shared memory (No such file or directory)"
     else:
         monkeypatch.setattr(workers, "SHARED_MEMORY", Path(tmp_path))
-        # Two workers make two batches each, of four clips of 16 frames of 16x16 pixels and 3 colours.
+        # Two workers, two batches each, of four clips of 16 frames of 16x16 pixels in 3 colours.
         reason = f"0.20 MB of shared memory are needed, {tmp_path} has 0.20 MB"
         usage = SimpleNamespace(free=2 * 2 * 4 * 16 * 16 * 16 * 3 - 1)
         monkeypatch.setattr(workers.shutil, "disk_usage", lambda path: usage)

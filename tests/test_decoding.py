@@ -1,0 +1,221 @@
+"""Pictures: whole where they were interlaced, in the right colours, upright, at increasing times."""
+
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import edit_mp4, numbered_frame, with_matrix
+from videos import encode, grey_number, planar_frame
+
+from dataloaders.decoding import Decoder, ImageConverter
+from dataloaders.ffmpeg import av
+from dataloaders.video import VideoFile
+
+INTERLACED = av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
+FIELD_STEP = 4  # columns by which the edge moves from one field to the next
+
+
+def images(path):
+    return [frame.to_image() for frame in VideoFile(path, threads=1).frames()]
+
+
+def plain_images(path):
+    """The pictures of a file as PyAV decodes and converts them, with nothing done to them."""
+    with av.open(str(path)) as file:
+        return [frame.reformat(format="bgr24").to_ndarray() for frame in file.decode(video=0)]
+
+
+def combed_frames(count=20, width=128, height=96):
+    """Frames of two fields each, of a vertical edge that moves between the two."""
+    frames = []
+    for number in range(count):
+        luma = np.full((height, width), 40, np.uint8)
+        for parity in (0, 1):
+            edge = 8 + (2 * number + parity) * FIELD_STEP % (width - 16)
+            luma[parity::2, edge:] = 200
+        chroma = np.full((height // 2, width), 128, np.uint8)
+        frames.append(av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p"))
+    return frames
+
+
+def comb_share(image):
+    """How much a row differs from the next one, relative to the edge that moves between fields."""
+    rows = image[8:-8].mean(2)
+    return np.abs(np.diff(rows, axis=0)).mean() / (160 * 255 / 219 * FIELD_STEP / rows.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "settings"),
+    [
+        ("libx264", "mp4", {"options": {"x264-params": "tff=1:threads=1"}}),
+        ("libx264", "ts", {"options": {"x264-params": "bff=1:threads=1"}}),
+        ("mpeg2video", "mpg", {"tags": {"flags": INTERLACED}}),
+        ("mpeg4", "avi", {"tags": {"flags": INTERLACED}}),
+        ("prores_ks", "mov", {"tags": {"flags": INTERLACED}, "pix_fmt": "yuv422p10le"}),
+    ],
+)
+def test_interlaced_pictures_are_whole_and_as_many_as_there_are(tmp_path, codec, suffix, settings):
+    path = encode(tmp_path / f"v.{suffix}", combed_frames(), codec, **settings)
+    assert min(map(comb_share, plain_images(path))) > 0.8  # every second row is another one
+    frames = list(VideoFile(path, threads=1).frames())
+    assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in range(20)])
+    assert max(comb_share(frame.to_image()) for frame in frames) < 0.35
+    edges = [np.argmax(frame.to_image()[48].mean(1) > 120) for frame in frames]
+    for number, edge in enumerate(edges):
+        assert abs(edge - (8 + 2 * number * FIELD_STEP % 112)) <= FIELD_STEP + 2
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("mpeg2video", "mpg")])
+def test_progressive_pictures_stay_as_they_are_decoded(tmp_path, codec, suffix):
+    path = encode(tmp_path / f"v.{suffix}", combed_frames(), codec)
+    assert np.array_equal(images(path), plain_images(path))
+
+
+def test_a_video_may_become_interlaced_and_change_its_size_on_the_way(tmp_path):
+    interlaced = {"options": {"x264-params": "tff=1:threads=1"}}
+    parts = [
+        encode(tmp_path / "0.h264", combed_frames(7)),
+        encode(tmp_path / "1.h264", combed_frames(7), **interlaced),
+        encode(tmp_path / "2.h264", combed_frames(7, 64, 48), **interlaced),
+        encode(tmp_path / "3.h264", combed_frames(7)),
+    ]
+    plain = [plain_images(part) for part in parts]
+    joined = tmp_path / "v.h264"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    video = VideoFile(joined, threads=1)
+    frames = list(video.frames())
+    assert video.damage is None and len(frames) == 28
+    times = [frame.time for frame in frames]
+    assert times == pytest.approx([number / 25 for number in range(28)])
+    shown = [frame.to_image() for frame in frames]
+    assert np.array_equal(shown[:7], plain[0]) and np.array_equal(shown[21:], plain[3])
+    assert max(map(comb_share, shown[7:14])) < 0.35
+    assert {image.shape for image in shown[14:21]} == {(48, 64, 3)}
+    assert max(map(comb_share, shown[14:21])) < 0.6  # of fewer rows, the outermost are worse
+
+
+def test_deinterlacing_keeps_colours_and_orientation(tmp_path):
+    tags = {"flags": INTERLACED, "colorspace": 1, "color_range": 2}
+    path = encode(tmp_path / "v.mp4", [numbered_frame(7)] * 5, "mpeg4", tags=tags)
+    path.write_bytes(edit_mp4(path.read_bytes(), with_matrix(0, 1, -1, 0)))
+    with av.open(str(path)) as file:
+        decoded = list(file.decode(video=0))
+    assert all(frame.interlaced_frame for frame in decoded)
+    expected = [ImageConverter().convert(frame) for frame in decoded]
+    shown = images(path)
+    assert np.abs(np.array(shown, int) - expected).mean() < 1
+    assert shown[0].shape == (160, 120, 3)
+
+
+PATCHES = [(0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 30, 30), (30, 200, 30), (30, 30, 200)]
+PATCHES += [(240, 220, 20), (180, 120, 90)]  # RGB
+MATRICES = {"bt601": (5, 0.299, 0.114), "bt709": (1, 0.2126, 0.0722), "bt2020": (9, 0.2627, 0.0593)}
+
+
+def encode_colours(matrix, is_full_range, bits=8):
+    """A planar frame of vertical stripes, one a patch, by the formulas of ITU-T H.273."""
+    _, red_weight, blue_weight = MATRICES[matrix]
+    rgb = np.repeat(np.array(PATCHES) / 255, 16, axis=0)
+    luma = rgb @ [red_weight, 1 - red_weight - blue_weight, blue_weight]
+    blue = (rgb[:, 2] - luma) / (2 * (1 - blue_weight))
+    red = (rgb[:, 0] - luma) / (2 * (1 - red_weight))
+    unit = 1 << bits - 8
+    if is_full_range:
+        planes = [luma * (256 * unit - 1)]
+        planes += [chroma * (256 * unit - 1) + 128 * unit for chroma in (blue, red)]
+    else:
+        planes = [(219 * luma + 16) * unit]
+        planes += [(224 * chroma + 128) * unit for chroma in (blue, red)]
+    rows = [np.tile(np.rint(plane).clip(0, 256 * unit - 1), (32, 1)) for plane in planes]
+    return planar_frame(rows, "yuv444p" if bits == 8 else f"yuv444p{bits}le")
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize(("matrix", "is_full_range"), list(product(MATRICES, (False, True))))
+def test_colours_are_those_of_the_matrix_and_range_that_the_file_names(
+    tmp_path, matrix, is_full_range, bits
+):
+    frame = encode_colours(matrix, is_full_range, bits)
+    tags = {"colorspace": MATRICES[matrix][0], "color_range": 1 + is_full_range}
+    path = encode(tmp_path / "v.mkv", [frame] * 2, "ffv1", pix_fmt=frame.format.name, tags=tags)
+    for image in images(path):
+        stripes = image[16, 8::16, ::-1].astype(int)
+        assert np.abs(stripes - PATCHES).max() <= 2
+
+
+def test_colours_that_a_file_does_not_name_are_those_of_bt601_in_limited_range(tmp_path):
+    frame = encode_colours("bt601", False)
+    path = encode(tmp_path / "v.mkv", [frame] * 2, "ffv1", pix_fmt="yuv444p")
+    assert np.abs(images(path)[0][16, 8::16, ::-1].astype(int) - PATCHES).max() <= 2
+
+
+def test_motion_jpeg_has_the_full_range(tmp_path):
+    frames = [np.full((48, 64, 3), value, np.uint8) for value in (0, 60, 128, 255)]
+    path = encode(tmp_path / "v.avi", frames, "mjpeg", pix_fmt="yuvj420p")
+    assert [image.mean() for image in images(path)] == pytest.approx([0, 60, 128, 255], abs=2)
+
+
+MATRICES_OF_DISPLAY = [(a, 0, 0, d) for a, d in product((1, -1), repeat=2)]
+MATRICES_OF_DISPLAY += [(0, b, c, 0) for b, c in product((1, -1), repeat=2)]
+
+
+@pytest.mark.parametrize("of_movie", [False, True])
+@pytest.mark.parametrize("matrix", MATRICES_OF_DISPLAY)
+def test_a_display_matrix_turns_and_mirrors_as_players_do(tmp_path, matrix, of_movie):
+    picture = numbered_frame(100)
+    picture[:40] = 255
+    path = encode(tmp_path / "v.mp4", [picture] * 3, "mpeg4")
+    (stored, *_) = images(path)
+    path.write_bytes(edit_mp4(path.read_bytes(), with_matrix(*matrix, of_movie=of_movie)))
+    # By the standard a pixel at (x, y) is shown at (ax + cy, bx + dy).
+    y, x = np.indices(stored.shape[:2])
+    a, b, c, d = matrix
+    shown_x = a * x + c * y
+    shown_y = b * x + d * y
+    shown_x -= shown_x.min()
+    shown_y -= shown_y.min()
+    expected = np.empty((shown_y.max() + 1, shown_x.max() + 1, 3), np.uint8)
+    expected[shown_y, shown_x] = stored
+    assert np.array_equal(images(path)[0], expected)
+
+
+def test_a_picture_that_is_shown_askew_is_turned_by_the_nearest_right_angle(tmp_path):
+    path = encode(tmp_path / "v.mp4", [numbered_frame(100)] * 3, "mpeg4")
+    stored = images(path)[0]
+    plain = path.read_bytes()
+    for matrix, expected in (
+        ((0.9, 0.4, -0.4, 0.9), stored),
+        ((-0.9, 0.4, -0.4, -0.9), stored[::-1, ::-1]),
+    ):
+        path.write_bytes(edit_mp4(plain, with_matrix(*matrix)))
+        assert np.array_equal(images(path)[0], expected)
+
+
+def test_wrong_time_stamps_do_not_shift_the_times_behind_them(tmp_path):
+    """The rate is uneven, 10 and then 50 frames a second, and some stamps come too early."""
+    ticks = [100 * number for number in range(10)] + [1000 + 20 * number for number in range(50)]
+    path = encode(tmp_path / "v.mkv", 60, "mjpeg", ticks=ticks, pix_fmt="yuvj420p")
+
+    def demux():
+        for number, packet in enumerate(file.demux(video=0)):
+            if packet.size and number % 10 == 5:
+                packet.pts -= 150
+            yield packet
+
+    with av.open(str(path)) as file:
+        container = SimpleNamespace(format=file.format, demux=demux)
+        decoder = Decoder(container, file.streams.video[0], threads=1)
+        times = [picture.seconds for picture in decoder.pictures()]
+    assert np.all(np.diff(times) > 0)
+    right = [number for number in range(60) if number % 10 != 5]
+    assert [times[n] for n in right] == pytest.approx([ticks[n] / 1000 for n in right], abs=0.002)
+
+
+def test_a_clock_that_starts_again_is_continued(tmp_path):
+    part = encode(tmp_path / "part.mpg", 50, "mpeg2video").read_bytes()
+    (tmp_path / "v.mpg").write_bytes(part + part)
+    frames = list(VideoFile(tmp_path / "v.mpg", threads=1).frames())
+    assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in range(100)], abs=0.05)
+    numbers = [grey_number(frame.to_image()) for frame in frames]
+    assert numbers == pytest.approx([*range(50)] * 2, abs=0.6)
