@@ -402,10 +402,14 @@ def decode_here(request, monkeypatch):
             monkeypatch.setattr(module, "extract_all", extract_all_here)
 
 
-@pytest.fixture(autouse=True)
-def no_copies(monkeypatch):
+def take_nothing_for_copies(monkeypatch):
     """The videos of the tests show the same numbered frames, and are no copies of each other for it."""
     monkeypatch.setattr(copies, "LIMIT", -1)
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch):
+    take_nothing_for_copies(monkeypatch)
 
 
 @pytest.fixture
