@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
 import torch
 from tqdm import tqdm
 
@@ -56,120 +57,80 @@ from recognition.results import VideoResult
 
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(
-        description="Recognise the actions in videos: an annotated copy of each and its predictions."
+        description="Recognise the actions in videos: an annotated copy and predictions of each."
     )
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
-    add(
-        "--source",
-        help="instead of files a camera by its number, or a stream by its address; Ctrl-C ends it",
-    )
-    add(
-        "--export",
-        type=Path,
-        metavar="FILE",
-        help="write the model for other programs, FILE.onnx and FILE.pt2",
-    )
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="a checkpoint of train.py (the newest best under ./run)",
-    )
-    add(
-        "--weights",
-        metavar="FILE",
-        help="instead, a file of weights, or public ones by name (help lists them)",
-    )
-    add(
-        "--labels",
-        metavar="FILE",
-        help="names of the classes of the weights, one a line (Kinetics-400's)",
-    )
+    add("--source", help="instead, a camera by its number or a stream by its address, until Ctrl-C")
+    add("--export", type=Path, metavar="FILE", help="instead, write the model as .onnx and .pt2")
+    add_model_arguments(parser)
+    add_output_arguments(parser)
+    add("--reconnect", type=int, default=0, metavar="N", help="open --source again after N outages")
+    default_device = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", default=default_device, help="where to compute (%(default)s)")
+    return parser
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--checkpoint", type=Path, metavar="FILE", help="of train.py (the newest best under ./run)")
+    add("--weights", metavar="FILE", help="instead, public weights: a file or a name (help: all)")
+    add("--labels", metavar="FILE", help="classes of the weights, one a line (Kinetics-400's)")
+    add("--top-k", type=int, default=5, metavar="K", help="classes to report (%(default)s)")
+    add("--stride", type=int, metavar="N", help="frames between windows (half a window)")
+    add("--threshold", type=float, default=0, metavar="P", help="label no less likely windows")
+    add("--smooth", type=int, default=1, metavar="N", help="average N windows (%(default)s)")
+
+
+def add_output_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--output",
         type=Path,
         default="output",
         metavar="DIR",
-        help="folder for what is written (%(default)s)",
-    )
-    add(
-        "--top-k",
-        type=int,
-        default=5,
-        metavar="K",
-        help="likeliest classes to report (%(default)s)",
-    )
-    add(
-        "--stride", type=int, metavar="N", help="frames from one window to the next (half a window)"
-    )
-    add("--grad-cam", action="store_true", help="colour where the model looks")
-    add(
-        "--layout",
-        choices=LAYOUTS,
-        default="overlay",
-        help="where labels stand (%(default)s)",
-    )
-    add(
-        "--threshold",
-        type=float,
-        default=0,
-        metavar="P",
-        help="a window below this probability has no label",
-    )
-    add(
-        "--smooth",
-        type=int,
-        default=1,
-        metavar="N",
-        help="average the probabilities of N windows (%(default)s)",
-    )
-    add(
-        "--features",
-        action="store_true",
-        help="write what the last layer sees of each window, as FILE.npy",
-    )
-    add(
-        "--reconnect",
-        type=int,
-        default=0,
-        metavar="N",
-        help="open a --source again after each of N outages",
+        help="folder of all files (%(default)s)",
     )
     add("--no-video", action="store_true", help="write no videos but a table, predictions.csv")
+    add("--grad-cam", action="store_true", help="colour where the model looks")
+    add("--layout", choices=LAYOUTS, default="overlay", help="place of labels (%(default)s)")
+    add("--features", action="store_true", help="write what the last layer sees, as FILE.npy")
     add("--show", action="store_true", help="show the annotated video in a window as well")
-    add(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where to compute (%(default)s)",
-    )
-    return parser
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """Parse the flags; UsageError where they are wrong or do not go together."""
     args = get_args_parser().parse_args(argv)
-    if args.weights == "help":
-        return args
+    if args.weights != "help":
+        validate_args(args)
+    return args
+
+
+def validate_args(args: Namespace) -> None:
     validate_range(reconnect=args.reconnect)
     if bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
         raise UsageError(
             "name videos, or a --source, or a file to --export to; --help lists the flags"
         )
+    if args.reconnect and args.source is None:
+        raise UsageError("--reconnect goes with --source")
     if args.export is not None and args.export.name in ("", ".."):
         raise UsageError(f"--export {args.export}: name a file")
     if args.output.exists() and not args.output.is_dir():
         raise UsageError(f"--output {args.output}: a file, not a folder")
-    if args.no_video and (args.grad_cam or args.show):
-        flag = "--grad-cam" if args.grad_cam else "--show"
-        raise UsageError(f"--no-video leaves nothing for {flag}")
-    if args.reconnect and args.source is None:
-        raise UsageError("--reconnect goes with --source")
-    if args.show and not has_display():
+    if args.no_video and args.grad_cam:
+        raise UsageError("--no-video leaves nothing for --grad-cam")
+    if args.show:
+        validate_show(args)
+
+
+def validate_show(args: Namespace) -> None:
+    if args.no_video:
+        raise UsageError("--no-video leaves nothing for --show")
+    if not has_display():
         raise UsageError(
             "--show needs a display, and there is none; the annotated video is written without it"
         )
-    return args
 
 
 def has_display() -> bool:
@@ -179,7 +140,7 @@ def has_display() -> bool:
 
 
 def find_jobs(args: Namespace) -> list[Job]:
-    """Return what there is to do, in order; OSError or UsageError where a name stands for nothing."""
+    """Return the sources in order; OSError or UsageError where a name stands for none."""
     if args.source is not None:
         started_at = time.strftime("%Y-%m-%d_%H-%M-%S")
         return [Job(args.source, args.output / f"{name_of_source(args.source)}_{started_at}")]
@@ -260,7 +221,12 @@ class VideoProcessor:
         is_live = args.source is not None
         source = open_live_source(job.source) if is_live else VideoFile(job.source)
         with tqdm(
-            desc=title, total=source.num_frames, unit=" frames", leave=False, delay=0.3
+            desc=title,
+            total=source.num_frames,
+            unit=" frames",
+            leave=False,
+            delay=0.3,
+            disable=sys.stderr is None,  # closed by who started the script
         ) as progress:
             reader = self._recognizer.open_reader(
                 source,
@@ -325,7 +291,15 @@ class VideoProcessor:
 
 
 def process_all(jobs: list[Job], processor: VideoProcessor) -> bool:
-    """Process the sources; return whether each was whole and could be done."""
+    """Process sources one after the other, and print what was found.
+
+    Args:
+        jobs: the sources.
+        processor: does each of them.
+
+    Returns:
+        Whether each was whole and could be done.
+    """
     is_fine = True
     for number, job in enumerate(jobs, start=1):
         name = display_name(job.source)
@@ -363,6 +337,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Of a camera that is not there OpenCV prints several lines, and this script one.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()

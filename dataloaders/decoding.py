@@ -18,6 +18,8 @@ DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
 # In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
 # that of the packet behind which the decoder gives it out.
 COUNTED_FORMATS = ("avi",)
+# In these each packet gives one picture, and their decoders may leave out pictures without a word.
+PICTURE_A_PACKET_CODECS = ("h264", "hevc", "libdav1d", "mpeg2video")
 # After a wrong time stamp the right ones may be behind the time that was reached. Then pictures
 # follow each other by MIN_STEP, so that no later time is wrong. A larger lag is a new clock.
 MIN_STEP = 0.001
@@ -35,10 +37,6 @@ class Decoder:
     """Decodes one video stream of an open container; what cannot be decoded is left out and counted.
 
     Attributes:
-        lost: The time of each picture that could not be decoded or is corrupt, in seconds on the
-            clock of the container.
-        num_decoded: Pictures that were decoded.
-        num_packets: Packets of the stream that were read, without those that an edit list hides.
         end: When the last packet that was read ends, of any stream, in seconds on that clock.
         has_timestamps: Whether the container has times; otherwise pictures are counted by the rate.
     """
@@ -61,13 +59,13 @@ class Decoder:
         codec.thread_count = threads
         if is_strict:
             codec.options = {"err_detect": "explode"}
-        self.lost: list[float] = []
-        self.num_decoded = 0
-        self.num_packets = 0
         self.end = -math.inf
         self.has_timestamps = True
         self._previous: float | None = None  # time of the last picture
         self._last_stamp = -math.inf  # its time stamp, in seconds
+        self._lost: list[float] = []
+        self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
+        self._has_fields = False  # of which each may be a packet of its own
         self._corrupt_stamps: set[int] = set()
 
     @property
@@ -76,6 +74,18 @@ class Decoder:
         rates = [self.stream.average_rate, self.stream.guessed_rate]
         rate = rates[0] or rates[1] if self.has_timestamps else rates[1] or rates[0]
         return float(rate) if rate else None
+
+    @property
+    def lost(self) -> list[float]:
+        """The time of each picture that could not be decoded or is corrupt, on the clock of the container.
+
+        It is complete up to the last picture that was yielded."""
+        if self._has_fields:
+            return self._lost
+        codec = self.stream.codec_context.name
+        if not self._lost and codec not in PICTURE_A_PACKET_CODECS:
+            return []
+        return self._lost + [float(stamp * self.stream.time_base) for stamp in self._awaited]
 
     @property
     def interval(self) -> float:
@@ -97,59 +107,66 @@ class Decoder:
         stamp = int(seconds / self.stream.time_base)
         self.container.seek(stamp, stream=self.stream, backward=True)
         self._previous = None
+        self._awaited.clear()
 
     def _packets(self) -> Iterator["av.Packet"]:
-        packets = self.container.demux()
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.FFmpegError as error:
-                # EIO is also FFmpeg's name for data that are missing at the end of a file.
-                if isinstance(error, OSError) and error.errno != errno.EIO:
-                    raise
-                return
+        """Yield the packets of the stream."""
+        for packet in self._all_packets():
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None and not packet.size:
                 continue  # the end of a stream
             if stamp is not None and packet.time_base:
                 end = float((stamp + (packet.duration or 0)) * packet.time_base)
                 self.end = max(self.end, end)
-            if packet.stream.index == self.stream.index:
-                self.num_packets += not packet.is_discard
-                if packet.size:
-                    yield packet
+            if packet.stream.index == self.stream.index and packet.size:
+                yield packet
+
+    def _all_packets(self) -> Iterator["av.Packet"]:
+        """Yield the packets of all streams, as far as the container is whole."""
+        try:
+            yield from self.container.demux()
+        except av.FFmpegError as error:
+            # EIO is also FFmpeg's name for data that are missing at the end of a file.
+            if isinstance(error, OSError) and error.errno != errno.EIO:
+                raise
 
     def _decode(self, packet) -> Iterator[Picture]:
         """Yield the pictures that the decoder gives out for a packet, or at the end for None."""
-        if packet is not None and packet.is_corrupt and packet.pts is not None:
-            self._corrupt_stamps.add(packet.pts)
+        if packet is not None and packet.pts is not None:
+            if not packet.is_discard and not self._has_fields:
+                self._awaited.add(packet.pts)
+            if packet.is_corrupt:
+                self._corrupt_stamps.add(packet.pts)
         try:
             frames = self.stream.codec_context.decode(packet)
         except av.FFmpegError:
             self._lose(packet)
             return
         for frame in frames:
+            self._has_fields = self._has_fields or frame.interlaced_frame
+            self._awaited.discard(frame.pts)
+            if self._previous is None and frame.pts is not None:
+                # Those before the first picture depend on what is before them.
+                self._awaited = {stamp for stamp in self._awaited if stamp > frame.pts}
             seconds = self._time(frame)
             if frame.is_corrupt or frame.pts in self._corrupt_stamps:
-                self.lost.append(seconds)
+                self._lost.append(seconds)
             else:
-                self.num_decoded += 1
                 yield Picture(seconds, frame)
 
     def _lose(self, packet) -> None:
         """Count a packet that cannot be decoded."""
         if packet is None:
             return
+        self._awaited.discard(packet.pts)
         self._corrupt_stamps.discard(packet.pts)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None:
-            self.lost.append(float(stamp * packet.time_base))
+            self._lost.append(float(stamp * packet.time_base))
         elif self._previous is not None:
-            self.lost.append(self._previous + self.interval)
+            self._lost.append(self._previous + self.interval)
         else:
-            self.lost.append(-math.inf)
+            self._lost.append(-math.inf)
 
     def _time(self, frame) -> float:
         """Return when a picture is shown; times always increase."""

@@ -19,6 +19,7 @@ from dataloaders.clips import ClipConfig, Extent, Spacing, nearest_in_time, resi
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.images import ImageFolder
 from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
+from dataloaders.workers import describe_missing_shared_memory
 
 BASE_TIME_LIMIT = 120.0  # seconds that any video may take
 # Bytes of a file for which its time limit grows by a second; a slow core reads ten times as many.
@@ -182,6 +183,9 @@ def extract_all(
     Raises:
         OSError: A source is gone, or frames cannot be written.
     """
+    if describe_missing_shared_memory(0):  # which a pool of processes needs
+        yield from _extract_here(jobs)
+        return
     numbered = enumerate(jobs)
     running: dict[Future, _Attempt] = {}
     pool = ProcessPool(
@@ -208,6 +212,15 @@ def extract_all(
     finally:
         pool.stop()
         pool.join()
+
+
+def _extract_here(jobs: Iterable[ExtractionJob]) -> Iterator[tuple[int, Extraction | DataError]]:
+    """Extract the frames of videos in this process, one after the other."""
+    for number, job in enumerate(jobs):
+        try:
+            yield number, extract_frames(job)
+        except DataError as error:
+            yield number, error
 
 
 @dataclass(frozen=True)

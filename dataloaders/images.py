@@ -72,8 +72,8 @@ class ImageFolder:
 
     is_live = False
     pixel_aspect = 1.0
-    has_timestamps = True
-    damage = None
+    has_timestamps = True  # by their numbers and the rate that the user gives
+    damage = None  # an image that is damaged raises an error
 
     def __init__(self, folder: Path, fps: float, prefix: str | None = None):
         """List the images; nothing is decoded.

@@ -36,8 +36,8 @@ VIDEO_SUFFIXES = (
 # FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
 # that it would show as a video, and lists and playlists that name further files or addresses.
 FILE_FORMATS = (
-    "asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
-    "mxf,nut,obu,ogg,rm,vc1,wtv"
+    "asf,av1,avi,cine,dhav,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
+    "mxf,nut,obu,ogg,rm,vc1,vvc,wtv,yuv4mpegpipe"
 )
 STREAM_FORMATS = f"{FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 STREAM_PROTOCOLS = (
@@ -220,7 +220,7 @@ class VideoFile:
 
     def _pictures_from(self, start: float) -> Iterator[Picture]:
         """Yield pictures from one at or before `start` on, by a jump where that is safe and pays."""
-        if start > 2 * SEEK_MARGIN and self._can_seek():
+        if start > 2 * SEEK_MARGIN and self.has_timestamps:
             first_stamp = self._first.seconds
             try:
                 self._decoder.seek(first_stamp + start - SEEK_MARGIN)
@@ -229,10 +229,8 @@ class VideoFile:
             except (av.FFmpegError, TransientReadError):
                 picture = None
             if picture is not None and picture.seconds <= first_stamp + start:
-                self._has_jumped = True
                 return self._continue(picture)
             self._open()  # the jump led behind the start
-        self._has_jumped = False
         return self._continue(self._first)
 
     def _continue(self, picture: Picture | None) -> Iterator[Picture]:
@@ -240,26 +238,14 @@ class VideoFile:
             yield picture
             picture = self._next_picture()
 
-    def _can_seek(self) -> bool:
-        """Whether times behind a jump are right: in AVI they are counted, and wrong where pictures are reordered."""
-        frame = self._first.frame
-        return self.has_timestamps and (
-            self._decoder.container.format.name != "avi" or frame.pts == frame.dts
-        )
-
     def _assess_damage(self, start: float, end: float, num_read: int, is_complete: bool) -> None:
-        decoder = self._decoder
-        lost = [max(seconds - self._first.seconds, 0.0) for seconds in decoder.lost]
+        lost = [max(seconds - self._first.seconds, 0.0) for seconds in self._decoder.lost]
         lost = [seconds for seconds in lost if start <= seconds < end]
         num_lost = len(lost)
-        if lost and start <= 0 and not is_complete:
-            # A decoder that waits for the next key picture gives out less than it reports.
-            num_lost = max(num_lost, decoder.num_packets - decoder.num_decoded)
-        if not is_complete:
-            missing = self._count_missing_at_end(end)
-            if missing:
-                num_lost = max(num_lost, missing + len(lost))
-                lost.append(decoder.end - self._first.seconds)
+        missing = 0 if is_complete else self._count_missing_at_end(end)
+        if missing:
+            num_lost += missing
+            lost.append(self._decoder.end - self._first.seconds)
         if num_lost:
             self.damage = Damage(num_lost, num_read + num_lost, min(lost))
 

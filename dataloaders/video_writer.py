@@ -110,7 +110,6 @@ class VideoWriter:
             "color_trc": "bt709",
         }
         if self.fragmented:
-            options["forced-idr"] = "1"  # a fragment begins at each keyframe that `write` asks for
             options["bf"] = "0"  # B-frames need an edit list, which fragments do not have
         stream = self._output.add_stream(
             "libx264",
@@ -238,21 +237,30 @@ def can_copy(path: Path) -> bool:
             return False
         if codec == "mp3" and stream.sample_rate < MIN_MP3_RATE:
             return False
-        return not _has_gaps(stream)
+        return _is_whole(stream)
 
 
-def _has_gaps(stream: av.AudioStream) -> bool:
-    """Return whether packets are missing. Browsers play what follows a gap too early."""
+def _is_whole(stream: av.AudioStream) -> bool:
+    """Return whether all packets of a sound are there and can be decoded.
+
+    Browsers play what follows a gap too early, and stop at a packet that they cannot decode.
+    """
     usual_duration = None
     previous_begin = None
     for packet in _demux(stream):
+        try:
+            packet.decode()
+        except av.FFmpegError:
+            return False
+        if packet.size == 0:  # the end
+            return True
         if packet.pts is None or not packet.duration:
-            continue
+            return False
         begin = packet.pts * packet.time_base
         if usual_duration is None:
             usual_duration = packet.duration * packet.time_base
         elif abs(begin - previous_begin - usual_duration) > usual_duration / 2:
-            return True
+            return False
         previous_begin = begin
     return False
 
@@ -297,12 +305,7 @@ class Sound:
         """Write the packets that begin before `end`, in seconds since the first frame."""
         while self._next is not None and self._next.pts * self._next.time_base < end:
             self._next.stream = self.target
-            try:
-                self.output.mux(self._next)
-            except OSError:
-                raise
-            except av.FFmpegError:
-                pass  # a damaged packet, or one that does not come after the one before
+            self.output.mux(self._next)
             self._next = self._convert_next()
 
     def _convert_next(self) -> av.Packet | None:
@@ -323,10 +326,10 @@ class CopiedSound(Sound):
     def _convert(self) -> Iterator[av.Packet]:
         rate = self.stream.sample_rate
         for packet in _demux(self.stream):
-            if packet.pts is None:
-                continue
+            if packet.size == 0:  # the end
+                return
             begin = float(packet.pts * packet.time_base) - self.start
-            duration = float((packet.duration or 0) * packet.time_base)
+            duration = float(packet.duration * packet.time_base)
             # The decoder needs the packet before the first one that is heard.
             if begin + 2 * duration <= 0:
                 continue

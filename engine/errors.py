@@ -1,4 +1,4 @@
-"""How a script ends early: by a signal, or by a user's error, told in one line; any other error is a bug."""
+"""How a script ends early: by a signal, or by a mistake of the user, which is one line."""
 
 import contextlib
 import re

@@ -147,7 +147,15 @@ class BackgroundEncoder:
             raise self._error
 
     def put(self, image: np.ndarray, frame_time: float) -> None:
-        """Hand over an image and when it is shown; OSError where an earlier one failed."""
+        """Hand over an image.
+
+        Args:
+            image: BGR `uint8` (H, W, 3).
+            frame_time: when it is shown, in seconds.
+
+        Raises:
+            OSError: an earlier image could not be written.
+        """
         if self._error is not None:
             raise self._error
         self._images.put((image, frame_time))
@@ -241,6 +249,10 @@ class Preview:
 
     def show(self, image: np.ndarray, frame_time: float) -> None:
         """Show a frame when its time has come.
+
+        Args:
+            image: BGR `uint8` (H, W, 3).
+            frame_time: in seconds.
 
         Raises:
             OSError: OpenCV has no windows.

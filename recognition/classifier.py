@@ -44,8 +44,8 @@ class Prediction:
 
     @property
     def middle(self) -> float:
-        """The time in the middle between the first and the last image, in seconds."""
-        return (self.image_times[0] + self.image_times[-1]) / 2
+        """The time in the middle of the images, which the label is about, in seconds."""
+        return float(np.median(self.image_times))
 
     def heatmap_at(self, time: float) -> np.ndarray:
         """Return the heat map (H, W) of the image that is nearest to a time in seconds."""
@@ -102,17 +102,18 @@ class WindowClassifier:
     def _forward(self, clips: np.ndarray) -> "_Outputs":
         device = next(self._model.parameters()).device
         inputs = clips_to_device(torch.from_numpy(clips), device)
-        head = self._model.get_submodule(self._model.head)
-        with InputRecorder(head) as recorder:
-            if self._with_heatmaps:
-                logits, heatmaps = grad_cam(self._model, inputs)
-            else:
-                logits, heatmaps = self._predict(inputs), None
-        return _Outputs(logits, recorder.inputs if self._with_features else None, heatmaps)
+        if not self._with_features:
+            return self._compute(inputs)
+        with InputRecorder(self._model.get_submodule(self._model.head)) as recorder:
+            outputs = self._compute(inputs)
+        return replace(outputs, features=recorder.inputs)
 
-    @torch.inference_mode()
-    def _predict(self, inputs: Tensor) -> Tensor:
-        return self._model(inputs)
+    def _compute(self, inputs: Tensor) -> "_Outputs":
+        if self._with_heatmaps:
+            logits, heatmaps = grad_cam(self._model, inputs)
+            return _Outputs(logits, heatmaps=heatmaps)
+        with torch.inference_mode():
+            return _Outputs(self._model(inputs))
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class _Outputs:
     """What a model gives for a batch, on its device."""
 
     logits: Tensor  # (N, num_classes)
-    features: Tensor | None  # (N, 512) or (N, 4096)
-    heatmaps: Tensor | None  # (N, T, H, W)
+    features: Tensor | None = None  # (N, 512) or (N, 4096)
+    heatmaps: Tensor | None = None  # (N, T, H, W)
 
 
 class InputRecorder:

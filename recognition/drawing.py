@@ -158,7 +158,13 @@ class Timeline:
         self._parts: list[tuple[float, float, tuple[int, int, int]]] = []
 
     def add(self, start: float, end: float, colour: tuple[int, int, int]) -> None:
-        """Colour the next part of the video, from `start` to `end` seconds."""
+        """Colour the next part of the video.
+
+        Args:
+            start: where it begins, in seconds.
+            end: where it ends.
+            colour: BGR.
+        """
         self._parts.append((start, end, colour))
         if end <= self._duration:
             self._paint(start, end, colour)

@@ -165,7 +165,7 @@ class LiveReader:
         return (len(self._recent_times) - 1) / (self._recent_times[-1] - self._recent_times[0])
 
     def latency_of(self, prediction: Prediction) -> float:
-        """Return the seconds since the last frame of a window came, later than of the one before."""
+        """Return the seconds since the last frame of a window came; windows are asked in order."""
         last = prediction.image_times[-1]
         while len(self._arrivals) > 1 and self._arrivals[0][0] < last:
             self._arrivals.popleft()

@@ -45,9 +45,9 @@ class Job:
 
 
 class Tables:
-    """The tables of all videos, `events.csv` and, where there are no other files, `predictions.csv`.
+    """The tables of all videos: `events.csv` and, where nothing else is written, `predictions.csv`.
 
-    They are written anew, line by line, so that what is done can be read while it works.
+    Each line is there as soon as its video is done.
     """
 
     def __init__(self, folder: Path, with_predictions: bool):
@@ -127,7 +127,13 @@ def _format_time(seconds: float) -> str:
 
 
 def check_output_collisions(jobs: list[Job], *, with_videos: bool, with_features: bool) -> None:
-    """Raise UsageError where two sources would write the same file, or one overwrite a source."""
+    """Raise UsageError where two sources would write one file, or one would overwrite a source.
+
+    Args:
+        jobs: the sources.
+        with_videos: whether annotated videos are written.
+        with_features: whether features are written.
+    """
     if not (with_videos or with_features):
         return
     owners: dict[Path, Path | str] = {}

@@ -110,7 +110,13 @@ class Recognizer:
 
     @classmethod
     def from_weights(cls, name: str, labels: str | None = None, **options: Any) -> "Recognizer":
-        """Load public weights by their file or name."""
+        """Load public weights.
+
+        Args:
+            name: a file, or a name out of `inference.py --weights help`.
+            labels: a file with the names of the classes, one a line, in order.
+            **options: device and settings, as those of the constructor.
+        """
         return cls(weights=name, labels=labels, **options)
 
     def predict(
@@ -200,7 +206,14 @@ class Recognizer:
         stop: StopSignal | None = None,
         report: Callable[[str], None] | None = None,
     ) -> FileReader | LiveReader:
-        """Return what reads a source; see `LiveReader` for the arguments."""
+        """Return what reads a source.
+
+        Args:
+            source: a file or a live source.
+            reconnect: outages after which a live source is opened again.
+            stop: ends a live source by its signal, and stops the reading of a file.
+            report: is called with a line for each outage that is over.
+        """
         if not source.is_live:
             return FileReader(source, stop)
         cutter = WindowCutter(self.config, fps=source.fps)
@@ -214,7 +227,17 @@ class Recognizer:
         layout: str = "overlay",
         preview: Preview | None = None,
     ) -> AnnotatedVideoWriter:
-        """Return what writes the annotated copy of a source; UsageError where it is the source."""
+        """Return what writes the annotated copy of a source.
+
+        Args:
+            target: MP4 file.
+            source: where the frames and the sound come from.
+            layout: where labels stand, "overlay" or "below".
+            preview: shows the frames as well.
+
+        Raises:
+            UsageError: the target is the source.
+        """
         path = getattr(source, "path", None)
         if path is not None and path.resolve() == target.resolve():
             raise UsageError(f"{target}: would be overwritten")

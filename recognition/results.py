@@ -48,7 +48,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelledSpan:
-    """The time for which a window stands, its label, None for none, and that label's probability."""
+    """The time for which a window stands, in seconds, and its label; None where it has none."""
 
     start: float
     end: float

@@ -45,7 +45,12 @@ class SegmentBuilder:
         self._previous: Prediction | None = None
 
     def push_frame(self, frame: ImageFrame, run: int) -> None:
-        """Take the next frame and the number of its run of consecutive frames."""
+        """Take the next frame.
+
+        Args:
+            frame: with its image.
+            run: number of its run of consecutive frames.
+        """
         kept = frame if self._keep_frames else None
         self._waiting.append(_Waiting(run, frame.time, kept))
 

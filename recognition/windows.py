@@ -187,7 +187,13 @@ class WindowCutter:
         times = np.array([image.time for image in images])
         clip = make_clip((image.pixels for image in images), self._config)
         self._covered_until = times[-1]
-        return Window(times[0], times[-1] + self._frame_duration(), times, clip, self.run)
+        return Window(times[0], self._end_of(indices[-1]), times, clip, self.run)
+
+    def _end_of(self, index: int) -> float:
+        """Return when the frame of an image ends: with the next one, as far as that has come."""
+        if index + 1 < len(self._images):
+            return self._images[index + 1].time
+        return self._images[index].time + self._frame_duration()
 
 
 def _distance(spacing: Spacing) -> float:

@@ -577,7 +577,7 @@ def draw_label(frame, text):
     height, width = frame.shape[:2]
     line, margin = max(12, height // 12), max(2, height // 60)
     frame[height - line :] //= 4
-    draw_text(frame, text, margin, height - line, width - 2 * margin, line - 2)
+    draw_text(frame[height - line : height - 2, margin : width - margin], text)
 
 
 def main():

@@ -24,8 +24,9 @@ from dataloaders import copies, extract, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings
-from engine.checkpoint import TrainState
+from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
+from recognition import loading
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -431,3 +432,13 @@ def mistake(tmp_path, monkeypatch, capsys):
 def project(tmp_path):
     (tmp_path / "project").mkdir()
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def brightness(tmp_path, monkeypatch):
+    """A checkpoint of a model that knows how bright a clip is, with the classes a, b and c."""
+    from brightness import BrightnessModel
+
+    monkeypatch.setattr(loading, "restore_model", lambda content, file: BrightnessModel())
+    save_checkpoint(make_checkpoint(), tmp_path / "brightness.pth")
+    return tmp_path / "brightness.pth"

@@ -307,8 +307,8 @@ def test_a_picture_may_outlast_its_sound(tmp_path):
 
 
 def test_sound_and_picture_alternate_in_the_file(tmp_path):
-    source = write_flashes(tmp_path / "a.mp4")
-    target = copy_with_sound(source, tmp_path / "b.mp4")
+    source = write_flashes(tmp_path / "a.mp4", sound=(0, 15), seconds=15)
+    target = write_seconds(tmp_path / "b.mp4", 15, sound_from=source)
     with av.open(str(target)) as container:
         packets = [
             (packet.pos, packet.stream.type, float(packet.dts * packet.time_base))
@@ -333,9 +333,11 @@ def damage(data, kind):
 
 
 @pytest.mark.parametrize("kind", ["text", "cut off", "overwritten"])
-@pytest.mark.parametrize("name, codec", [("a.ts", "aac"), ("a.mkv", "ac3"), ("a.avi", "mp3")])
+@pytest.mark.parametrize(
+    "name, codec",
+    [("a.ts", "aac"), ("a.mkv", "ac3"), ("a.mkv", "flac"), ("a.avi", "libmp3lame")],
+)
 def test_damaged_sound_never_costs_the_picture(tmp_path, kind, name, codec):
-    codec = {"mp3": "libmp3lame"}.get(codec, codec)
     source = write_flashes(tmp_path / name, ("mpeg4", codec))
     source.write_bytes(damage(source.read_bytes(), kind))
     target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
@@ -344,6 +346,25 @@ def test_damaged_sound_never_costs_the_picture(tmp_path, kind, name, codec):
         assert len(container.streams.audio) == (kind != "text")
     if kind != "text":
         assert find_beeps(target)[:2] == pytest.approx([0, 1], abs=0.04)
+
+
+def test_sound_that_cannot_be_decoded_everywhere_becomes_sound_that_can(tmp_path):
+    source = write_flashes(tmp_path / "a.mov", ("mpeg4", "aac"))
+    source.write_bytes(damage(source.read_bytes(), "overwritten"))
+    with pytest.raises(av.FFmpegError):
+        read_sound(source)
+    target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
+    assert read_sound(target)[0][-1] == pytest.approx(3, abs=0.022)
+    assert find_beeps(target)[0] == pytest.approx(0, abs=0.04)
+
+
+def test_sound_is_read_to_the_end_where_another_stream_begins_late(tmp_path):
+    source = write_flashes(tmp_path / "a.flv", ("flv", "libmp3lame"), rate=44_100)
+    text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x02hi\x00\x00\x09"
+    tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text
+    source.write_bytes(source.read_bytes() + tag + len(tag).to_bytes(4, "big"))
+    target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
+    assert find_beeps(target)[1:] == pytest.approx([1, 2], abs=0.04)
 
 
 @pytest.mark.parametrize("make_source", [lambda path: write_seconds(path, 1), lambda path: path])
@@ -445,6 +466,14 @@ def test_an_exception_closes_the_files_and_ends_the_threads(tmp_path):
         raise ZeroDivisionError
     assert open_files() == files
     assert len(os.listdir("/proc/self/task")) == threads
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="counts threads in /proc")
+def test_the_encoder_takes_the_threads_that_it_is_given(tmp_path):
+    threads = len(os.listdir("/proc/self/task"))
+    with VideoWriter(tmp_path / "a.mp4", size=LARGE, threads=1) as writer:
+        writer.write(grey(0, LARGE), 0)
+        assert len(os.listdir("/proc/self/task")) == threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs the affinity of Linux")
