@@ -174,7 +174,11 @@ class _Sources:
 def _list_sources(settings: DataSettings, known: Mapping[str, VideoRecord]) -> _Sources:
     """List the videos, or, where they are not there, those that frames are known of."""
     if known and not settings.root_dir.exists():
-        records = [r._replace(frames=None, modified=None, place=None) for r in known.values()]
+        is_given = has_split(settings.root_dir, known)
+        records = []
+        for record in known.values():
+            split = record.split if is_given else None
+            records.append(record._replace(split=split, frames=None, modified=None, place=None))
         return _Sources(records, {})
     records = list_videos(settings.root_dir, settings.group_pattern)
     check_name_lengths(records, settings.output_dir)

@@ -128,7 +128,7 @@ def read_split(path: Path, indexed: Iterable[VideoRecord]) -> list[VideoRecord]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: It is damaged, or names videos that the index does not have.
+        DataError: It is damaged, or names videos that are removed or changed.
     """
     known = {record.key: record for record in indexed}
     records = []
@@ -147,7 +147,10 @@ def read_split(path: Path, indexed: Iterable[VideoRecord]) -> list[VideoRecord]:
         except (ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{path} is damaged ({error})") from None
     if missing:
-        raise DataError(f"{path}: the data set no longer has {shorten(missing)}; start a new run")
+        raise DataError(
+            "not the data that the run was started with: "
+            f"removed or changed {shorten(missing)}; start a new run"
+        )
     return records
 
 

@@ -40,6 +40,7 @@ from dataloaders.frames import (
     PreparedFrames,
     by_class_and_video,
     compare,
+    count_damaged,
     default_protocol,
     find_places,
     lock_frames,
@@ -65,6 +66,7 @@ from dataloaders.opencv import check_opencv
 from dataloaders.splits import assign_splits, report_untrained_classes
 from dataloaders.summary import (
     Summary,
+    describe_losses,
     describe_sizes,
     print_samplings,
     report_earlier_layout,
@@ -108,14 +110,14 @@ def preprocess(
             demo.write_videos(settings.root_dir)
     comparison = compare(settings, force=force)
     if comparison.is_finished:
-        return _prepared(settings, comparison.records)
+        return _prepared(settings, comparison)
     if check is not None:
         check(comparison.records)
     frames_dir = settings.frames_dir
     with lock_frames(frames_dir, frames_dir):
         comparison = compare(settings, read_journal(frames_dir / JOURNAL), force=force)
         if comparison.is_finished:  # another process has done it
-            return _prepared(settings, comparison.records)
+            return _prepared(settings, comparison)
         return _update(settings, comparison, processes)
 
 
@@ -147,8 +149,13 @@ def _update(
     return PreparedFrames(frames_dir, records, copies)
 
 
-def _prepared(settings: DataSettings, records: list[VideoRecord]) -> PreparedFrames:
-    return PreparedFrames(settings.frames_dir, records, read_copies(settings))
+def _prepared(settings: DataSettings, comparison: Comparison) -> PreparedFrames:
+    """Return frames of which nothing has to be done."""
+    frames_dir = settings.frames_dir
+    losses = describe_losses(frames_dir, len(comparison.skipped), count_damaged(settings))
+    if losses:
+        print(f"{frames_dir}: {'; '.join(losses)}")
+    return PreparedFrames(frames_dir, comparison.records, read_copies(settings))
 
 
 # Extraction

@@ -44,15 +44,10 @@ class Summary:
     ) -> None:
         """Print what there is now, and what is worth a look."""
         frames_dir = settings.frames_dir
-        skipped = len(comparison.skipped)
         rate = settings.config.frame_rate
         placed = [record._replace(split=record.place) for record in records]
         notes = [f"{frames_dir}: {describe_sizes(placed)}"]
-        if skipped:
-            notes.append(f"{skipped} skipped, see {frames_dir / SKIPPED}")
-            notes.append("without that file they are tried again")
-        if self.num_damaged:
-            notes.append(f"{self.num_damaged} damaged, see {frames_dir / DAMAGED}")
+        notes += describe_losses(frames_dir, len(comparison.skipped), self.num_damaged)
         if self.transient:
             count = len(self.transient)
             notes.append(f"{count} cannot be read now, the next start tries them again")
@@ -70,6 +65,17 @@ class Summary:
                 "each video is a group of its own: where some are cut from one recording, "
                 "the test is too easy"
             )
+
+
+def describe_losses(frames_dir: Path, num_skipped: int, num_damaged: int) -> list[str]:
+    """Return what to say of videos that are not used, or not as a whole."""
+    notes = []
+    if num_skipped:
+        notes.append(f"{num_skipped} skipped, see {frames_dir / SKIPPED}")
+        notes.append("without that file they are tried again")
+    if num_damaged:
+        notes.append(f"{num_damaged} damaged, see {frames_dir / DAMAGED}")
+    return notes
 
 
 def describe_sizes(records: list[VideoRecord]) -> str:

@@ -23,6 +23,7 @@ import mypath
 from dataloaders import copies, extract, preprocess
 from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
+from dataloaders.frames import DataSettings
 from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
 from recognition import loading
@@ -216,6 +217,37 @@ def make_checkpoint(**changes):
     } | changes
 
 
+def data_settings(root, output_dir, **flags):
+    """The settings of a data set of the tests, with frames for clips by `ClipConfig.from_flags`."""
+    return DataSettings("own", root, output_dir, ClipConfig.from_flags(**flags))
+
+
+def decoded_names(monkeypatch):
+    """Return a list to which the names of the videos are added that are decoded from here on."""
+    names, extract_all = [], preprocess.extract_all
+
+    def spy(jobs, processes):
+        def noted():
+            for job in jobs:
+                names.append(job.source.name)
+                yield job
+
+        return extract_all(noted(), processes)
+
+    monkeypatch.setattr(preprocess, "extract_all", spy)
+    return names
+
+
+def make_newer(path):
+    """Have a file seem to have been changed."""
+    os.utime(path, (path.stat().st_mtime + 10,) * 2)
+
+
+def shown(folder):
+    """The numbers of the frames in a frame folder."""
+    return [read_number(cv2.imread(str(path))[..., ::-1]) for path in sorted(folder.iterdir())]
+
+
 def tree(folder):
     """Every file below a folder and what is in it."""
     return {
@@ -371,10 +403,14 @@ def decode_here(request, monkeypatch):
             monkeypatch.setattr(module, "extract_all", extract_all_here)
 
 
-@pytest.fixture(autouse=True)
-def no_copies(monkeypatch):
+def take_nothing_for_copies(monkeypatch):
     """The videos of the tests show the same numbered frames, and are no copies of each other for it."""
     monkeypatch.setattr(copies, "LIMIT", -1)
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch):
+    take_nothing_for_copies(monkeypatch)
 
 
 @pytest.fixture

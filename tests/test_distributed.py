@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import write_dataset
+from conftest import data_settings, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import DistributedBatchSampler, shard_indices
 from engine.checkpoint import load_checkpoint
-from engine.data import prepare_data
+from engine.data import build_loaders, prepare_data
 from engine.distributed import Distributed
 from engine.errors import Stopped, UsageError
 from train import get_args_parser
@@ -125,7 +124,8 @@ def test_two_processes_are_interrupted_and_end_as_undisturbed_ones(project):
 @pytest.mark.slow
 def test_a_failing_process_ends_all_with_its_message(project):
     project.run("-m", "dataloaders.preprocess", "own")
-    frame = next((project.folder / "data" / "own_frames" / "train").rglob("00001.jpg"))
+    frames_dir = project.folder / "data" / "own_frames" / "16x4_171x128"
+    frame = next((frames_dir / "train").rglob("00001.jpg"))
     for path in frame.parent.iterdir():
         path.write_bytes(b"not an image")
     failed = project.spawn(
@@ -154,7 +154,9 @@ def test_a_mistake_is_printed_once(project):
 def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
     class OtherVideosOnRank0(Distributed):
         def broadcast_object(self, value):
-            return value[0], value[1] | {"train": [11, "x"]}
+            if isinstance(value, tuple):  # the classes, and what videos there are
+                return value[0], value[1] | {"train": [11, "x"]}
+            return value
 
     flags = [
         "--dataset",
@@ -169,11 +171,11 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
         "0",
     ]
     args = get_args_parser().parse_args(flags)
-    folders = str(videos), str(tmp_path / "frames")
-    rest = None, torch.device("cpu")
+    settings = data_settings(videos, tmp_path / "frames")
     with pytest.raises(UsageError, match="frames: not the videos that rank 0 has"):
-        prepare_data(args, *folders, ClipConfig(), OtherVideosOnRank0(), *rest)
-    loaders, _, _ = prepare_data(args, *folders, ClipConfig(), Distributed(), *rest)
+        prepare_data(args, settings, OtherVideosOnRank0())
+    data = prepare_data(args, settings, Distributed())
+    loaders = build_loaders(args, settings, data, Distributed(), torch.device("cpu"))
     assert {split: len(loader.dataset.sources) for split, loader in loaders.items()} == {
         "train": 10,
         "val": 2,

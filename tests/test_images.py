@@ -9,12 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import data_settings
 from PIL import Image, ImageCms
 
 import mypath
 from dataloaders import preprocess
+from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError, TransientReadError
-from dataloaders.extract import extract_frames
+from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.images import ImageFolder, has_image_suffix, read_image
 from dataloaders.index import read_index
 
@@ -143,9 +145,10 @@ def test_the_data_set_names_the_kind_and_another_one_is_extracted_anew(
     for prefix, grey in (("img_", 50), ("depth_", 200)):
         monkeypatch.setitem(mypath.Path.IMAGES, "own", prefix)
         project.run(*command)
-        videos = read_index(project.folder / "data/own_frames/index.csv")
+        sampling = project.folder / "data/own_frames" / f"16x4_171x128_{prefix}"
+        videos = read_index(sampling / "index.csv")
         assert [video.frames for video in videos] == [3] * 10
-        frames = list((project.folder / "data/own_frames").rglob("*.jpg"))
+        frames = list(sampling.rglob("*.jpg"))
         assert {round(cv2.imread(str(file)).mean()) for file in frames} == {grey}
     output = project.run(*command, "--dry-run").stdout
     assert "rates: 25 frames/s (10)" in output and "cannot be read" not in output
@@ -309,7 +312,7 @@ def test_frames_of_tiff_images_are_extracted(tmp_path):
     for number in range(1, 4):
         image = np.full((128, 171, 3), 50 * number, np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}.tif"), image)
-    extract_frames(tmp_path, tmp_path / "frames", {"frame_interval": 1})
+    extract_frames(ExtractionJob(tmp_path, tmp_path / "frames", ClipConfig()))
     stored = [cv2.imread(str(tmp_path / f"frames/{number:05d}.jpg")) for number in (1, 2, 3)]
     assert [round(image.mean()) for image in stored] == [50, 100, 150]
 
@@ -325,5 +328,6 @@ def test_a_video_of_several_kinds_is_tried_again_at_the_next_start(project, tmp_
                 cv2.imwrite(str(folder / f"img_{number}.png"), image)
     extra = folder / "flow_1.png"
     extra.write_bytes((folder / "img_1.png").read_bytes())
-    videos = preprocess.preprocess("own", root, tmp_path / "frames")
-    assert len(videos) == 11 and not (tmp_path / "frames/skipped.csv").exists()
+    settings = data_settings(root, tmp_path / "frames")
+    assert len(preprocess.preprocess(settings).records) == 11
+    assert not (settings.frames_dir / "skipped.csv").exists()

@@ -9,16 +9,16 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import numbered_frame, write_dataset, write_video
-from test_preprocess import shown
+from conftest import data_settings, numbered_frame, shown, write_dataset, write_video
 from test_train import QUICK
 
 import mypath
 from dataloaders import index, preprocess
+from dataloaders.arguments import open_settings
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError
-from dataloaders.extract import extract_frames
+from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.index import read_index
 from dataloaders.layouts import check_name_lengths, has_split, list_videos
 from dataloaders.splits import assign_splits
@@ -78,6 +78,17 @@ def parts_of_recordings(root):
     return write_table(root / "cuts.csv", rows, "path,label,start,end")
 
 
+def prepare(root, output_dir, protocol="group", **flags):
+    """Preprocess into a folder, and return the videos by a split."""
+    frames = preprocess.preprocess(data_settings(root, output_dir, **flags))
+    return preprocess.split_records(frames, protocol)
+
+
+def frames_of(project, sampling="16x4_171x128"):
+    """The folder of the frames of the data set `own` of a project."""
+    return project.folder / "data" / "own_frames" / sampling
+
+
 FORMS = {
     "split folders": (given_folders, "folders", 16),
     "table": (table, "folders", 16),
@@ -98,25 +109,21 @@ def test_each_form_is_trained_resumed_and_tested(project, tmp_path, form):
     results = json.loads((project.folder / "run/run_0/results.json").read_text())
     assert (results["split"], results["leaked_groups"]) == (split, 0)
     assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
-    videos = read_index(project.folder / "data/own_frames/index.csv")
-    assert all(
-        len(list(video.folder(project.folder / "data/own_frames").iterdir())) == 20
-        for video in videos
-    )
+    frames = frames_of(project, "16x4_171x128")
+    videos = read_index(frames / "index.csv")
+    assert all(len(list(video.folder(frames).iterdir())) == 20 for video in videos)
 
 
 def test_the_split_of_folders_and_tables_is_kept(tmp_path):
-    videos = preprocess.preprocess(
-        "own", given_folders(tmp_path / "a"), tmp_path / "a_frames", protocol="folders"
-    )
+    videos = prepare(given_folders(tmp_path / "a"), tmp_path / "a_frames", "folders")
     folder = {"train": "train", "val": "valid", "test": "Test"}
     assert len(videos) == 16 and all(
         video.source.startswith(f"{folder[video.split]}/") for video in videos
     )
+    assert all(video.place == video.split for video in videos)
     (tmp_path / "b").mkdir()
-    videos = preprocess.preprocess(
-        "own", table(tmp_path / "b"), tmp_path / "b_frames", protocol="folders"
-    )
+    videos = prepare(table(tmp_path / "b"), tmp_path / "b_frames", "folders")
+    assert all(video.place == video.split for video in videos)
     assert [
         sum(video.split == split for video in videos) for split in ("train", "val", "test")
     ] == [10, 2, 4]
@@ -131,7 +138,7 @@ def test_without_val_it_is_carved_by_groups_and_without_test_val_is_tested(proje
     project.set_path("own", root)
     output = project.run(*QUICK, "--epochs", "1", "--batch-size", "2").stdout
     assert "there is no test: val is what is tested" in output
-    videos = read_index(project.folder / "data/own_frames/index.csv")
+    videos = read_index(frames_of(project) / "index.csv")
     of_val = {video.group for video in videos if video.split == "val"}
     assert len(of_val) == 1 and not of_val & {
         video.group for video in videos if video.split == "train"
@@ -157,7 +164,7 @@ def test_groups_that_cross_a_given_split_are_counted_and_stop_nothing(project, t
 def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry(project, tmp_path):
     project.set_path("own", frames(tmp_path / "videos"))
     project.run("-m", "dataloaders.preprocess", "own")
-    folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
+    folder = next(frames_of(project).glob("*/Run/*"))
     assert shown(folder) == list(range(20))  # frame2 before frame10
     project.run(
         "-m",
@@ -170,10 +177,10 @@ def test_images_are_taken_in_the_order_of_their_numbers_at_the_rate_of_the_entry
         "--clip-len",
         "8",
     )
-    folder = next((project.folder / "data/own_frames").glob("*/Run/*"))
+    folder = next(frames_of(project, "8x15fps_171x128_from30fps").glob("*/Run/*"))
     assert shown(folder) == list(range(0, 20, 2))
     (tmp_path / "videos/Run/v_Run_g01_c01/frame3.png").write_bytes(b"damaged")
-    done = project.run("-m", "dataloaders.preprocess", "own")
+    done = project.run("-m", "dataloaders.preprocess", "own", "--force")
     assert "v_Run_g01_c01/frame3.png: damaged, or not an image" in done.stderr
 
 
@@ -181,7 +188,7 @@ def test_a_table_may_name_folders_of_images(tmp_path):
     root = frames(tmp_path / "videos")
     rows = [(f"videos/{video.source}", video.class_name) for video in list_videos(root)]
     table = write_table(tmp_path / "table.csv", rows, "path,label")
-    videos = preprocess.preprocess("own", table, tmp_path / "frames")
+    videos = prepare(table, tmp_path / "frames")
     assert [video.frames for video in videos] == [20] * len(videos) and len(videos) > 5
 
 
@@ -193,20 +200,13 @@ def test_parts_of_a_recording_are_its_frames_between_two_times(tmp_path, fourcc)
     path = write_table(tmp_path / "table.csv", rows, "path,label,start,end")
     videos = list_videos(path)
     assert {video.group for video in videos} == {"day.avi"}
-    config = ClipConfig.from_flags(frame_interval=1)
-    monkey = preprocess.assign_splits
-    preprocess.assign_splits = lambda videos, **split: [
-        video._replace(split="train") for video in videos
-    ]
-    try:
-        videos = preprocess.preprocess("own", path, tmp_path / "frames", config=config)
-    finally:
-        preprocess.assign_splits = monkey
+    settings = data_settings(path, tmp_path / "frames", frame_interval=1)
+    videos = preprocess.preprocess(settings).records
     for video, (start, end) in zip(
         videos, sorted(spans, key=lambda span: f"{span[0]:g}-{span[1]:g}"), strict=True
     ):
         first = int(start * 25 + 0.5)
-        assert shown(video.folder(tmp_path / "frames")) == list(
+        assert shown(video.folder(settings.frames_dir)) == list(
             range(first, first + round((end - start) * 25))
         )
 
@@ -226,7 +226,7 @@ def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(
     (line,) = project.run(*QUICK, ok=False).stderr.splitlines()
     assert line == (
         f"train.py: {path}: 7 of 16 rows cannot be used; row 2: no such file 'all/none.avi'; row 3: 7 cells, not 6; "
-        "row 4: unknown split 'learn'; row 5: 0.5 to 0.2 is no part of its 0.8 seconds; "
+        "row 4: unknown split 'learn'; row 5: 0.5 to 0.2 is no part of a recording; "
         "row 6: 0 to 99 is no part of its 0.8 seconds"
     )
     assert not list((project.folder / "data").rglob("*.jpg"))
@@ -274,7 +274,7 @@ def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeyp
     monkeypatch.setitem(mypath.Path.GROUPS, "own", r"_(person\d+)")
     output = project.run("-m", "dataloaders.preprocess", "own").stdout
     assert "each video is a group of its own" not in output
-    videos = read_index(project.folder / "data/own_frames/index.csv")
+    videos = read_index(frames_of(project) / "index.csv")
     assert {video.group for video in videos} == {f"person{i}" for i in range(5)}
     assert len({(video.group, video.split) for video in videos}) == 5
     for pattern, message in (
@@ -297,14 +297,15 @@ def test_a_dry_run_says_what_there_is_and_writes_nothing(project, tmp_path):
     (root / "Sit" / "broken.avi").write_bytes(b"no video")
     project.set_path("own", root)
     output = project.run("-m", "dataloaders.preprocess", "own", "--dry-run").stdout
-    assert output.splitlines() == [
+    *lines, last = output.splitlines()
+    assert last.startswith(f"cannot be read: {root}/Sit/broken.avi: not a video")
+    assert lines == [
         "17 videos, 7 groups",
         "classes: Sit (7), Jump (5), Run (5)",
         "split: train (11), test (3), val (3)",
         "rates: 25 frames/s (15), 30 frames/s (1)",
         "sizes: 160x120 (15), 320x240 (1)",
         "lengths: 0.8 to 3.0 s, median 0.8",
-        f"cannot be read: {root}/Sit/broken.avi: not a video that OpenCV can read",
     ]
     assert not (project.folder / "data").exists()
     shutil.rmtree(root / "Run")
@@ -325,7 +326,7 @@ def test_frames_among_the_videos_are_refused(tmp_path, frames):
         DataError,
         match=r"the folder for the frames must lie outside .*videos; mypath.py names both",
     ):
-        preprocess.preprocess("own", root, tmp_path / frames)
+        prepare(root, tmp_path / frames)
     assert sorted(root.iterdir()) == [root / "Jump", root / "Run"]
 
 
@@ -344,8 +345,11 @@ def test_force_extracts_all_frames_anew(project, tmp_path, monkeypatch):
     assert names == [10, 10]
     next((tmp_path / "videos").glob("*/*")).unlink()
     output = project.run("-m", "dataloaders.preprocess", "own", "--force").stdout
-    assert names == [10, 10, 9] and "their frames are removed" in output
-    assert len(list((project.folder / "data/own_frames").glob("*/*/*"))) == 9
+    assert names == [10, 10, 9] and "gone or changed, their frames are in " in output
+    rows = read_index(frames_of(project) / "index.csv")
+    assert len(rows) == 9
+    assert all(len(list(row.folder(frames_of(project)).iterdir())) == 20 for row in rows)
+    assert len(list((frames_of(project) / "removed").glob("*/*"))) == 10 + 10
 
 
 def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, capsys):
@@ -356,14 +360,16 @@ def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, c
     dataset = VideoDataset.open("own", "train", clip_len=8, crop_size=56)
     clip, label = dataset[0]
     assert clip.shape == (8, 56, 56, 3) and dataset.classes[label] == "Jump"
-    assert (tmp_path / "repository/data/own_frames/index.csv").is_file() and not (
-        tmp_path / "data"
-    ).exists()
+    frames = tmp_path / "repository/data/own_frames"
+    assert (frames / "8x4_171x128/index.csv").is_file() and not (tmp_path / "data").exists()
     capsys.readouterr()
     assert len(VideoDataset.open("own", "test", windows=3, clip_len=8)) == 6
     assert not capsys.readouterr().out  # it is as it was
     assert len(VideoDataset.open("own", "val")) == 2
-    assert "extracted anew" in capsys.readouterr().out
+    assert {path.name for path in frames.iterdir() if path.is_dir()} == {
+        "8x4_171x128",
+        "16x4_171x128",
+    }
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -410,14 +416,14 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path, ending):
     data = (tmp_path / f"1.{ending}").read_bytes()
     (tmp_path / f"1.{ending}").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=f"1.{ending}: damaged, or not an image"):
-        extract_frames(tmp_path, tmp_path / "frames", {"frame_interval": 1})
+        extract_frames(ExtractionJob(tmp_path, tmp_path / "frames", ClipConfig()))
 
 
 def test_what_a_given_split_lacks_or_has_beside_it_is_said(tmp_path, capsys):
     root = given_folders(tmp_path / "videos")
     (root / "Test" / "Run").rename(root / "Test" / "Rnu")
     write_video(root / "Extra" / "a.avi", 5)
-    videos = preprocess.preprocess("own", root, tmp_path / "frames", protocol="folders")
+    videos = prepare(root, tmp_path / "frames", "folders")
     output = capsys.readouterr().out
     assert len(videos) == 16 and has_split(root)
     assert f"ignored in {root}: 1 beside train, val and test (Extra/)" in output
@@ -452,19 +458,20 @@ def test_without_its_videos_a_data_set_keeps_its_split_and_its_index(project, tm
     root = given_folders(tmp_path / "videos")
     project.set_path("own", root)
     project.run("-m", "dataloaders.preprocess", "own")
-    index = project.folder / "data/own_frames/index.csv"
+    index = frames_of(project) / "index.csv"
     before = index.read_text()
     root.rename(tmp_path / "away")
-    assert "--split folders: " in project.run("-m", "dataloaders.preprocess", "own").stdout
+    command = ("-m", "dataloaders.preprocess", "own", "--output", "split.csv")
+    assert "--split folders: " in project.run(*command).stdout
     assert (
         "no such folder"
         in project.run("-m", "dataloaders.preprocess", "own", "--force", ok=False).stderr
     )
     assert index.read_text() == before
     write_dataset(root)
-    project.run("-m", "dataloaders.preprocess", "own")
+    project.run(*command)
     shutil.rmtree(root)
-    assert "--split folders: " not in project.run("-m", "dataloaders.preprocess", "own").stdout
+    assert "--split folders: " not in project.run(*command).stdout
 
 
 def test_a_split_of_its_own_has_no_folds(project, tmp_path):
@@ -479,35 +486,27 @@ def test_parts_may_number_their_videos_alike(tmp_path):
         for name in ("Jump", "Run"):
             for number in range(count):
                 write_video(tmp_path / "videos" / split / name / f"{number}.avi", 20 + number)
-    videos = preprocess.preprocess(
-        "own", tmp_path / "videos", tmp_path / "frames", protocol="folders"
-    )
+    videos = prepare(tmp_path / "videos", tmp_path / "frames", "folders")
     assert len(videos) == 16 == len({(video.class_name, video.video) for video in videos})
     assert len({video.group for video in videos}) == 16
     assert all(video.source.startswith(f"{video.split}/") for video in videos)
 
 
-def test_images_at_another_rate_are_extracted_anew(project, tmp_path, monkeypatch):
+def test_images_at_another_rate_are_another_sampling(project, tmp_path, monkeypatch):
     project.set_path("own", frames(tmp_path / "videos"))
-    command = (
-        "-m",
-        "dataloaders.preprocess",
-        "own",
-        "--frame-rate",
-        "5",
-        "--clip-len",
-        "4",
-        "--source-fps",
-    )
-    folder = next(iter([project.folder / "data/own_frames"]))
-    for fps, count in ((25, 4), (10, 10), (10, 10)):
-        output = project.run(*command, fps).stdout
-        assert {video.frames for video in read_index(folder / "index.csv")} == {count}
-    assert "extracted anew" not in output
+    command = ("-m", "dataloaders.preprocess", "own", "--frame-rate", 5, "--clip-len", 4)
+    for fps, sampling, count in (
+        (25, "4x5fps_171x128", 4),
+        (10, "4x5fps_171x128_from10fps", 10),
+    ):
+        project.run(*command, "--source-fps", fps)
+        index = frames_of(project, sampling) / "index.csv"
+        assert {video.frames for video in read_index(index)} == {count}
     for fps in (0, -5, "nan"):
-        assert "must be 0.01 to 1000" in project.run(*command, fps, ok=False).stderr
+        refused = project.run(*command, "--source-fps", fps, ok=False)
+        assert "must be 0.01 to 1000" in refused.stderr
         monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", float(fps))
-        assert "must be 0.01 to 1000" in project.run(*command[:-1], ok=False).stderr
+        assert "must be 0.01 to 1000" in project.run(*command, ok=False).stderr
 
 
 def test_a_part_may_lack_its_start_or_its_end(tmp_path):
@@ -523,7 +522,7 @@ def test_a_part_may_lack_its_start_or_its_end(tmp_path):
     ]
     for span in ((0, 0), ("", 0), (8, ""), ("nan", 2)):
         write_table(path, [*rows, ("day.avi", "a", *span)], "path,label,start,end")
-        with pytest.raises(DataError, match="row 7: .* is no part of its 8.0 seconds"):
+        with pytest.raises(DataError, match="row 7: .* is no part of a recording"):
             list_videos(path)
 
 
@@ -546,8 +545,9 @@ def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypa
         mypath.Path.DATASETS, "own", (str(frames(tmp_path / "videos")), str(tmp_path / "frames"))
     )
     monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", 10)
-    config, options = ClipConfig.from_flags(frame_rate=5), {"source_fps": 10, "protocol": "random"}
-    before = preprocess.preprocess("own", *mypath.Path.db_dir("own"), config=config, **options)
+    settings = open_settings(mypath.Path, "own", ClipConfig.from_flags(frame_rate=5))
+    assert settings.source_fps == 10
+    before = preprocess.split_records(preprocess.preprocess(settings), "group")
     capsys.readouterr()
     dataset = VideoDataset.open("own", "test", frame_rate=5)
     assert dataset.sources == [video.source for video in before if video.split == "test"]
@@ -563,7 +563,7 @@ def test_files_that_differ_in_their_ending_alone_are_both_used(tmp_path):
     root = write_dataset(tmp_path / "videos")
     write_video(root / "Run" / "v_Run_g01_c01.mp4", 20, fourcc="mp4v")
     write_video(root / "Run" / "V_run_G02_c01.mkv", 20)
-    videos = preprocess.preprocess("own", root, tmp_path / "frames")
+    videos = prepare(root, tmp_path / "frames")
     run = {video.source: video for video in videos if video.class_name == "Run"}
     assert {source: video.video for source, video in run.items()} == {
         "Run/V_run_G02_c01.mkv": "V_run_G02_c01.mkv",  # one name, where a disk ignores the case
@@ -573,7 +573,7 @@ def test_files_that_differ_in_their_ending_alone_are_both_used(tmp_path):
         **{f"Run/v_Run_g0{n}_c01.avi": f"v_Run_g0{n}_c01" for n in (3, 4, 5)},
     }
     assert run["Run/v_Run_g01_c01.avi"].group == run["Run/v_Run_g01_c01.mp4"].group == "g01"
-    folders = [video.folder(tmp_path / "frames") for video in videos]
+    folders = [video.folder(tmp_path / "frames" / "16x4_171x128") for video in videos]
     assert all(shown(folder) == list(range(20)) for folder in folders)
     before = {video.source: video.video for video in videos}
     write_video(root / "Run" / "v_Run_g01_c01.mov", 20, fourcc="mp4v")

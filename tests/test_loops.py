@@ -357,7 +357,7 @@ def test_a_signal_stops_an_evaluation_after_the_batch():
 def test_windows_that_are_the_same_are_computed_once_and_count_as_often(tmp_path, length):
     """Against the plain way, which computes every window of every video."""
     videos = [
-        VideoRecord("test", name, f"v{i}", f"g{i}", length + i, "")
+        VideoRecord("test", name, f"v{i}", f"g{i}", f"v{i}.avi", length + i, 1e9, "test")
         for i in range(2)
         for name in "ab"
     ]

@@ -4,18 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
-import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, read_number, tree, write_dataset, write_video
+from conftest import (
+    ROOT,
+    data_settings,
+    decoded_names,
+    make_newer,
+    tree,
+    write_dataset,
+    write_video,
+)
 
 from dataloaders import layouts, preprocess
-from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
-from dataloaders.extract import extract_frames
+from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.index import SPLITS, read_index
 
 
@@ -29,19 +34,23 @@ def root(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The names of the videos that are decoded from here on."""
-    names, extract_all = [], preprocess.extract_all
+    return decoded_names(monkeypatch)
 
-    def spy(jobs, processes):
-        def noted():
-            for source, *rest in jobs:
-                names.append(source.name)
-                yield source, *rest
 
-        return extract_all(noted(), processes)
+def prepare(root, output_dir, **options):
+    """Preprocess into a folder, and return the records of the videos."""
+    return preprocess.preprocess(data_settings(root, output_dir), **options).records
 
-    monkeypatch.setattr(preprocess, "extract_all", spy)
-    return names
+
+def frames_in(output_dir):
+    """The folder of the frames that clips need by default."""
+    return output_dir / "16x4_171x128"
+
+
+def tree_in(output_dir):
+    """The files of these frames but those of videos that are gone or have changed."""
+    files = tree(frames_in(output_dir))
+    return {name: data for name, data in files.items() if not name.startswith("removed/")}
 
 
 def interrupt_4th_move(monkeypatch):
@@ -58,115 +67,119 @@ def interrupt_4th_move(monkeypatch):
 
 
 def test_frame_folders_and_index(root, tmp_path):
-    frames = tmp_path / "frames"
-    videos = preprocess.preprocess("own", root, frames)
-    assert videos == read_index(frames / "index.csv")
+    videos = prepare(root, tmp_path / "frames")
+    frames = frames_in(tmp_path / "frames")
+    assert read_index(frames / "index.csv") == [v._replace(split=v.place) for v in videos]
     assert [(v.class_name, v.video, v.group, v.frames, v.source) for v in videos] == [
         (name, f"v_{name}_g0{g}_c01", f"g0{g}", 20, f"{name}/v_{name}_g0{g}_c01.avi")
         for name in ("Jump", "Run")
         for g in range(1, 6)
     ]
+    assert {(v.split, v.modified) for v in videos} == {(None, 1e9)}
     expected = {
-        f"{v.split}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)
+        f"{v.place}/{v.class_name}/{v.video}/{i:05d}.jpg" for v in videos for i in range(1, 21)
     }
     assert set(tree(frames)) == expected | {"index.csv", "copies.csv"}
+    assert (frames / "index.csv").read_text().splitlines()[:2] == [
+        "split,class,video,group,frames,source,modified",
+        "test,Jump,v_Jump_g01_c01,g01,20,Jump/v_Jump_g01_c01.avi,1000000000.0",
+    ]
 
 
 def test_a_second_start_decodes_nothing(root, tmp_path, decoded):
-    first = preprocess.preprocess("own", root, tmp_path / "frames")
-    before = tree(tmp_path / "frames")
+    first = prepare(root, tmp_path / "frames")
+    before = tree(tmp_path)
     assert len(decoded) == 10
-    (tmp_path / "frames" / ".partial" / "0").mkdir(parents=True)  # a start killed at its very end
-    (tmp_path / "frames" / ".partial" / "0" / "00001.jpg").touch()
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == first
+    assert prepare(root, tmp_path / "frames") == first
     assert len(decoded) == 10
-    assert tree(tmp_path / "frames") == before
+    assert tree(tmp_path) == before
 
 
-def test_an_interrupted_start_goes_on_where_it_was(root, tmp_path, monkeypatch, decoded):
-    preprocess.preprocess("own", root, tmp_path / "undisturbed")
-    del decoded[:]
-    interrupt_4th_move(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        preprocess.preprocess("own", root, tmp_path / "frames", processes=1)
-    assert not (tmp_path / "frames" / "index.csv").exists()
-    del decoded[:]
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
+def test_an_interrupted_start_continues_where_it_was(root, tmp_path, monkeypatch, decoded):
+    prepare(root, tmp_path / "undisturbed")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_4th_move(patched)
+        prepare(root, tmp_path / "frames", processes=1)
+    assert not (frames_in(tmp_path / "frames") / "index.csv").exists()
+    decoded.clear()
+    prepare(root, tmp_path / "frames")
+    assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "undisturbed")
     assert len(decoded) == 10 - 3
 
 
 @pytest.mark.parametrize("processes", [1, 2, 7])
 def test_the_number_of_processes_changes_no_byte(root, tmp_path, processes):
     write_video(root / "Run" / "v_Run_g06_c01.avi", 130)
-    preprocess.preprocess("own", root, tmp_path / "frames", processes=processes)
-    videos = read_index(tmp_path / "frames" / "index.csv")
-    for video in videos:
-        extract_frames(root / video.source, tmp_path / "plain")
-        assert tree(tmp_path / "plain") == tree(video.folder(tmp_path / "frames"))
+    settings = data_settings(root, tmp_path / "frames")
+    for video in preprocess.preprocess(settings, processes=processes).records:
+        job = ExtractionJob(root / video.source, tmp_path / "plain", settings.config)
+        extract_frames(job)
+        assert tree(tmp_path / "plain") == tree(video.folder(settings.frames_dir))
 
 
 def test_folders_of_unknown_origin_are_not_trusted(root, tmp_path):
-    preprocess.preprocess("own", root, tmp_path / "right")
+    prepare(root, tmp_path / "right")
     for split in SPLITS:
-        leftover = tmp_path / "frames" / split / "Jump" / "v_Jump_g01_c01"
+        leftover = frames_in(tmp_path / "frames") / split / "Jump" / "v_Jump_g01_c01"
         leftover.mkdir(parents=True)
         (leftover / "0000.jpg").write_text("left by another script")
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "right")
+    prepare(root, tmp_path / "frames")
+    assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "right")
 
 
-def test_a_lost_frame_folder_is_made_again(root, tmp_path, decoded):
-    videos = preprocess.preprocess("own", root, tmp_path / "frames")
-    before = tree(tmp_path / "frames")
-    shutil.rmtree(videos[3].folder(tmp_path / "frames"))
-    del decoded[:]
-    preprocess.preprocess("own", root, tmp_path / "frames")
+def test_a_lost_frame_folder_is_extracted_again_under_its_name(root, tmp_path, decoded):
+    settings = data_settings(root, tmp_path / "frames")
+    make_newer(root / "Jump" / "v_Jump_g04_c01.avi")
+    videos = preprocess.preprocess(settings).records
+    before = tree_in(tmp_path / "frames")
+    shutil.rmtree(videos[3].folder(settings.frames_dir))
+    decoded.clear()
+    assert preprocess.preprocess(settings).records == videos
     assert decoded == ["v_Jump_g04_c01.avi"]
-    assert tree(tmp_path / "frames") == before
+    assert tree_in(tmp_path / "frames") == before
 
 
-def test_new_videos_change_the_split_by_moving_folders(root, tmp_path, decoded):
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    del decoded[:]
+def test_new_videos_change_the_places_by_moving_folders(root, tmp_path, decoded):
+    prepare(root, tmp_path / "frames")
+    decoded.clear()
     for name in ("Jump", "Run"):
         for g in range(6, 11):
             write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 20)
-    preprocess.preprocess("own", root, tmp_path / "frames")
+    prepare(root, tmp_path / "frames")
     assert len(decoded) == 10
-    preprocess.preprocess("own", root, tmp_path / "fresh")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+    prepare(root, tmp_path / "fresh")
+    assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "fresh")
 
 
-def test_moving_between_splits_and_back_restores_the_tree(root, tmp_path, decoded):
-    for name in ("Jump", "Run"):
-        for g in range(6, 26):
-            write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 3)
-    frames = tmp_path / "frames"
-    preprocess.preprocess("own", root, frames)
-    folders = sorted(frames.rglob("*"))
-    before = tree(frames)
-    for split, groups in (
-        ("train", range(11, 25)),
-        ("test", range(1, 11)),
-    ):  # and group 25 in neither
-        names = [f"{name}/v_{name}_g{g:02d}_c01.avi\n" for name in ("Jump", "Run") for g in groups]
-        (tmp_path / f"{split}list03.txt").write_text("".join(names))
-    del decoded[:]
-    for protocol in ("random", "official2", "official3", "official1", "group"):
-        preprocess.preprocess("own", root, frames, protocol=protocol, split_dir=tmp_path)
-        assert (tree(frames) == before) == (protocol == "group")
-        assert (frames / "unused").exists() == (protocol == "official3")
-    assert sorted(frames.rglob("*")) == folders
+@pytest.mark.parametrize("place", ["train", "val", "test"])
+def test_a_frame_folder_that_lies_in_two_places_is_used_where_the_index_has_it(
+    root, tmp_path, decoded, place
+):
+    """As after `rsync` from a machine on which the places have changed."""
+    settings = data_settings(root, tmp_path / "frames")
+    videos = preprocess.preprocess(settings).records
+    video = next(video for video in videos if video.place != place)
+    shutil.copytree(
+        video.folder(settings.frames_dir), video._replace(place=place).folder(settings.frames_dir)
+    )
+    decoded.clear()
+    assert preprocess.preprocess(settings).records == videos
     assert decoded == []
-    shutil.rmtree(root)
-    preprocess.preprocess("own", root, frames, protocol="official1", split_dir=tmp_path)
-    preprocess.preprocess("own", root, frames)
-    assert tree(frames) == before
+    for g in range(6, 16):  # the places change
+        for name in ("Jump", "Run"):
+            write_video(root / name / f"v_{name}_g{g:02d}_c01.avi", 3)
+    prepare(root, tmp_path / "frames")
+    prepare(root, tmp_path / "fresh")
+    rows, fresh = (
+        read_index(frames_in(tmp_path / name) / "index.csv") for name in ("frames", "fresh")
+    )
+    assert rows == fresh
+    for row in rows:
+        assert len(list(row.folder(settings.frames_dir).iterdir())) == row.frames
 
 
 def test_stray_files_are_ignored(root, tmp_path, capsys):
-    plain = preprocess.preprocess("own", root, tmp_path / "plain")
+    plain = prepare(root, tmp_path / "plain")
     (root / ".DS_Store").write_text("")
     (root / "readme.txt").write_text("")
     (root / "Jump" / ".DS_Store").write_text("")
@@ -175,7 +188,7 @@ def test_stray_files_are_ignored(root, tmp_path, capsys):
     (root / "Jump" / "folder.avi").mkdir()
     (root / ".cache").mkdir()
     (root / "empty").mkdir()
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
+    assert prepare(root, tmp_path / "frames") == plain
     said = capsys.readouterr()
     assert (
         f"ignored in {root}: 1 folders without images (Jump/folder.avi); "
@@ -186,49 +199,46 @@ def test_stray_files_are_ignored(root, tmp_path, capsys):
 
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
-    plain = preprocess.preprocess("own", root, tmp_path / "plain")
+    plain = prepare(root, tmp_path / "plain")
     listing = layouts._scan
     monkeypatch.setattr(layouts, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
+    assert prepare(root, tmp_path / "frames") == plain
 
 
 def test_a_broken_video_is_named_and_left_out_until_it_changes(root, tmp_path, capsys, decoded):
     for g in (6, 7):
         write_video(root / "Jump" / f"v_Jump_g{g:02d}_c01.avi", 20)
-    plain = preprocess.preprocess("own", root, tmp_path / "plain")
+    plain = prepare(root, tmp_path / "plain")
     (root / "Jump" / "v_Jump_g08_c01.avi").write_bytes(b"no video")
     (root / "Run" / "v_Run_g08_c01.mp4").write_bytes(b"")
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
-    skipped = tmp_path / "frames" / "skipped.csv"
-    assert set(tree(tmp_path / "frames")) == {*tree(tmp_path / "plain"), "skipped.csv"}
+    assert prepare(root, tmp_path / "frames") == plain
+    skipped = frames_in(tmp_path / "frames") / "skipped.csv"
+    assert set(tree_in(tmp_path / "frames")) == {*tree_in(tmp_path / "plain"), "skipped.csv"}
     with open(skipped, newline="") as file:
         rows = {row["source"]: row["reason"] for row in csv.DictReader(file)}
     assert "not a video" in rows["Jump/v_Jump_g08_c01.avi"]
     assert "not a video" in rows["Run/v_Run_g08_c01.mp4"]
     assert "v_Jump_g08_c01.avi" in capsys.readouterr().err
 
-    del decoded[:]
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == plain
+    decoded.clear()
+    assert prepare(root, tmp_path / "frames") == plain
     assert decoded == []
     assert "2 skipped, see" in capsys.readouterr().out
 
     shutil.copy(root / "Jump" / "v_Jump_g07_c01.avi", root / "Jump" / "v_Jump_g08_c01.avi")
     make_newer(root / "Jump" / "v_Jump_g08_c01.avi")
     (root / "Run" / "v_Run_g08_c01.mp4").unlink()
-    preprocess.preprocess("own", root, tmp_path / "frames")
+    prepare(root, tmp_path / "frames")
     assert decoded == ["v_Jump_g08_c01.avi"]
-    preprocess.preprocess("own", root, tmp_path / "fresh")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
-
-
-def make_newer(path):
-    os.utime(path, (path.stat().st_mtime + 10,) * 2)
+    prepare(root, tmp_path / "fresh")
+    assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("kind", ["changed", "broken", "removed", "another ending"])
 def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind):
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    del decoded[:]
+    prepare(root, tmp_path / "frames")
+    before = tree_in(tmp_path / "frames")
+    decoded.clear()
     video = root / "Run" / "v_Run_g02_c01.avi"
     if kind == "changed":
         write_video(video, 40)
@@ -240,58 +250,105 @@ def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind
         video = video.rename(video.with_suffix(".mkv"))
     if kind != "removed":
         make_newer(video)
-    preprocess.preprocess("own", root, tmp_path / "frames")
+    prepare(root, tmp_path / "frames")
     assert decoded == ([] if kind == "removed" else [video.name])
-    assert ("no longer in" in capsys.readouterr().out) == (kind == "removed")
-    preprocess.preprocess("own", root, tmp_path / "fresh")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+    message = "gone or changed, their frames are in {}: Run/v_Run_g02_c01.avi\n"
+    removed = frames_in(tmp_path / "frames") / "removed"
+    assert message.format(removed) in capsys.readouterr().out
+    assert [path.name for path in removed.glob("*/*")] == ["v_Run_g02_c01"]
+    (frames,) = removed.glob("*/*")
+    assert tree(frames) == {
+        name.rpartition("/")[2]: data
+        for name, data in before.items()
+        if "/Run/v_Run_g02_c01/" in name
+    }
+    # But for the name of the new folder, all is as if the video had always been so.
+    prepare(root, tmp_path / "fresh")
+    files = tree_in(tmp_path / "frames")
+    files = {name.replace("c01.2/", "c01/"): data for name, data in files.items()}
+    files["index.csv"] = files["index.csv"].replace(b"c01.2", b"c01")
+    assert files == tree_in(tmp_path / "fresh")
 
 
 def test_frames_alone_keep_what_was_skipped(root, tmp_path):
     (root / "Run" / "v_Run_g06_c01.avi").write_bytes(b"no video")
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    before = tree(tmp_path / "frames")
+    prepare(root, tmp_path / "frames")
+    before = tree_in(tmp_path / "frames")
     shutil.rmtree(root)
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    assert tree(tmp_path / "frames") == before
+    prepare(root, tmp_path / "frames")
+    assert tree_in(tmp_path / "frames") == before
 
 
-def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch):
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    video = root / "Run" / "v_Run_g02_c01.avi"
-    make_newer(write_video(video, 30))
-    move = os.renames
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_change_that_is_interrupted_is_done_again(root, tmp_path, monkeypatch, number):
+    """After the old frames have gone to `removed`, and after the new ones have come."""
+    for output_dir in ("frames", "undisturbed"):
+        prepare(root, tmp_path / output_dir)
+    make_newer(write_video(root / "Run" / "v_Run_g02_c01.avi", 30))
+    prepare(root, tmp_path / "undisturbed")
+    move, moved = os.renames, []
 
     def interrupted(*args):
         move(*args)
-        raise KeyboardInterrupt
+        moved.append(args)
+        if len(moved) == number:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(os, "renames", interrupted)
-        preprocess.preprocess("own", root, tmp_path / "frames")
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    preprocess.preprocess("own", root, tmp_path / "fresh")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "fresh")
+        prepare(root, tmp_path / "frames")
+    prepare(root, tmp_path / "frames")
+    assert tree(frames_in(tmp_path / "frames")) == tree(frames_in(tmp_path / "undisturbed"))
 
 
-def test_a_journal_with_a_torn_row_will_do(root, tmp_path, decoded):
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    before = tree(tmp_path / "frames")
-    journal = (tmp_path / "frames" / "index.csv").rename(tmp_path / "frames" / "index.journal")
+def test_a_journal_whose_last_row_is_cut_off_will_do(root, tmp_path, decoded):
+    prepare(root, tmp_path / "frames")
+    before = tree_in(tmp_path / "frames")
+    frames = frames_in(tmp_path / "frames")
+    journal = (frames / "index.csv").rename(frames / "index.journal")
     journal.write_bytes(journal.read_bytes()[:-35])
-    del decoded[:]
-    preprocess.preprocess("own", root, tmp_path / "frames")
+    decoded.clear()
+    prepare(root, tmp_path / "frames")
     assert len(decoded) == 1
-    assert tree(tmp_path / "frames") == before
+    assert tree_in(tmp_path / "frames") == before
+
+
+@pytest.mark.parametrize("damage", ["an empty frame", "a frame fewer", "no frames"])
+def test_frames_that_a_power_failure_has_emptied_are_extracted_again(
+    root, tmp_path, decoded, damage
+):
+    settings = data_settings(root, tmp_path / "frames")
+    videos = preprocess.preprocess(settings).records
+    before = tree_in(tmp_path / "frames")
+    (settings.frames_dir / "index.csv").rename(settings.frames_dir / "index.journal")
+    frames = sorted(videos[3].folder(settings.frames_dir).iterdir())
+    if damage == "an empty frame":
+        frames[7].write_bytes(b"")
+    for frame in frames[19:] if damage == "a frame fewer" else frames:
+        if damage != "an empty frame":
+            frame.unlink()
+    decoded.clear()
+    preprocess.preprocess(settings)
+    assert decoded == ["v_Jump_g04_c01.avi"]
+    assert tree_in(tmp_path / "frames") == before
+
+
+START = """
+import sys
+from pathlib import Path
+from dataloaders.frames import DataSettings
+from dataloaders.preprocess import preprocess
+settings = DataSettings("own", Path(sys.argv[1]), Path(sys.argv[2]))
+print("go", flush=True)
+preprocess(settings, processes=1)
+"""
 
 
 def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
     for g in range(1, 6):
         write_video(root / "Run" / f"v_Run_g{g:02d}_c02.avi", 200)
-    preprocess.preprocess("own", root, tmp_path / "undisturbed")
-    code = "import sys; from dataloaders.preprocess import preprocess; print('go', flush=True)\n"
-    code += "preprocess('own', sys.argv[1], sys.argv[2], processes=1)"
-    command = [sys.executable, "-c", code, str(root), str(tmp_path / "frames")]
+    prepare(root, tmp_path / "undisturbed")
+    command = [sys.executable, "-c", START, str(root), str(tmp_path / "frames")]
     for delay in np.random.default_rng(0).permutation(np.linspace(0, 0.8, 9)):
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -299,25 +356,27 @@ def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
             process.stdout.readline()
             time.sleep(delay)
             process.kill()
-    preprocess.preprocess("own", root, tmp_path / "frames")
-    assert tree(tmp_path / "frames") == tree(tmp_path / "undisturbed")
+    prepare(root, tmp_path / "frames")
+    assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "undisturbed")
 
 
 SMALL = """
 import subprocess, sys
 from pathlib import Path
+from dataloaders.frames import DataSettings
 from dataloaders.preprocess import preprocess
 root, place = sys.argv[1:]
+small, large = (DataSettings("own", Path(root), Path(p + "/frames")) for p in (place, root + "_"))
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", place], check=True)
 try:
-    preprocess("own", root, place + "/frames")
+    preprocess(small)
 except OSError as error:
     print(error)
-left = sorted(Path(place).glob("frames/*/*/*/*"))
+left = sorted(Path(place).glob("frames/*/*/*/*/*"))
 subprocess.run(["mount", "-o", "remount,size=20m", place], check=True)
-preprocess("own", root, place + "/frames")
-preprocess("own", root, sys.argv[1] + "_frames")
-subprocess.run(["diff", "-r", place + "/frames", sys.argv[1] + "_frames"], check=True)
+preprocess(small)
+preprocess(large)
+subprocess.run(["diff", "-r", str(small.frames_dir), str(large.frames_dir)], check=True)
 print(len(left), "frames were there")
 """
 
@@ -326,7 +385,7 @@ print(len(left), "frames were there")
     not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"]).returncode != 0,
     reason="needs a mount of its own",
 )
-def test_a_disk_that_fills_up_is_told_and_the_next_start_goes_on(root, tmp_path):
+def test_a_full_disk_is_reported_and_the_next_start_continues(root, tmp_path):
     (tmp_path / "small").mkdir()
     command = ["unshare", "-rm", sys.executable, "-c", SMALL, str(root), str(tmp_path / "small")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -341,26 +400,28 @@ def test_a_disk_that_fills_up_is_told_and_the_next_start_goes_on(root, tmp_path)
 def test_a_class_that_broken_videos_leave_too_small_is_named(root, tmp_path):
     for video in sorted((root / "Run").iterdir())[:3]:
         video.write_bytes(b"no video")
+    frames = preprocess.preprocess(data_settings(root, tmp_path / "frames"))
+    assert {video.place for video in frames.records} == {"unused"}
     with pytest.raises(
-        ValueError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"
+        DataError, match=r"every class needs groups .* fewest groups: Run \(2\), Jump \(5\)"
     ):
-        preprocess.preprocess("own", root, tmp_path / "frames")
+        preprocess.split_records(frames, "group")
 
 
-def test_what_speaks_against_a_split_is_asked_before_anything_is_decoded(root, tmp_path, decoded):
-    def validate(videos):
-        assert {video.split for video in videos} == set(SPLITS)
-        asked.append(len(videos))
+def test_what_speaks_against_a_run_is_asked_before_anything_is_decoded(root, tmp_path, decoded):
+    def check(videos):
+        asked.append([video.frames for video in videos])
         if len(asked) == 1:
             raise ValueError("no")
 
     asked = []
     with pytest.raises(ValueError, match="no"):
-        preprocess.preprocess("own", root, tmp_path / "frames", validate=validate)
-    assert (asked, decoded) == ([10], [])
-    (root / "Run" / "v_Run_g05_c01.avi").write_bytes(b"no video")
-    preprocess.preprocess("own", root, tmp_path / "frames", validate=validate)
-    assert asked == [10, 10, 9]
+        prepare(root, tmp_path / "frames", check=check)
+    assert decoded == []
+    assert not (tmp_path / "frames").exists()
+    prepare(root, tmp_path / "frames", check=check)
+    prepare(root, tmp_path / "frames", check=check)  # nothing is left to decode
+    assert asked == 2 * [10 * [None]]
 
 
 @pytest.mark.parametrize("name", ["a\nb.avi", os.fsdecode(b"a\xffb.avi")])
@@ -369,29 +430,7 @@ def test_a_name_that_no_table_can_hold_is_refused(root, tmp_path, name):
     with pytest.raises(
         ValueError, match=r"Run/a.*b.avi.*: a table cannot hold this name; rename the file"
     ):
-        preprocess.preprocess("own", root, tmp_path / "frames")
-
-
-def test_of_two_starts_one_waits(root, tmp_path, capsys):
-    frames = tmp_path / "frames"
-    with preprocess.preprocessing_lock(frames):
-        other = threading.Thread(target=preprocess.preprocess, args=("own", root, frames))
-        other.start()
-        time.sleep(0.5)
-        assert "waiting" in capsys.readouterr().out
-        assert not frames.exists()
-    other.join()
-    assert (frames / "index.csv").is_file()
-
-
-def test_frames_in_a_place_that_cannot_be_written_will_do(root, tmp_path, monkeypatch):
-    videos = preprocess.preprocess("own", root, tmp_path / "frames")
-
-    def refuse(*args, **kwargs):
-        raise PermissionError("read-only")
-
-    monkeypatch.setattr(preprocess.FileLock, "acquire", refuse)
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == videos
+        prepare(root, tmp_path / "frames")
 
 
 def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
@@ -402,7 +441,7 @@ def test_a_folder_without_a_single_good_video_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match="videos: none of its videos can be read, see .*skipped.csv; the first: "
     ):
-        preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
+        prepare(tmp_path / "videos", tmp_path / "frames")
 
 
 def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
@@ -414,33 +453,39 @@ def test_names_of_hmdb51_and_other_odd_ones(tmp_path):
             f"é/100%d, {i}.avi",
         ):
             write_video(tmp_path / "videos" / path, 17)
-    videos = preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
+    videos = prepare(tmp_path / "videos", tmp_path / "frames")
     assert {v.frames for v in videos} == {17}
     assert {v.group for v in videos if v.class_name == "shoot bow"} == {
         f"film {i}!!!_300+_(x)[y]" for i in range(4)
     }
-    assert all(len(list(v.folder(tmp_path / "frames").iterdir())) == 17 for v in videos)
+    frames = frames_in(tmp_path / "frames")
+    assert all(len(list(v.folder(frames).iterdir())) == 17 for v in videos)
 
 
 def test_frames_alone_will_do(root, tmp_path):
-    videos = preprocess.preprocess("own", root, tmp_path / "frames")
+    videos = prepare(root, tmp_path / "frames")
     shutil.rmtree(root)
-    assert preprocess.preprocess("own", root, tmp_path / "frames") == videos
+    assert prepare(root, tmp_path / "frames") == videos
+    shutil.rmtree(videos[3].folder(frames_in(tmp_path / "frames")))
+    before = tree(tmp_path / "frames")
+    with pytest.raises(FileNotFoundError, match="videos: no such folder, and 1 videos have no fr"):
+        prepare(root, tmp_path / "frames")
+    assert tree(tmp_path / "frames") == before
 
 
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder.*mypath\.py"):
-        preprocess.preprocess("own", tmp_path / "nowhere", tmp_path / "frames")
+        prepare(tmp_path / "nowhere", tmp_path / "frames")
     (tmp_path / "empty" / "class").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="empty: no class folders"):
-        preprocess.preprocess("own", tmp_path / "empty", tmp_path / "frames")
+        prepare(tmp_path / "empty", tmp_path / "frames")
     assert not (tmp_path / "frames").exists()
 
 
-def test_runspreprocessing_lock(project, root):
+def test_the_command_line_prints_what_there_is(project, root):
     project.set_path("own", root)
     assert "10 videos of 2 classes" in project.run("-m", "dataloaders.preprocess", "own").stdout
-    assert (project.folder / "data" / "own_frames" / "index.csv").is_file()
+    assert (frames_in(project.folder / "data" / "own_frames") / "index.csv").is_file()
     unknown = project.run("-m", "dataloaders.preprocess", "nothing", ok=False)
     assert unknown.returncode == 2
     assert (
@@ -472,7 +517,7 @@ def test_a_layout_that_is_not_read_is_named(tmp_path, files, message):
         (tmp_path / "videos" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "videos" / file).write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=f"videos: .*{message}"):
-        preprocess.preprocess("own", tmp_path / "videos", tmp_path / "frames")
+        prepare(tmp_path / "videos", tmp_path / "frames")
 
 
 def test_a_console_that_cannot_show_a_name_ends_nothing(root, tmp_path, monkeypatch):
@@ -490,122 +535,17 @@ def test_a_file_that_cannot_be_read_keeps_the_rest(root, tmp_path):
     (root / "Run" / "gone.avi").symlink_to(tmp_path / "nowhere.avi")
     (root / "Sit").symlink_to(tmp_path / "nowhere")
     (root / "self").symlink_to("self")
-    assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10
-
-
-def shown(folder):
-    """The numbers of the frames in a frame folder."""
-    return [read_number(cv2.imread(str(path))[..., ::-1]) for path in sorted(folder.iterdir())]
-
-
-def test_frames_remember_how_they_were_sampled(root, tmp_path, decoded, capsys):
-    write_video(root / "Run" / "v_Run_g06_c01.avi", 100, fps=30)
-    write_video(root / "Run" / "v_Run_g07_c01.avi", 50, fps=10)
-    frames = tmp_path / "frames"
-    preprocess.preprocess("own", root, frames)
-    assert {video.sampling for video in read_index(frames / "index.csv")} == {"16x4 171x128"}
-    for settings, sampling, of_30, of_10 in (
-        (
-            {"frame_rate": 15.0},
-            "16x15fps 171x128",
-            list(range(0, 100, 2)),
-            [int(i / 1.5 + 0.5) for i in range(75)],
-        ),
-        ({"frame_interval": 1, "clip_len": 32}, "32x1 171x128", list(range(100)), list(range(50))),
-        ({"crop_size": 160}, "16x4 244x183", list(range(0, 100, 4)), list(range(0, 50, 3))),
-    ):
-        decoded.clear()
-        capsys.readouterr()
-        config = ClipConfig.from_flags(**settings)
-        videos = {
-            video.video: video
-            for video in preprocess.preprocess("own", root, frames, config=config)
-        }
-        output = capsys.readouterr().out
-        assert len(decoded) == len(videos) == 12
-        assert (
-            f"this run needs {sampling} (clip length x interval, size): they are extracted anew"
-            in output
-        )
-        assert ("; 1 have fewer than 15 frames a second: frames repeat" in output) == (
-            "frame_rate" in settings
-        )
-        for name, numbers in (("v_Run_g06_c01", of_30), ("v_Run_g07_c01", of_10)):
-            assert shown(videos[name].folder(frames)) == numbers
-            assert (videos[name].frames, videos[name].sampling) == (len(numbers), sampling)
-        height, width = config.stored_size
-        assert cv2.imread(str(next(frames.rglob("*.jpg")))).shape == (height, width, 3)
-    preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
-    assert len(decoded) == 12
-    root.rename(tmp_path / "elsewhere")
-    with pytest.raises(
-        DataError, match="are 16x4 244x183, this run needs 16x4 171x128, and .* is not there"
-    ):
-        preprocess.preprocess("own", root, frames)
-    preprocess.preprocess("own", root, frames, config=ClipConfig.from_flags(crop_size=160))
-
-
-def test_a_start_that_samples_anew_and_is_killed_mixes_nothing(
-    root, tmp_path, monkeypatch, decoded
-):
-    frames, config = tmp_path / "frames", ClipConfig.from_flags(frame_interval=2)
-    preprocess.preprocess("own", root, frames)
-    preprocess.preprocess("own", root, tmp_path / "undisturbed", config=config)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        interrupt_4th_move(patched)
-        preprocess.preprocess("own", root, frames, config=config)
-    before = tree(tmp_path / "undisturbed")
-    decoded.clear()
-    preprocess.preprocess("own", root, frames, config=config)
-    assert (len(decoded), tree(frames)) == (7, before)
-    preprocess.preprocess("own", root, frames)
-    assert len(decoded) == 7 + 10
-
-
-def test_an_index_from_before_sampling_was_noted_is_read(root, tmp_path, decoded):
-    frames = tmp_path / "frames"
-    videos = preprocess.preprocess("own", root, frames)
-    lines = (frames / "index.csv").read_text().splitlines()
-    assert lines[0] == "split,class,video,group,frames,source,sampling"
-    (frames / "index.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
-    decoded.clear()
-    assert preprocess.preprocess("own", root, frames) == videos
-    assert not decoded
-
-
-def test_a_video_without_a_frame_rate_is_told_where_one_is_needed(root, tmp_path, capfd):
-    for name in ("Jump", "Run"):
-        write_video(
-            root / name / f"v_{name}_g01_c01.avi", 20, fps=1000
-        )  # as a header says that knows none
-    config = ClipConfig.from_flags(frame_rate=15)
-    assert len(preprocess.preprocess("own", root, tmp_path / "frames", config=config)) == 8
-    assert (
-        "v_Jump_g01_c01.avi: no frame rate in its header; --frame-interval takes it"
-        in capfd.readouterr().err
-    )
-    assert len(preprocess.preprocess("own", root, tmp_path / "frames")) == 10
+    assert len(prepare(root, tmp_path / "frames")) == 10
 
 
 def test_the_command_line_takes_the_clips_of_a_run(project, root):
     project.set_path("own", root)
-    project.run(
-        "-m",
-        "dataloaders.preprocess",
-        "own",
-        "--clip-len",
-        "8",
-        "--frame-rate",
-        "12.5",
-        "--crop-size",
-        "160",
-    )
-    videos = read_index(project.folder / "data/own_frames/index.csv")
-    assert {(video.frames, video.sampling) for video in videos} == {(10, "8x12.5fps 244x183")}
+    command = ("-m", "dataloaders.preprocess", "own")
+    project.run(*command, "--clip-len", 8, "--frame-rate", 12.5, "--crop-size", 160)
+    videos = read_index(project.folder / "data/own_frames/8x12.5fps_244x183/index.csv")
+    assert {video.frames for video in videos} == {10}
     for flags, message in (
         (["--frame-rate", "0"], "--frame-rate 0.0: must be"),
         (["--clip-len", "1"], "--clip-len 1"),
     ):
-        assert (
-            message in project.run("-m", "dataloaders.preprocess", "own", *flags, ok=False).stderr
-        )
+        assert message in project.run(*command, *flags, ok=False).stderr

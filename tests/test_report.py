@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import write_dataset
+from conftest import data_settings, write_dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
@@ -16,7 +16,7 @@ from tiny import Tiny
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import VideoRecord
-from dataloaders.preprocess import preprocess
+from dataloaders.preprocess import preprocess, split_records
 from engine import report
 from engine.loops import Evaluation
 from network import pretrained
@@ -24,7 +24,7 @@ from network import pretrained
 
 def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
     videos = [
-        VideoRecord("test", name, "v", "g", frames, "")
+        VideoRecord("test", name, "v", "g", f"{name}/v.avi", frames, 1e9, "test")
         for name, frames in (("Jump", 16), ("Run", 20))
     ]
     dataset = VideoDataset(tmp_path, videos, "test", ["Jump", "Run"], ClipConfig(), windows=3)
@@ -39,9 +39,11 @@ def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
 
 
 def test_the_files_and_images_of_a_test(tmp_path, capsys):
-    videos = preprocess("own", write_dataset(tmp_path / "videos", frames=16), tmp_path / "frames")
+    root = write_dataset(tmp_path / "videos", frames=16)
+    frames = preprocess(data_settings(root, tmp_path / "frames"))
+    videos = split_records(frames, "group")
     dataset = VideoDataset(
-        tmp_path / "frames", videos, "test", ["Jump", "Run"], ClipConfig(), windows=2
+        frames.frames_dir, videos, "test", ["Jump", "Run"], ClipConfig(), windows=2
     )
     probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
     metrics = {
@@ -263,9 +265,10 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     "statistics", [{"input": "residual"}, {"input": "rgb"} | pretrained.CLASSIC[0]], ids=str
 )
 def test_hyperparameters_and_training_clips(tmp_path, statistics):
-    videos = preprocess("own", write_dataset(tmp_path / "videos"), tmp_path / "frames")
+    frames = preprocess(data_settings(write_dataset(tmp_path / "videos"), tmp_path / "frames"))
+    videos = split_records(frames, "group")
     dataset = VideoDataset(
-        tmp_path / "frames", videos, "train", ["Jump", "Run"], ClipConfig.from_flags(64)
+        frames.frames_dir, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(64)
     )
     model = Tiny(2)
     model.normalize.set(**model.normalize.statistics | statistics)

@@ -7,13 +7,25 @@ import pytest
 
 from dataloaders import splits
 from dataloaders.errors import DataError
-from dataloaders.index import COLUMNS, SPLITS, VideoRecord, read_index, write_table
+from dataloaders.index import (
+    SPLITS,
+    VideoRecord,
+    read_index,
+    read_split,
+    write_index,
+    write_split,
+)
 from dataloaders.splits import assign_splits, group_of, leaked_groups
+
+
+def record(class_name, video, group):
+    """A video of which there are no frames yet."""
+    return VideoRecord(None, class_name, video, group, f"{class_name}/{video}.avi")
 
 
 def ucf101(classes=101, groups=25, clips=4):
     return [
-        VideoRecord("", f"Class{c:03d}", f"v_Class{c:03d}_g{g:02d}_c{k:02d}", f"g{g:02d}", 0, "")
+        record(f"Class{c:03d}", f"v_Class{c:03d}_g{g:02d}_c{k:02d}", f"g{g:02d}")
         for c in range(classes)
         for g in range(1, groups + 1)
         for k in range(1, clips + 1)
@@ -63,9 +75,7 @@ def test_no_group_crosses_and_every_class_is_everywhere_in_64_16_20():
 def test_uneven_groups_across_classes_stay_near_64_16_20():
     rng = random.Random(0)
     films = [f"film {int(rng.paretovariate(0.6)) % 200}" for _ in range(4000)]
-    videos = assign_splits(
-        [VideoRecord("", f"c{i % 8}", f"v{i}", film, 0, "") for i, film in enumerate(films)]
-    )
+    videos = assign_splits([record(f"c{i % 8}", f"v{i}", film) for i, film in enumerate(films)])
     assert max(Counter(group for group, _ in {(v.group, v.split) for v in videos}).values()) == 1
     shares = Counter(v.split for v in videos)
     assert shares["test"] / len(videos) == pytest.approx(0.2, abs=0.06)
@@ -87,7 +97,7 @@ def test_few_groups_are_enough(groups):
 
 
 def test_one_poor_class_does_not_change_the_shares():
-    poor = [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 8, 15)]
+    poor = [record("Rare", f"r{i}", f"g{i:02d}") for i in (1, 8, 15)]
     videos = assign_splits(ucf101(5) + poor)
     assert {v.split for v in videos if v.class_name == "Rare"} == set(SPLITS)
     assert Counter(v.split for v in videos)["test"] / len(videos) == pytest.approx(0.2, abs=0.02)
@@ -95,26 +105,58 @@ def test_one_poor_class_does_not_change_the_shares():
 
 def test_a_class_without_enough_groups_is_named():
     with pytest.raises(ValueError, match=r"Rare \(2\)"):
-        assign_splits(
-            ucf101(3, 10, 1)
-            + [VideoRecord("", "Rare", f"r{i}", f"g{i:02d}", 0, "") for i in (1, 2)]
-        )
+        assign_splits(ucf101(3, 10, 1) + [record("Rare", f"r{i}", f"g{i:02d}") for i in (1, 2)])
+
+
+def indexed(place, class_name, video, group, frames, modified=1e9):
+    """A video whose frames lie in such a place, as the index has it."""
+    source = f"{class_name}/{video}.avi"
+    return VideoRecord(place, class_name, video, group, source, frames, modified, place)
 
 
 def test_index_round_trip(tmp_path):
-    first = VideoRecord("train", "Jump, high", 'a "b"', "g,1", 17, "Jump, high/a.avi")
-    videos = [first, VideoRecord("test", "é", "b", "g2", 3, "é/b.mp4")]
-    write_table(tmp_path / "index.csv", COLUMNS, videos)
+    videos = [
+        indexed("train", "Jump, high", 'a "b"', "g,1", 17),
+        indexed("test", "é", "b", "g2", 3, 1.7e9 + 0.123456),
+        indexed("unused", "é", "c", "g3", 1),
+    ]
+    write_index(tmp_path / "index.csv", videos)
     assert read_index(tmp_path / "index.csv") == videos
     assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
-    assert (
-        (tmp_path / "index.csv")
-        .read_text(encoding="utf-8")
-        .startswith("split,class,video,group,frames,source")
-    )
+    lines = (tmp_path / "index.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "split,class,video,group,frames,source,modified"
+    assert lines[2] == "test,é,b,g2,3,é/b.avi,1700000000.123456"
+    with pytest.raises(ValueError, match="a/b.avi has no frames"):
+        write_index(tmp_path / "index.csv", [record("a", "b", "g")])
+    assert read_index(tmp_path / "index.csv") == videos
 
 
-HEAD = "split,class,video,group,frames,source\n"
+def test_the_split_of_a_run_round_trips_and_takes_the_frames_of_the_index(tmp_path):
+    videos = [indexed(place, "Jump", f"v{i}", f"g{i}", i + 1) for i, place in enumerate(SPLITS)]
+    file = tmp_path / "split.csv"
+    parts = ("unused", "train", "val")
+    rows = zip(videos, parts, strict=True)
+    split = [video._replace(split=part, group="joined") for video, part in rows]
+    write_split(file, split)
+    assert file.read_text().splitlines() == [
+        "split,class,video,group,source",
+        "unused,Jump,v0,joined,Jump/v0.avi",
+        "train,Jump,v1,joined,Jump/v1.avi",
+        "val,Jump,v2,joined,Jump/v2.avi",
+    ]
+    more = indexed("train", "Jump", "new", "g9", 5)
+    moved = [video._replace(place="train") for video in videos]
+    read = read_split(file, [more, *reversed(moved)])
+    assert read == [video._replace(place="train") for video in split]
+    with pytest.raises(DataError, match="removed or changed Jump/v0.avi, Jump/v2.avi; start a new"):
+        read_split(file, videos[1:2])
+    for text in ("", "split,class\n", file.read_text().replace("val", "valid")):
+        file.write_text(text)
+        with pytest.raises(DataError, match="split.csv is damaged"):
+            read_split(file, videos)
+
+
+HEAD = "split,class,video,group,frames,source,modified\n"
 
 
 @pytest.mark.parametrize(
@@ -123,11 +165,15 @@ HEAD = "split,class,video,group,frames,source\n"
         "",
         "nonsense\n",
         HEAD + "train,a\n",
-        HEAD + "train,..,v,g,3,v.avi\n",
-        HEAD + "train,Jump,../../v,g,3,v.avi\n",
-        HEAD + "train,Jump,..\\v,g,3,v.avi\n",
-        HEAD + "../train,Jump,v,g,3,v.avi\n",
-        HEAD + "train,,v,g,3,v.avi\n",
+        HEAD + "train,Jump,v,g,3,v.avi\n",
+        HEAD + "train,Jump,v,g,3,v.avi,today\n",
+        HEAD + "train,Jump,v,g,,v.avi,1\n",
+        HEAD + "removed,Jump,v,g,3,v.avi,1\n",
+        HEAD + "train,..,v,g,3,v.avi,1\n",
+        HEAD + "train,Jump,../../v,g,3,v.avi,1\n",
+        HEAD + "train,Jump,..\\v,g,3,v.avi,1\n",
+        HEAD + "../train,Jump,v,g,3,v.avi,1\n",
+        HEAD + "train,,v,g,3,v.avi,1\n",
     ],
 )
 def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text):
@@ -138,11 +184,7 @@ def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text
 
 def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
     file, rng = tmp_path / "index.csv", np.random.default_rng(0)
-    write_table(
-        file,
-        COLUMNS,
-        [VideoRecord(s, "Jump", f"v.{s}", "g", 16, f"Jump/v.{s}.avi") for s in SPLITS],
-    )
+    write_index(file, [indexed(split, "Jump", f"v.{split}", "g", 16) for split in SPLITS])
     content, refused = bytearray(file.read_bytes()), 0
     for place in rng.integers(len(content), size=400):
         was, content[place] = content[place], rng.choice([*b'./\\",\n\r\0-9', *range(128, 256)])
@@ -237,7 +279,7 @@ def test_official_split_of_hmdb51(tmp_path):
         lines = []
         for i in range(20):
             video = f"film {i}!!!_(x)_{name}_f_cm_np1_ri_goo_{i % 3}"
-            videos.append(VideoRecord("", name, video, group_of(name, video), 0, ""))
+            videos.append(record(name, video, group_of(name, video)))
             # Film 5 is in train in one class and in test in the other, as the authors' lists have it.
             part = 2 if i < 6 - (name == "golf") else 1 if i < 17 else 0
             lines.append(f"{video}.avi {part} \n")
@@ -254,11 +296,7 @@ def test_official_split_of_hmdb51(tmp_path):
 
 
 def test_videos_without_groups_are_split_class_by_class():
-    videos = [
-        VideoRecord("", name, f"{name}{i:02d}", f"{name}/{i}", 0, "")
-        for name in "ab"
-        for i in range(50)
-    ]
+    videos = [record(name, f"{name}{i:02d}", f"{name}/{i}") for name in "ab" for i in range(50)]
     parts = [
         {(v.class_name, v.video) for v in assign_splits(videos, fold=fold) if v.split == "test"}
         for fold in range(1, 6)
@@ -288,7 +326,7 @@ def test_no_two_folds_test_the_same_videos_where_val_cannot_be_carved_for_one(mo
 
 def own_videos(*names):
     return [
-        VideoRecord("", *name.split("/"), f"g{number}", 20, f"{name}.avi")
+        VideoRecord(None, *name.split("/"), f"g{number}", f"{name}.avi")
         for number, name in enumerate(names)
     ]
 
@@ -345,9 +383,7 @@ def test_too_few_videos_for_a_random_split_are_named_with_their_classes(sizes):
 
 def test_so_many_groups_that_each_counts_as_one_stay_whole(monkeypatch):
     videos = [
-        VideoRecord("", f"class {i % 3}", f"v{i}_{k}", f"g{i}", 0, "")
-        for i in range(60)
-        for k in range(1 + i % 4)
+        record(f"class {i % 3}", f"v{i}_{k}", f"g{i}") for i in range(60) for k in range(1 + i % 4)
     ]
     exact = assign_splits(videos)
     monkeypatch.setattr(splits, "MANY_GROUPS", 10)
