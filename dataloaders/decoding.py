@@ -107,7 +107,6 @@ class Decoder:
         stamp = int(seconds / self.stream.time_base)
         self.container.seek(stamp, stream=self.stream, backward=True)
         self._previous = None
-        self._awaited.clear()
 
     def _packets(self) -> Iterator["av.Packet"]:
         """Yield the packets of the stream."""

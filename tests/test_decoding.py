@@ -212,6 +212,29 @@ def test_wrong_time_stamps_do_not_shift_the_times_behind_them(tmp_path):
     assert [times[n] for n in right] == pytest.approx([ticks[n] / 1000 for n in right], abs=0.002)
 
 
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_packets_without_a_picture_are_lost_unless_each_may_be_a_field(tmp_path, is_interlaced):
+    """In some interlaced files two packets give one picture; here the second ones have none."""
+    tags = {"flags": INTERLACED} if is_interlaced else {}
+    path = encode(tmp_path / "v.mp4", combed_frames(10), "mpeg2video", tags=tags)
+
+    def demux():
+        for packet in file.demux(video=0):
+            yield packet
+            if packet.size:
+                user_data = av.Packet(b"\0\0\1\xb2no picture")
+                user_data.pts = packet.pts + 1
+                user_data.time_base = packet.time_base
+                user_data.stream = packet.stream
+                yield user_data
+
+    with av.open(str(path)) as file:
+        container = SimpleNamespace(format=file.format, demux=demux)
+        decoder = Decoder(container, file.streams.video[0], threads=1)
+        assert len(list(decoder.pictures())) == 10
+        assert len(decoder.lost) == (0 if is_interlaced else 10)
+
+
 def test_a_clock_that_starts_again_is_continued(tmp_path):
     part = encode(tmp_path / "part.mpg", 50, "mpeg2video").read_bytes()
     (tmp_path / "v.mpg").write_bytes(part + part)

@@ -393,6 +393,18 @@ def test_a_file_that_breaks_off_tells_how_much_is_missing(tmp_path, codec, suffi
     assert video.damage.num_lost == pytest.approx(100, abs=2)
 
 
+def test_damage_and_what_is_missing_behind_it_are_counted_together(tmp_path):
+    source = encode(tmp_path / "v.mov", 50, "mjpeg", pix_fmt="yuvj420p")
+    path = remux(source, tmp_path / "w.mov", shift=3, muxer={"movflags": "faststart"})
+    place, size = packet_places(path)[10]
+    cut, _ = packet_places(path)[40]
+    overwrite(path, place + size // 4, size // 2)
+    path.write_bytes(path.read_bytes()[:cut])
+    video = open_file(path)
+    assert len(list(video.frames())) == 39
+    assert video.damage == Damage(11, 50, pytest.approx(0.4))
+
+
 def test_a_short_cut_at_the_end_is_named_where_the_header_counts_the_frames(tmp_path):
     path = encode(tmp_path / "v.avi", 50, "mjpeg", pix_fmt="yuvj420p")
     place, _ = packet_places(path)[45]
