@@ -1,6 +1,7 @@
 """Videos that are written: H.264 in MP4, with the sound of another file."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -305,7 +306,12 @@ class Sound:
         """Write the packets that begin before `end`, in seconds since the first frame."""
         while self._next is not None and self._next.pts * self._next.time_base < end:
             self._next.stream = self.target
-            self.output.mux(self._next)
+            try:
+                self.output.mux(self._next)
+            except OSError:
+                raise
+            except av.FFmpegError:
+                pass  # damaged sound never costs the picture
             self._next = self._convert_next()
 
     def _convert_next(self) -> av.Packet | None:
@@ -357,13 +363,16 @@ class EncodedSound(Sound):
         form = None
         end = 0  # of what was yielded, in samples
         for frame in self._decode():
-            gap = round(frame.time * AAC_RATE) - end
+            gap = frame.time - end / AAC_RATE
+            if gap + frame.samples / frame.sample_rate < -MAX_GAP:
+                continue  # it is before the picture, or overlaps what was yielded
             previous_form = form
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if form != previous_form or gap > MAX_GAP * AAC_RATE:
-                yield from self._make_silence(end, gap)
-                end += max(0, gap)
-                graph = self._make_graph(frame, first_pts=end)
+            if form != previous_form or gap > MAX_GAP:
+                silence = max(0, round(gap * AAC_RATE))
+                yield from self._make_silence(end, silence)
+                end += silence
+                graph = self._make_graph(frame, begin=end)
             graph.push(frame)
             for resampled in _pull_all(graph):
                 end = resampled.pts + resampled.samples
@@ -395,7 +404,9 @@ class EncodedSound(Sound):
                     frame.pts = round(begin * frame.sample_rate)
                     yield frame
 
-    def _make_graph(self, frame: av.AudioFrame, first_pts: int) -> av.filter.Graph:
+    def _make_graph(self, frame: av.AudioFrame, begin: int) -> av.filter.Graph:
+        """Make the converter of sound like `frame`, which yields nothing before `begin`."""
+        first_pts = math.ceil(begin * frame.sample_rate / AAC_RATE)
         graph = av.filter.Graph()
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate,
@@ -403,7 +414,7 @@ class EncodedSound(Sound):
             layout=frame.layout,
             time_base=frame.time_base,
         )
-        # It cuts what overlaps or begins before `first_pts`.
+        # It also cuts what overlaps.
         resample = graph.add(
             "aresample",
             f"{AAC_RATE}:async=1:min_hard_comp={MAX_GAP}:first_pts={first_pts}",
