@@ -250,14 +250,12 @@ def test_starts_of_two_samplings_do_not_wait_for_each_other(settings, root, tmp_
 START = """
 import sys
 from pathlib import Path
-from dataloaders import copies
 from dataloaders.clips import ClipConfig
 from dataloaders.frames import DataSettings
 from dataloaders.preprocess import preprocess
-copies.LIMIT = -1
 root, output_dir, crop_size = sys.argv[1:]
 config = ClipConfig.from_flags(int(crop_size))
-preprocess(DataSettings("own", Path(root), Path(output_dir), config), processes=1)
+preprocess(DataSettings("own", Path(root), Path(output_dir), config, finds_copies=False), processes=1)
 """
 
 
