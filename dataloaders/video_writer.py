@@ -2,19 +2,18 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-# isort: off
-import cv2  # before av: on Linux cv2.imshow hangs in a process that imports av before cv2
-import av
-
-# isort: on
+import cv2
 import numpy as np
-from av.video.frame import PictureType
-from av.video.reformatter import Colorspace, VideoReformatter
+
+from dataloaders.ffmpeg import av
+from dataloaders.workers import available_cores
+
+PictureType = av.video.frame.PictureType
+Colorspace = av.video.reformatter.Colorspace
 
 # The unit of time stamps. A frame of 24, 25, 30, 50, 60 or 1000 frames/s lasts a whole number of
 # units, and so does one of 24000/1001, 30000/1001 or 60000/1001 frames/s.
@@ -71,7 +70,7 @@ class VideoWriter:
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
-        self._reformatter = VideoReformatter()
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._last_pts = -1
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
@@ -79,7 +78,7 @@ class VideoWriter:
             # FFmpeg leaves a file open whose first bytes it cannot write, so Python tries it first.
             path.write_bytes(bytes(4096))
             self._output = self._open_output()
-            self._video = self._add_video(threads or _count_cores())
+            self._video = self._add_video(threads or available_cores())
             if sound_from:
                 self._sound = _open_sound(sound_from, self._output)
             self._output.start_encoding()
@@ -433,9 +432,3 @@ def _pull_all(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
     with contextlib.suppress(BlockingIOError, EOFError):
         while True:
             yield graph.pull()
-
-
-def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
