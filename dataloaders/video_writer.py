@@ -71,7 +71,7 @@ class VideoWriter:
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
         self._reformatter = av.video.reformatter.VideoReformatter()
-        self._last_pts = -1
+        self._last_pts = 0
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
         try:
@@ -134,7 +134,7 @@ class VideoWriter:
             OSError: The file cannot be written.
         """
         frame = self._convert(image)
-        self._last_pts = max(round(time / TIME_BASE), self._last_pts + 1)
+        self._last_pts = round(time / TIME_BASE)
         frame.pts = self._last_pts
         frame.time_base = TIME_BASE
         if self.fragmented and time >= self._next_keyframe:
@@ -221,7 +221,7 @@ def read_start_time(path: Path) -> float | None:
         stream = container.streams.best("video")
         if stream is None:
             return None
-        for packet in container.demux(stream):
+        for packet in _demux(stream):
             with contextlib.suppress(av.FFmpegError):
                 for frame in packet.decode():
                     return float((frame.dts if frame.pts is None else frame.pts) * frame.time_base)
@@ -269,7 +269,7 @@ def _open_input(path: Path) -> av.container.InputContainer:
     return av.open(f"file:{path}", metadata_errors="ignore")
 
 
-def _demux(stream: av.AudioStream) -> Iterator[av.Packet]:
+def _demux(stream: av.AudioStream | av.VideoStream) -> Iterator[av.Packet]:
     """Yield the packets of a stream, as far as its file is whole, and the empty one at the end."""
     # PyAV raises IndexError at the end of a file in which a stream begins late.
     with contextlib.suppress(av.FFmpegError, IndexError):
