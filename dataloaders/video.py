@@ -27,17 +27,11 @@ from dataloaders.decoding import (
     is_turned_sideways,
 )
 from dataloaders.errors import DataError, TransientReadError
-from dataloaders.ffmpeg import av
+from dataloaders.ffmpeg import FILE_FORMATS, av, open_file
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-# FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
-# that it would show as a video, and lists and playlists that name further files or addresses.
-FILE_FORMATS = (
-    "asf,av1,avi,cine,dhav,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
-    "mxf,nut,obu,ogg,rm,vc1,vvc,wtv,yuv4mpegpipe"
 )
 STREAM_FORMATS = f"{FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 STREAM_PROTOCOLS = (
@@ -290,11 +284,10 @@ class VideoFile:
 
 def _open_container(path: Path, name: str):
     """Open a file by the formats of `FILE_FORMATS`, none of which leads to another file."""
-    options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
     try:
         if not path.is_file():
             raise FileNotFoundError(f"{name}: no such file")
-        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
+        return open_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
     except OSError as error:

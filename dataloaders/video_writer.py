@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataloaders.ffmpeg import av
+from dataloaders.ffmpeg import av, open_file
 from dataloaders.workers import available_cores
 
 PictureType = av.video.frame.PictureType
@@ -203,7 +203,7 @@ class VideoWriter:
 def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
     """Add the sound of a video file to a video; None where it has none that can be read."""
     with contextlib.suppress(av.FFmpegError), contextlib.ExitStack() as stack:
-        container = stack.enter_context(_open_input(path))
+        container = stack.enter_context(open_file(path))
         stream = container.streams.best("audio")
         start = read_start_time(path)
         if start is None or stream is None or stream.codec_context is None:
@@ -217,7 +217,7 @@ def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | No
 
 def read_start_time(path: Path) -> float | None:
     """Return the time stamp of the first frame of a video file, in seconds; None without frames."""
-    with _open_input(path) as container:
+    with open_file(path) as container:
         stream = container.streams.best("video")
         if stream is None:
             return None
@@ -230,7 +230,7 @@ def read_start_time(path: Path) -> float | None:
 
 def can_copy(path: Path) -> bool:
     """Return whether browsers and players play the packets of the sound of a file as they are."""
-    with _open_input(path) as container:
+    with open_file(path) as container:
         stream = container.streams.best("audio")
         codec = stream.codec_context.codec.canonical_name
         if codec not in COPIED_CODECS or not stream.sample_rate:
@@ -263,10 +263,6 @@ def _is_whole(stream: av.AudioStream) -> bool:
             return False
         previous_begin = begin
     return False
-
-
-def _open_input(path: Path) -> av.container.InputContainer:
-    return av.open(f"file:{path}", metadata_errors="ignore")
 
 
 def _demux(stream: av.AudioStream | av.VideoStream) -> Iterator[av.Packet]:
