@@ -72,7 +72,7 @@ class VideoWriter:
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
         self._reformatter = VideoReformatter()
-        self._last_pts = 0
+        self._last_pts = -1
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
         try:
@@ -135,7 +135,8 @@ class VideoWriter:
             OSError: The file cannot be written.
         """
         frame = self._convert(image)
-        self._last_pts = round(time / TIME_BASE)
+        # Two time stamps of one unit would be refused.
+        self._last_pts = max(round(time / TIME_BASE), self._last_pts + 1)
         frame.pts = self._last_pts
         frame.time_base = TIME_BASE
         if self.fragmented and time >= self._next_keyframe:
