@@ -23,10 +23,9 @@ DEFAULT_FPS = 25  # where the rate is unknown
 # The files become about as large as common sources are, at a PSNR of 38 dB. "veryfast" needs 1.4
 # times the time for the same quality and 10 % smaller files.
 ENCODER_OPTIONS = {"preset": "superfast", "crf": "20"}
-HD_WIDTH, HD_HEIGHT = (
-    1280,
-    720,
-)  # players take untagged colours from here on for BT.709, else BT.601
+# From either on, players that ignore colour tags assume BT.709, and BT.601 below.
+HD_WIDTH = 1280
+HD_HEIGHT = 720
 FRAGMENT_SECONDS = 1.0
 
 COPIED_CODECS = ("aac", "mp3", "opus")  # of sound; browsers are silent for AC-3 and ALAC in MP4
