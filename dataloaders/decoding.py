@@ -124,6 +124,8 @@ class Decoder:
         """Yield the packets of all streams, as far as the container is whole."""
         try:
             yield from self.container.demux()
+        except IndexError:
+            return  # PyAV raises it at the end of a whole FLV file whose text stream begins late
         except av.FFmpegError as error:
             # EIO is also FFmpeg's name for data that are missing at the end of a file.
             if isinstance(error, OSError) and error.errno != errno.EIO:

@@ -22,10 +22,9 @@ DEFAULT_FPS = 25  # where the rate is unknown
 # The files become about as large as common sources are, at a PSNR of 38 dB. "veryfast" needs 1.4
 # times the time for the same quality and 10 % smaller files.
 ENCODER_OPTIONS = {"preset": "superfast", "crf": "20"}
-HD_WIDTH, HD_HEIGHT = (
-    1280,
-    720,
-)  # players take untagged colours from here on for BT.709, else BT.601
+# From either on, players that ignore colour tags assume BT.709, and BT.601 below.
+HD_WIDTH = 1280
+HD_HEIGHT = 720
 FRAGMENT_SECONDS = 1.0
 
 COPIED_CODECS = ("aac", "mp3", "opus")  # of sound; browsers are silent for AC-3 and ALAC in MP4
@@ -70,8 +69,13 @@ class VideoWriter:
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
+<<<<<<< HEAD
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._last_pts = 0
+=======
+        self._reformatter = VideoReformatter()
+        self._last_pts = -1
+>>>>>>> writer
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
         try:
@@ -134,7 +138,8 @@ class VideoWriter:
             OSError: The file cannot be written.
         """
         frame = self._convert(image)
-        self._last_pts = round(time / TIME_BASE)
+        # Two time stamps of one unit would be refused.
+        self._last_pts = max(round(time / TIME_BASE), self._last_pts + 1)
         frame.pts = self._last_pts
         frame.time_base = TIME_BASE
         if self.fragmented and time >= self._next_keyframe:
