@@ -69,13 +69,8 @@ class VideoWriter:
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
-<<<<<<< HEAD
         self._reformatter = av.video.reformatter.VideoReformatter()
-        self._last_pts = 0
-=======
-        self._reformatter = VideoReformatter()
         self._last_pts = -1
->>>>>>> writer
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
         try:
