@@ -733,11 +733,11 @@ def test_a_codec_without_a_decoder_is_named(tmp_path):
 
 
 def test_a_file_in_which_a_text_stream_begins_late_is_read_to_its_end(tmp_path):
-    path = encode(tmp_path / "v.flv", 12, "flv")
+    path = encode(tmp_path / "v.flv", 60, "flv", sound=2)
     text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x02hi\x00\x00\x09"
     tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text
     path.write_bytes(path.read_bytes() + tag + len(tag).to_bytes(4, "big"))
-    assert len(list(open_file(path).frames())) == 12
+    assert len(list(open_file(path).frames())) == 60
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path):
