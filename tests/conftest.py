@@ -269,7 +269,15 @@ class Project:
         """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
         if (self.folder / "train.py").exists():
             return
-        for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders", "engine", "recognition"):
+        for name in (
+            "train.py",
+            "inference.py",
+            "mypath.py",
+            "network",
+            "dataloaders",
+            "engine",
+            "recognition",
+        ):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, self.folder / name)

@@ -175,7 +175,9 @@ def test_an_outage_is_reported_when_it_is_over_and_counts_as_time(monkeypatch):
     reader._is_left = clock
     reader._read()
     assert lines == ["a camera: closed, opened again after 2.0 s (1 of 2)"]
-    items = [item if isinstance(item, (Gap, End)) else item.time for item in items_of(reader._queue)]
+    items = [
+        item if isinstance(item, (Gap, End)) else item.time for item in items_of(reader._queue)
+    ]
     assert items[:3] + items[4:6] == pytest.approx([0, 0.04, 0.08, 2.08, 2.12])
     assert [items[3], *items[6:]] == [Gap.OUTAGE, Gap.OUTAGE, End.END]
     assert reader.num_dropped == 0

@@ -21,7 +21,6 @@ import torch
 from conftest import make_checkpoint, usual_signals, write_dataset, write_video
 
 import inference
-
 from dataloaders.errors import DataError
 from engine.checkpoint import save_checkpoint
 from engine.errors import UsageError
@@ -106,9 +105,7 @@ def test_images_belong_to_the_caller_again_when_the_next_is_asked_for(checkpoint
 
 
 @pytest.mark.parametrize(("smooth", "ahead"), [(1, 0), (3, 1)])
-def test_a_window_comes_with_its_last_frame_and_leaving_waits_for_nobody(
-    checkpoint, smooth, ahead
-):
+def test_a_window_comes_with_its_last_frame_and_leaving_waits_for_nobody(checkpoint, smooth, ahead):
     def frames():
         for _ in range(61 + 30 * ahead):
             taken.append(threading.get_ident())
@@ -262,9 +259,7 @@ class RecognitionHandler(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_web_server_answers_eight_requests_at_once_each_with_its_own_features(
-    checkpoint, videos
-):
+def test_a_web_server_answers_eight_requests_at_once_each_with_its_own_features(checkpoint, videos):
     recognizer = Recognizer(checkpoint, stride=4)
     expected = [recognizer.predict(video, features=True)["features"] for video in videos]
     with ThreadingHTTPServer(("127.0.0.1", 0), RecognitionHandler) as server:
