@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from recognition.annotate import AnnotatedVideoWriter, Painter, Preview
 from recognition.classifier import (
     BATCH_SIZE,
     CPU_BATCH_SIZE,
+    BackgroundClassifier,
     Prediction,
     Smoother,
     WindowClassifier,
@@ -270,25 +272,26 @@ class Recognizer:
             OSError: the source cannot be read.
             DataError: no frame can be decoded.
         """
-        source = reader.source
-        cutter = WindowCutter(self.config, self.settings.stride, fps=source.fps)
-        classifier = WindowClassifier(
-            self.model,
-            self._batch_size(cutter, source.is_live, keep_frames),
-            with_features=features,
-            with_heatmaps=grad_cam,
-        )
-        pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
+        cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
         segments = SegmentBuilder(keep_frames)
-        for frame in reader:
-            predictions = _push(frame, pipeline, segments)
-            for prediction in predictions:
+        with ThreadPoolExecutor(1) as executor:
+            classifier = BackgroundClassifier(
+                executor,
+                self.model,
+                self._batch_size(cutter, reader.source.is_live, keep_frames),
+                with_features=features,
+                with_heatmaps=grad_cam,
+                is_prompt=reader.source.is_live,
+            )
+            pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
+            for frame in reader:
+                for prediction in _push(frame, pipeline, segments):
+                    yield from segments.push(prediction)
+                if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
+                    yield from segments.flush()
+            for prediction in pipeline.flush():
                 yield from segments.push(prediction)
-            if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
-                yield from segments.flush()
-        for prediction in pipeline.flush():
-            yield from segments.push(prediction)
-        yield from segments.flush()
+            yield from segments.flush()
 
     def _batch_size(self, cutter: WindowCutter, is_live: bool, keep_frames: bool) -> int:
         """Return how many windows wait for each other."""
