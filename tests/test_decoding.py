@@ -1,6 +1,6 @@
 """Pictures: whole where they were interlaced, in the right colours, upright, at increasing times."""
 
-from itertools import product
+from itertools import islice, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,6 +187,7 @@ def test_a_picture_that_is_shown_askew_is_turned_by_the_nearest_right_angle(tmp_
     for matrix, expected in (
         ((0.9, 0.4, -0.4, 0.9), stored),
         ((-0.9, 0.4, -0.4, -0.9), stored[::-1, ::-1]),
+        ((0.4, 0.9, -0.9, 0.4), stored.transpose(1, 0, 2)[:, ::-1]),
     ):
         path.write_bytes(edit_mp4(plain, with_matrix(*matrix)))
         assert np.array_equal(images(path)[0], expected)
@@ -210,6 +211,25 @@ def test_wrong_time_stamps_do_not_shift_the_times_behind_them(tmp_path):
     assert np.all(np.diff(times) > 0)
     right = [number for number in range(60) if number % 10 != 5]
     assert [times[n] for n in right] == pytest.approx([ticks[n] / 1000 for n in right], abs=0.002)
+
+
+def test_a_container_that_is_damaged_ends_and_a_disk_that_fails_is_an_error(tmp_path):
+    path = encode(tmp_path / "v.mp4", 10, "mjpeg", pix_fmt="yuvj420p")
+    for error in (av.error.PatchWelcomeError, av.error.InvalidDataError, av.error.OSError):
+
+        def demux(error=error):
+            yield from islice(file.demux(video=0), 6)
+            raise error(5, "reason")
+
+        with av.open(str(path)) as file:
+            container = SimpleNamespace(format=file.format, demux=demux)
+            pictures = Decoder(container, file.streams.video[0], threads=1).pictures()
+            assert len(list(islice(pictures, 6))) == 6
+            if issubclass(error, OSError):
+                with pytest.raises(OSError, match="reason"):
+                    next(pictures)
+            else:
+                assert list(pictures) == []
 
 
 @pytest.mark.parametrize("is_interlaced", [False, True])
