@@ -65,6 +65,7 @@ class Decoder:
         self._last_stamp = -math.inf  # its time stamp, in seconds
         self._lost: list[float] = []
         self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
+        self._is_at_end = False
         self._has_fields = False  # of which each may be a packet of its own
         self._corrupt_stamps: set[int] = set()
 
@@ -102,6 +103,7 @@ class Decoder:
         for packet in self._packets():
             yield from self._decode(packet)
         yield from self._decode(None)
+        self._is_at_end = True
 
     def seek(self, seconds: float) -> None:
         """Go on with the last key picture before a time on the clock of the container."""

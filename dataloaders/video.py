@@ -247,7 +247,7 @@ class VideoFile:
                 num_read += 1
                 yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
         lost = [max(seconds - self._first_seconds, 0.0) for seconds in decoder.lost]
-        lost = [seconds for seconds in lost if start <= seconds < end]
+        lost = [seconds for seconds in lost if start <= seconds < end - TIME_TOLERANCE]
         num_lost = len(lost)
         missing = 0 if is_complete else _count_missing_at_end(decoder, self._first_seconds + end)
         if missing:

@@ -357,7 +357,7 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
 def test_of_a_damaged_video_all_that_is_whole_is_done_at_its_time(project, checkpoint):
     """One packet of motion JPEG is overwritten in the middle."""
     data = bytearray(write_video(project.folder / "v.avi", 100).read_bytes())
-    place = -1
+    place = data.index(b"movi")
     for _ in range(51):
         place = data.index(b"00dc", place + 1)
     size = int.from_bytes(data[place + 4 : place + 8], "little")
