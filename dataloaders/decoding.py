@@ -64,8 +64,8 @@ class Decoder:
         self._previous: float | None = None  # time of the last picture
         self._last_stamp = -math.inf  # its time stamp, in seconds
         self._lost: list[float] = []
-        self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
         self._is_at_end = False
+        self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
         self._has_fields = False  # of which each may be a packet of its own
         self._corrupt_stamps: set[int] = set()
 
@@ -81,8 +81,11 @@ class Decoder:
         """The time of each picture that could not be decoded or is corrupt, in seconds.
 
         They are on the clock of the container, and complete up to the last picture that was yielded.
+        Where times are counted, packets that gave no picture are known at the end alone: until
+        then the decoder may hold their pictures, whose times differ from those of the packets.
         """
-        if self._has_fields:
+        is_counted = self.container.format.name in COUNTED_FORMATS
+        if self._has_fields or (is_counted and not self._is_at_end):
             return self._lost
         codec = self.stream.codec_context.name
         if not self._lost and codec not in PICTURE_A_PACKET_CODECS:

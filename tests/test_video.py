@@ -1,6 +1,7 @@
 """Video files: frames at the right times, what is damaged, what is refused; streams and cameras."""
 
 import errno
+import math
 import os
 import shutil
 import struct
@@ -815,6 +816,15 @@ def test_a_codec_without_a_decoder_is_named(tmp_path):
     path = encode(tmp_path / "v.avi", 3, "mpeg4")
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"XYZW").replace(b"mp4v", b"XYZW"))
     refused(path, "there is no decoder for its codec|there is no video in it")
+
+
+def test_a_part_of_a_whole_avi_file_with_reordered_pictures_has_no_damage(tmp_path):
+    """Its packets have no times, and the decoder still holds pictures when the part ends."""
+    path = encode(tmp_path / "v.avi", 100, "libx264", options={"bf": "3"}, gop_size=25)
+    for start, end in ((0, 1), (1.0, 1.05), (2, 3)):
+        file = open_file(path)
+        assert len(list(file.frames(start, end))) == math.ceil(round((end - start) * 25, 3))
+        assert file.damage is None
 
 
 def test_a_file_in_which_a_text_stream_begins_late_is_read_to_its_end(tmp_path):
