@@ -1,0 +1,609 @@
+"""Written videos, read back by OpenCV, PyAV and Chromium."""
+
+import contextlib
+import gc
+import json
+import os
+import shutil
+import struct
+import subprocess
+import time
+import urllib.request
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from dataloaders.video_writer import VideoWriter, av
+
+SIZE = (64, 48)
+LARGE = (320, 240)  # enough for more than one thread
+FLASH_SECONDS = 0.2  # of a flash and of a beep, at each whole second
+ON_LINUX = os.path.isdir("/proc/self/fd")
+
+
+def grey(value, size=SIZE):
+    return np.full((size[1], size[0], 3), value, np.uint8)
+
+
+def numbered(number):
+    """An image whose left half tells the tens of its number, up to 99, and the right half the ones."""
+    image = grey(20 + 20 * (number // 10))
+    image[:, SIZE[0] // 2 :] = 20 + 20 * (number % 10)
+    return image
+
+
+def write(path, images, times, **options):
+    options = {"size": images[0].shape[1::-1], "fps": 25} | options
+    with VideoWriter(path, **options) as writer:
+        for image, seconds in zip(images, times, strict=True):
+            writer.write(image, seconds)
+    return path
+
+
+def write_seconds(path, seconds, **options):
+    """Write so many seconds of black at 25 frames/s."""
+    count = round(25 * seconds)
+    return write(path, [grey(0)] * count, np.arange(count) / 25, **options)
+
+
+def read_numbers(path):
+    """The numbers of numbered images, as OpenCV reads them."""
+    capture = cv2.VideoCapture(str(path))
+    numbers = []
+    while True:
+        is_read, image = capture.read()
+        if not is_read:
+            return numbers
+        tens = round((image[24, 16].mean() - 20) / 20)
+        ones = round((image[24, 48].mean() - 20) / 20)
+        numbers.append(10 * tens + ones)
+
+
+def read_times(path):
+    with av.open(f"file:{path}") as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def read_duration(path):
+    with av.open(f"file:{path}") as container:
+        return container.duration / 1e6
+
+
+def open_files():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_opencv_reads_the_images_that_were_written(tmp_path):
+    path = write(tmp_path / "a.mp4", [numbered(n) for n in range(100)], np.arange(100) / 25)
+    assert read_numbers(path) == list(range(100))
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 25
+
+
+def test_the_format_is_the_one_that_browsers_and_phones_play(tmp_path):
+    path = write_seconds(tmp_path / "a.mp4", 1)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # plays while it is downloaded
+
+
+@pytest.mark.parametrize("fps", [1, 24000 / 1001, 25, 30000 / 1001, 240, 1000])
+def test_even_rates_are_kept_exactly(tmp_path, fps):
+    times = np.arange(30) / fps
+    path = write(tmp_path / "a.mp4", [numbered(n) for n in range(30)], times, fps=fps)
+    assert read_times(path) == pytest.approx(times, abs=0.51 / 120_000)
+    assert read_duration(path) == pytest.approx(30 / fps, abs=0.001)
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-4)
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_uneven_times_are_kept(tmp_path, fragmented):
+    steps = np.random.default_rng(0).choice([0.001, 0.02, 0.04, 0.3], 99)
+    times = np.concatenate([[0], np.cumsum(steps)])
+    images = [numbered(n) for n in range(100)]
+    path = write(tmp_path / "a.mp4", images, times, fps=10, fragmented=fragmented)
+    assert read_times(path) == pytest.approx(times, abs=0.51 / 120_000)
+    assert read_numbers(path) == list(range(100))
+    assert read_duration(path) == pytest.approx(times[-1] + 0.1, abs=0.001)
+
+
+def test_images_at_almost_the_same_time_are_all_kept(tmp_path):
+    images = [numbered(number) for number in range(50)]
+    times = np.arange(50) / 25 - np.arange(50) % 2 * 0.04 + np.arange(50) % 2 * 1e-6  # pairs
+    path = write(tmp_path / "a.mp4", images, times)
+    assert read_numbers(path) == list(range(50))
+    assert read_times(path) == pytest.approx(times, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [SIZE, (1280, 720)])
+@pytest.mark.parametrize("bgr", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)])
+def test_colours_are_those_that_the_file_names(tmp_path, size, bgr):
+    path = write(tmp_path / "a.mp4", [np.full((size[1], size[0], 3), bgr, np.uint8)], [0])
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        planes = [np.frombuffer(bytes(plane), np.uint8)[10] for plane in frame.planes]
+    # From the definitions of BT.709 and BT.601, 8 bits of limited range.
+    red_share, blue_share, matrix = (0.2126, 0.0722, 1) if size != SIZE else (0.299, 0.114, 6)
+    blue, green, red = (value / 255 for value in bgr)
+    luma = red_share * red + (1 - red_share - blue_share) * green + blue_share * blue
+    expected = [
+        16 + 219 * luma,
+        128 + 112 * (blue - luma) / (1 - blue_share),
+        128 + 112 * (red - luma) / (1 - red_share),
+    ]
+    assert planes == pytest.approx(expected, abs=3)
+    assert (frame.colorspace, frame.color_range) == (matrix, 1)
+
+
+def test_the_last_row_and_column_of_an_odd_size_are_repeated(tmp_path):
+    image = np.zeros((47, 61, 3), np.uint8)
+    image[:, 30:] = 200
+    _, read = cv2.VideoCapture(str(write(tmp_path / "a.mp4", [image], [0]))).read()
+    assert read.shape == (48, 62, 3)
+    assert read[:, 40:].mean() == pytest.approx(200, abs=3)
+    assert read[:, :20].mean() == pytest.approx(0, abs=3)
+
+
+def test_an_image_of_another_size_is_scaled(tmp_path):
+    images = [numbered(0), cv2.resize(numbered(1), (30, 90))]
+    path = write(tmp_path / "a.mp4", images, [0, 0.04], size=SIZE)
+    assert read_numbers(path) == [0, 1]
+
+
+# Sound
+
+
+def sine(begin, num_samples, rate):
+    """A tone of 1 kHz that begins at each whole second, from `begin` seconds on."""
+    seconds = begin + np.arange(num_samples) / rate
+    return 0.5 * np.sin(2000 * np.pi * seconds) * ((seconds + 1e-9) % 1 < FLASH_SECONDS)
+
+
+def write_flashes(path, codecs=("libx264", "aac"), rate=48_000, layout="mono", **changes):
+    """Write a video that flashes and beeps at each whole second.
+
+    Args:
+        changes: `sound`, when the sound begins and ends; `gap`, likewise, where it is missing;
+            `seconds` of the picture; `first` time stamp of the picture.
+    """
+    settings = {"sound": (0, 3), "gap": (9, 9), "seconds": 3, "first": 0} | changes
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream(codecs[0], rate=25, width=64, height=48)
+        picture.pix_fmt = "yuv420p"
+        picture.bit_rate = 1_000_000
+        sound = container.add_stream(codecs[1], rate=rate, layout=layout, bit_rate=128_000)
+        for number in range(25 * settings["seconds"]):
+            is_bright = number % 25 < 25 * FLASH_SECONDS
+            frame = av.VideoFrame.from_ndarray(grey(235 if is_bright else 16), format="bgr24")
+            frame.pts = number + round(25 * settings["first"])
+            frame.time_base = Fraction(1, 25)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        block = rate // 50
+        for begin in np.arange(*settings["sound"], 0.02):
+            if settings["gap"][0] <= begin < settings["gap"][1]:
+                continue
+            samples = np.tile(sine(begin, block, rate).astype(np.float32), sound.layout.nb_channels)
+            samples = samples.reshape(sound.layout.nb_channels, block)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            frame.time_base = Fraction(1, rate)
+            frame.pts = round((begin + settings["first"]) * rate)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def copy_with_sound(source, target):
+    """Write the images of a video at their times, with its sound."""
+    with av.open(str(source)) as container:
+        frames = list(container.decode(video=0))
+    times = [frame.time - frames[0].time for frame in frames]
+    images = [frame.to_ndarray(format="bgr24") for frame in frames]
+    return write(target, images, times, sound_from=source)
+
+
+def find_flashes(path):
+    with av.open(str(path)) as container:
+        frames = [
+            (frame.time, frame.to_ndarray()[:48].mean()) for frame in container.decode(video=0)
+        ]
+    times, lumas = np.array(frames).T
+    is_bright = lumas > 100
+    return times[is_bright & ~np.roll(is_bright, 1)]
+
+
+def read_sound(path):
+    """The time stamps of the samples of the first channel, and these."""
+    times, values = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            assert frame.format.name == "fltp"
+            times.append(frame.time + np.arange(frame.samples) / frame.sample_rate)
+            values.append(frame.to_ndarray()[0])
+    return np.concatenate(times), np.concatenate(values)
+
+
+def find_beeps(path):
+    times, values = read_sound(path)
+    loud = times[np.abs(values) > 0.15]
+    return loud[np.diff(loud, prepend=-1) > 0.3]
+
+
+def sound_packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def sound_codec(path):
+    with av.open(str(path)) as container:
+        return container.streams.audio[0].codec_context.codec.canonical_name
+
+
+@pytest.mark.parametrize(
+    "name, codecs, rate, layout, expected",
+    [
+        ("a.mp4", ("libx264", "aac"), 44_100, "stereo", "aac"),
+        ("a.ts", ("mpeg2video", "mp2"), 48_000, "stereo", "aac"),
+        ("b.ts", ("libx264", "aac"), 48_000, "mono", "aac"),
+        ("a.avi", ("mpeg4", "pcm_u8"), 8_000, "mono", "aac"),
+        ("b.avi", ("mpeg4", "libmp3lame"), 48_000, "mono", "mp3"),
+        ("b.mkv", ("mpeg4", "libmp3lame"), 12_000, "mono", "aac"),  # MP4 has no such MP3
+        ("a.mkv", ("libx264", "ac3"), 48_000, "5.1", "aac"),
+        ("a.webm", ("libvpx", "libopus"), 48_000, "mono", "opus"),
+        ("a.wmv", ("wmv2", "wmav2"), 44_100, "mono", "aac"),
+        ("a.flv", ("flv", "libmp3lame"), 44_100, "mono", "mp3"),
+        ("a.mov", ("libx264", "pcm_s24le"), 96_000, "mono", "aac"),
+    ],
+)
+def test_sound_stays_in_step_and_plays_in_browsers(tmp_path, name, codecs, rate, layout, expected):
+    source = write_flashes(tmp_path / name, codecs, rate, layout)
+    target = copy_with_sound(source, tmp_path / "out.mp4")
+    assert sound_codec(target) == expected
+    assert find_flashes(target) == pytest.approx([0, 1, 2], abs=0.041)  # AVI repeats a frame
+    # Some encoders lose the beginning of the first beep.
+    assert find_beeps(target)[1:] == pytest.approx(find_flashes(target)[1:], abs=0.04)
+    assert read_sound(target)[0][-1] == pytest.approx(3, abs=0.07)
+
+
+def test_copied_sound_is_copied_packet_by_packet(tmp_path):
+    source = write_flashes(tmp_path / "a.mp4")
+    assert sound_packets(copy_with_sound(source, tmp_path / "b.mp4")) == sound_packets(source)
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+@pytest.mark.parametrize("first", [0, 5])
+def test_sound_may_begin_before_or_after_the_picture(tmp_path, codec, first):
+    early = write_flashes(
+        tmp_path / "early.mkv", ("libx264", codec), sound=(-0.5, 2.5), first=1 + first
+    )
+    late = write_flashes(tmp_path / "late.mkv", ("libx264", codec), sound=(0.5, 3), first=first)
+    # A beep is under way when the late sound begins to be missing, and at none of its ends.
+    for source, beeps in ((early, [0, 1, 2]), (late, [1, 2])):
+        target = copy_with_sound(source, tmp_path / "out.mp4")
+        assert find_flashes(target) == pytest.approx([0, 1, 2], abs=0.001)
+        assert find_beeps(target) == pytest.approx(beeps, abs=0.04)
+
+
+def test_sound_may_change_its_rate_and_channels_on_the_way(tmp_path):
+    first = write_flashes(tmp_path / "a.ts", ("mpeg2video", "mp2"), 48_000, "stereo")
+    second = write_flashes(tmp_path / "b.ts", ("mpeg2video", "mp2"), 32_000, "mono", first=3)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    target = write_seconds(tmp_path / "c.mp4", 6, sound_from=first)
+    assert find_beeps(target) == pytest.approx(range(6), abs=0.04)
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3"])
+def test_what_follows_a_gap_in_the_sound_stays_in_step_in_browsers_too(tmp_path, codec):
+    source = write_flashes(tmp_path / "a.mkv", ("libx264", codec), gap=(0.4, 1.6))
+    target = copy_with_sound(source, tmp_path / "b.mp4")
+    assert find_beeps(target) == pytest.approx([0, 2], abs=0.04)
+    # Browsers count samples, so none may be missing.
+    times, _ = read_sound(target)
+    assert len(times) / 48_000 == pytest.approx(times[-1] - times[0], abs=0.001)
+
+
+def test_sound_ends_with_the_picture(tmp_path):
+    source = write_flashes(tmp_path / "a.mp4", sound=(0, 3), seconds=1)
+    target = write_seconds(tmp_path / "b.mp4", 1, sound_from=source)
+    assert read_sound(target)[0][-1] == pytest.approx(1, abs=0.022)  # a packet lasts 21 ms
+    assert read_duration(target) == pytest.approx(1, abs=0.022)
+
+
+def test_a_picture_may_outlast_its_sound(tmp_path):
+    source = write_flashes(tmp_path / "a.mp4", sound=(0, 1))
+    target = copy_with_sound(source, tmp_path / "b.mp4")
+    assert read_sound(target)[0][-1] == pytest.approx(1, abs=0.022)
+    assert len(read_times(target)) == 75
+    assert read_duration(target) == pytest.approx(3, abs=0.001)
+
+
+def test_sound_and_picture_alternate_in_the_file(tmp_path):
+    source = write_flashes(tmp_path / "a.mp4", sound=(0, 15), seconds=15)
+    target = write_seconds(tmp_path / "b.mp4", 15, sound_from=source)
+    with av.open(str(target)) as container:
+        packets = [
+            (packet.pos, packet.stream.type, float(packet.dts * packet.time_base))
+            for packet in container.demux()
+            if packet.size
+        ]
+    latest = {"audio": 0.0, "video": 0.0}
+    for _, kind, seconds in sorted(packets):
+        latest[kind] = seconds
+        assert abs(latest["audio"] - latest["video"]) < 0.5
+
+
+def damage(data, kind):
+    if kind == "text":
+        return b"not a video\n" * 100
+    if kind == "cut off":
+        return data[: len(data) // 2]
+    damaged = bytearray(data)
+    middle = len(data) // 2
+    damaged[middle : middle + len(data) // 4] = np.random.default_rng(0).bytes(len(data) // 4)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("kind", ["text", "cut off", "overwritten"])
+@pytest.mark.parametrize(
+    "name, codec",
+    [("a.ts", "aac"), ("a.mkv", "ac3"), ("a.mkv", "flac"), ("a.avi", "libmp3lame")],
+)
+def test_damaged_sound_never_costs_the_picture(tmp_path, kind, name, codec):
+    source = write_flashes(tmp_path / name, ("mpeg4", codec))
+    source.write_bytes(damage(source.read_bytes(), kind))
+    target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
+    assert len(read_times(target)) == 75
+    with av.open(str(target)) as container:
+        assert len(container.streams.audio) == (kind != "text")
+    if kind != "text":
+        assert find_beeps(target)[:2] == pytest.approx([0, 1], abs=0.04)
+
+
+def test_sound_that_cannot_be_decoded_everywhere_becomes_sound_that_can(tmp_path):
+    source = write_flashes(tmp_path / "a.mov", ("mpeg4", "aac"))
+    source.write_bytes(damage(source.read_bytes(), "overwritten"))
+    with pytest.raises(av.FFmpegError):
+        read_sound(source)
+    target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
+    assert read_sound(target)[0][-1] == pytest.approx(3, abs=0.022)
+    assert find_beeps(target)[0] == pytest.approx(0, abs=0.04)
+
+
+def test_sound_is_read_to_the_end_where_another_stream_begins_late(tmp_path):
+    source = write_flashes(tmp_path / "a.flv", ("flv", "pcm_s16le"), rate=44_100)
+    text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x02hi\x00\x00\x09"
+    tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text
+    source.write_bytes(source.read_bytes() + tag + len(tag).to_bytes(4, "big"))
+    target = write_seconds(tmp_path / "b.mp4", 3, sound_from=source)
+    assert find_beeps(target)[1:] == pytest.approx([1, 2], abs=0.04)
+
+
+@pytest.mark.parametrize("make_source", [lambda path: write_seconds(path, 1), lambda path: path])
+def test_a_file_without_sound_gives_a_video_without(tmp_path, make_source):
+    source = make_source(tmp_path / "a.mp4")
+    with av.open(str(write_seconds(tmp_path / "b.mp4", 1, sound_from=source))) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+# Files
+
+
+def find_media(data):
+    """Where the boxes of images begin and end in an MP4 file."""
+    places = []
+    begin = 0
+    while begin < len(data):
+        size, kind = struct.unpack(">I4s", data[begin : begin + 8])
+        if kind == b"mdat":
+            places.append((begin, begin + size))
+        begin += size
+    return places
+
+
+def test_a_live_video_that_is_cut_off_plays_up_to_there(tmp_path):
+    cut = tmp_path / "cut.mp4"
+    with VideoWriter(tmp_path / "a.mp4", size=SIZE, fragmented=True, threads=2) as writer:
+        for number in range(100):
+            writer.write(numbered(number), number / 20)
+        data = (tmp_path / "a.mp4").read_bytes()
+    places = find_media(data)
+    assert len(places) == 4  # the fragments of the first 80 images; the fifth is unfinished
+    for number, (begin, end) in enumerate(places):
+        for place in (end, (begin + end) // 2, begin + 20):
+            cut.write_bytes(data[:place])
+            numbers = read_numbers(cut)
+            assert numbers == list(range(len(numbers)))
+            assert len(numbers) >= 20 * (number + (place == end))
+    assert read_numbers(tmp_path / "a.mp4") == list(range(100))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["%03d.mp4", "a:b.mp4", "http:a.mp4", "pipe:1.mp4", "-o.mp4", "a b?#'é視.mp4", "no ending"],
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_mean_nothing_to_ffmpeg(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_flashes("source.mp4")
+    os.rename("source.mp4", f"source {name}")
+    write_seconds(type(tmp_path)(name), 0.2, sound_from=type(tmp_path)(f"source {name}"))
+    assert sorted(os.listdir()) == sorted([name, f"source {name}"])
+    with av.open(f"file:{name}") as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, fragmented):
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8)
+    options = {"fragmented": fragmented, "sound_from": write_flashes(tmp_path / "s.mp4")}
+    path = write(tmp_path / "a.mp4", noise, np.arange(30) / 25, **options)
+    whole = path.stat().st_size
+    before = open_files() if ON_LINUX else None
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (0, 1000, whole // 2, whole - 1000, whole - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(OSError, match="^.*a.mp4: cannot be written: File too large$"):
+                write(path, noise, np.arange(30) / 25, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not ON_LINUX or open_files() == before
+
+
+@pytest.mark.parametrize(
+    "path, size, message",
+    [
+        ("missing/a.mp4", SIZE, "missing/a.mp4: cannot be written: No such file or directory"),
+        (".", SIZE, ".*: cannot be written: "),
+        ("a.mp4", (20_000, 20_000), "a.mp4: H.264 cannot encode images of 20000x20000"),
+    ],
+)
+def test_what_cannot_be_written_is_named_at_once(tmp_path, path, size, message):
+    with pytest.raises(OSError, match=message):
+        VideoWriter(tmp_path / path, size=size)
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="counts open files and threads in /proc")
+def test_an_exception_closes_the_files_and_ends_the_threads(tmp_path):
+    source = write_flashes(tmp_path / "s.mp4")
+    files, threads = open_files(), len(os.listdir("/proc/self/task"))
+    with (
+        contextlib.suppress(ZeroDivisionError),
+        VideoWriter(tmp_path / "a.mp4", size=LARGE, sound_from=source, threads=3) as writer,
+    ):
+        writer.write(grey(0, LARGE), 0)
+        assert len(os.listdir("/proc/self/task")) > threads
+        raise ZeroDivisionError
+    assert open_files() == files
+    assert len(os.listdir("/proc/self/task")) == threads
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="counts threads in /proc")
+def test_the_encoder_takes_the_threads_that_it_is_given(tmp_path):
+    threads = len(os.listdir("/proc/self/task"))
+    with VideoWriter(tmp_path / "a.mp4", size=LARGE, threads=1) as writer:
+        writer.write(grey(0, LARGE), 0)
+        assert len(os.listdir("/proc/self/task")) == threads
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs the affinity of Linux")
+def test_the_encoder_takes_no_more_cores_than_the_process_may(tmp_path):
+    threads = len(os.listdir("/proc/self/task"))
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with VideoWriter(tmp_path / "a.mp4", size=LARGE) as writer:
+            writer.write(grey(0, LARGE), 0)
+            assert len(os.listdir("/proc/self/task")) == threads
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+# Chromium
+
+PAGE = """<!doctype html><body><script>
+async function probe(address, times) {
+  const video = document.createElement('video');
+  const wait = (event) => new Promise((resolve, reject) => {
+    video.addEventListener(event, resolve, {once: true});
+    video.addEventListener('error', () => reject(video.error.message), {once: true});
+  });
+  document.body.append(video);
+  video.src = address;
+  await wait('canplay');
+  const canvas = document.createElement('canvas').getContext('2d');
+  const numbers = [];
+  const digit = (x) => Math.round((canvas.getImageData(x, 24, 1, 1).data[1] - 20) / 20);
+  for (const time of times) {
+    video.currentTime = time;
+    await wait('seeked');
+    canvas.drawImage(video, 0, 0, 64, 48);
+    numbers.push(10 * digit(16) + digit(48));
+  }
+  await video.play();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return {duration: video.duration, numbers, sound: video.webkitAudioDecodedByteCount};
+}
+</script>"""
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--allow-file-access-from-files",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+class Chromium:
+    """A page in Chromium, by the WebDriver protocol."""
+
+    def __init__(self, folder, port=9527):
+        self.address = f"http://127.0.0.1:{port}/session"
+        (folder / "page.html").write_text(PAGE)
+        self.driver = subprocess.Popen(["chromedriver", f"--port={port}", "--silent"])
+        options = {"args": [*CHROMIUM_FLAGS, f"--user-data-dir={folder / 'profile'}"]}
+        capabilities = {"goog:chromeOptions": options, "timeouts": {"script": 30_000}}
+        for _ in range(50):
+            with contextlib.suppress(ConnectionError, urllib.error.URLError):
+                session = self.post("", {"capabilities": {"alwaysMatch": capabilities}})
+                break
+            time.sleep(0.1)
+        self.address += f"/{session['sessionId']}"
+        self.post("/url", {"url": (folder / "page.html").as_uri()})
+
+    def post(self, command, content, method="POST"):
+        data = json.dumps(content).encode() if method == "POST" else None
+        request = urllib.request.Request(self.address + command, data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)["value"]
+
+    def probe(self, path, times):
+        script = "const done = arguments[2]; probe(arguments[0], arguments[1]).then(done, done)"
+        return self.post("/execute/async", {"script": script, "args": [path.as_uri(), times]})
+
+    def close(self):
+        self.post("", None, "DELETE")
+        self.driver.terminate()
+        self.driver.wait()
+
+
+@pytest.fixture
+def chromium(tmp_path):
+    if not shutil.which("chromedriver"):
+        pytest.skip("needs Chromium and its chromedriver")
+    browser = Chromium(tmp_path)
+    yield browser
+    browser.close()
+
+
+@pytest.mark.slow
+def test_chromium_plays_and_seeks(tmp_path, chromium):
+    images = [numbered(number) for number in range(75)]
+    uneven = np.arange(75) / 25 + np.arange(75) % 2 / 50
+    source = write_flashes(tmp_path / "s.mkv", ("libx264", "ac3"))
+    even = write(tmp_path / "even.mp4", images, np.arange(75) / 25, sound_from=source)
+    found = chromium.probe(even, [0, 1.02, 2.98])
+    assert found["duration"] == pytest.approx(3, abs=0.022)
+    assert found["numbers"] == [0, 25, 74]
+    assert found["sound"] > 0
+
+    with VideoWriter(tmp_path / "uneven.mp4", size=SIZE, fps=25, fragmented=True) as writer:
+        for image, seconds in zip(images, uneven, strict=True):
+            writer.write(image, seconds)
+        shutil.copy(tmp_path / "uneven.mp4", tmp_path / "unfinished.mp4")
+    found = chromium.probe(tmp_path / "uneven.mp4", [0.05, 1.03, 2.97])
+    assert found["duration"] == pytest.approx(3, abs=0.001)
+    assert found["numbers"] == [0, 25, 74]
+    assert chromium.probe(tmp_path / "unfinished.mp4", [0.05, 1.03])["numbers"] == [0, 25]
