@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dataloaders.video import Frame
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
+TIME_TOLERANCE = 1e-6  # seconds: of two frames as near in time the later one is taken
 CROP_SIZE = 112  # side of the square that the network sees
 LIMITS = {
     "clip_len": (2, 4096),
@@ -163,7 +164,8 @@ def nearest_in_time(frames: Iterable["Frame"], seconds: float) -> Iterator["Fram
         while count * seconds <= frame.time - first:
             target = first + count * seconds
             is_previous_nearer = (
-                previous is not None and target - previous.time < frame.time - target
+                previous is not None
+                and target - previous.time < frame.time - target - TIME_TOLERANCE
             )
             yield previous if is_previous_nearer else frame
             count += 1

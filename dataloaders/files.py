@@ -9,8 +9,9 @@ from itertools import filterfalse, takewhile
 from pathlib import Path
 
 from dataloaders.errors import DataError
+from dataloaders.images import has_image_suffix
 from dataloaders.index import shorten
-from dataloaders.video import display_name, has_image_suffix, has_video_suffix
+from dataloaders.video import display_name, has_video_suffix
 
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
