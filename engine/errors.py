@@ -1,9 +1,10 @@
-"""How a script ends early: by a signal, or by a user's error, told in one line; any other error is a bug."""
+"""How a script ends early: by a signal, or by a mistake of the user, which is one line."""
 
 import contextlib
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,40 +55,69 @@ USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError, torc
 
 @contextlib.contextmanager
 def exit_on_user_error(script: str, status: int) -> Iterator[None]:
-    """End the script with an exit status and one line where the block raises one of `USER_ERRORS`."""
-    with contextlib.suppress(AttributeError):  # a notebook's
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
+    """End the script with one line where the block raises one of `USER_ERRORS`.
+
+    Args:
+        script: its name, with which the line begins.
+        status: its exit status.
+    """
+    with any_name_printable():
+        try:
+            yield
+        except USER_ERRORS as error:
+            line = (str(error) or type(error).__name__).splitlines()[-1]
+            line = re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
+            print(f"{script}: {line}", file=sys.stderr)
+            sys.exit(status)
+
+
+@contextlib.contextmanager
+def any_name_printable() -> Iterator[None]:
+    """Let the block print any name of a file, also one that the console cannot show."""
+    stdout = sys.stdout
+    if not hasattr(stdout, "reconfigure"):  # a notebook's, or none
+        yield
+        return
+    errors = stdout.errors
+    stdout.reconfigure(errors="backslashreplace")
     try:
         yield
-    except USER_ERRORS as error:
-        line = (str(error) or type(error).__name__).splitlines()[-1]
-        line = re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
-        print(f"{script}: {line}", file=sys.stderr)
-        sys.exit(status)
+    finally:
+        if not stdout.closed:
+            stdout.reconfigure(errors=errors)
 
 
 class StopSignal:
-    """Records the first SIGINT or SIGTERM as its `signum`, 0 before, so that the step at hand can be finished.
-    A second signal, over two seconds later, has its usual effect. Leaving the `with` block restores the handlers."""
+    """Records the first SIGINT or SIGTERM, so that the step at hand can be finished.
 
-    signum, received_at = 0, 0.0
+    A second signal, over two seconds later, has its usual effect. Leaving the `with` block restores
+    the handlers. Outside the main thread, where Python allows no handlers, no signal is recorded.
+
+    Attributes:
+        signum: the signal, 0 before.
+    """
+
+    def __init__(self):
+        self.signum = 0
+        self._received_at = 0.0
+        self._previous = {}
 
     def __enter__(self) -> "StopSignal":
-        self.previous = {
-            number: signal.signal(number, self._record)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not None:  # else C code set it, for ever
+                    self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_) -> None:
-        for number, handler in self.previous.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _record(self, number, frame):
+        now = time.monotonic()
         if not self.signum:
-            self.signum, self.received_at = number, time.monotonic()
-        elif (
-            time.monotonic() - self.received_at > 2
-        ):  # a launcher passes on what the process group has received too
+            self.signum = number
+            self._received_at = now
+        elif now - self._received_at > 2:  # a launcher passes on what its group has received too
             self.__exit__()
             signal.raise_signal(number)

@@ -1,10 +1,13 @@
+import contextlib
+import io
 import signal
+import threading
 
 import pytest
 from conftest import usual_signals
 
 from engine import errors
-from engine.errors import StopSignal
+from engine.errors import StopSignal, UsageError, exit_on_user_error
 
 
 def test_the_first_signal_is_recorded_and_a_later_one_has_its_usual_effect(monkeypatch):
@@ -32,3 +35,35 @@ def test_leaving_the_block_restores_the_handlers(error):
     except OSError:
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_no_handler_is_installed():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    found = []
+
+    def work():
+        with StopSignal() as stop:
+            found.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+            found.append(stop.signum)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [*before, 0]
+
+
+def test_standard_output_prints_any_name_within_a_script_and_is_as_before_after_it():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    with contextlib.redirect_stdout(stream), exit_on_user_error("a.py", status=1):
+        print("\udce9 \u4e2d", flush=True)
+    assert stream.buffer.getvalue() == b"\\udce9 \\u4e2d\n"
+    assert stream.errors == "strict"
+
+
+def test_a_users_error_is_one_line_and_a_status(capsys):
+    with pytest.raises(SystemExit) as stop, exit_on_user_error("a.py", status=3):
+        raise UsageError("no such flag")
+    assert stop.value.code == 3
+    assert capsys.readouterr().err == "a.py: no such flag\n"
+    with pytest.raises(ZeroDivisionError), exit_on_user_error("a.py", status=3):
+        raise ZeroDivisionError
