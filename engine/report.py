@@ -20,8 +20,8 @@ from tensorboardX.summary import hparams
 
 from dataloaders.dataset import VideoDataset
 from dataloaders.index import atomic_write, write_table
-from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.loops import Evaluation, clips_to_device
+from engine.text import DEJAVU, draw_text, drawable_names, find_font
 
 METRICS = (
     "curves/top1_val",
@@ -236,7 +236,7 @@ def draw_tile(image: np.ndarray, caption: str, side: int = 224) -> np.ndarray:
     """Return a square picture with a caption above it, (side + 24, side, 3) RGB."""
     image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     tile = cv2.copyMakeBorder(image, 24, 0, 0, 0, cv2.BORDER_CONSTANT)
-    draw_text(tile, caption, 6, 4, side - 12, 16)
+    draw_text(tile[4:20, 6 : side - 6], caption)
     return tile
 
 

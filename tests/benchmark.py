@@ -43,15 +43,15 @@ from dataloaders.index import COLUMNS, read_index, write_table
 from dataloaders.layouts import list_videos
 from dataloaders.preprocess import preprocess
 from dataloaders.splits import assign_splits
-from dataloaders.video import VideoReader
-from dataloaders.windows import cut_windows
+from dataloaders.video import VideoFile
 from dataloaders.workers import worker_init_fn
-from engine.annotate import annotate, draw_text
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, save_checkpoint
 from engine.loops import train_one_epoch
-from engine.recognizer import BATCH_SIZE, CPU_BATCH_SIZE, classify_windows, prefetch
+from engine.text import draw_text
 from network import MODELS, build_model
+from recognition.classifier import BATCH_SIZE, CPU_BATCH_SIZE
+from recognition.recognizer import Recognizer
 
 CLASSES = ["Jump", "Run", "Sit", "Walk"]
 KEYS = ("work", "classic", "ours", "ratio", "floor", "fraction of the floor")
@@ -161,8 +161,7 @@ def time_preprocess(videos, work_dir, device):
 
     def floor():
         for file in files:
-            video = VideoReader(file, threads=1)
-            while video.grab():
+            for _ in VideoFile(file, threads=1).frames():
                 pass
         return sum(counts) * CORES
 
@@ -443,15 +442,11 @@ def train_model(name, device, loader):
 
 def time_infer(videos, work_dir, device):
     source = min(path for path in videos.glob("*/*") if path.is_file())
-    frames = list(VideoReader(source))
-    long = work_dir / "long.avi"
-    writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"XVID"), 25, frames[0].shape[1::-1])
-    for i in range(300):
-        writer.write(frames[i % len(frames)])
-    writer.release()
+    frames = [frame.to_image() for frame in VideoFile(source).frames()]
     for name in MODELS:
-        model = MODELS[name](len(CLASSES)).to(device, memory_format=torch.channels_last_3d).eval()
-        yield from infer_model(name, model, long, work_dir, device)
+        model = build_model(name, len(CLASSES))
+        model = model.to(device, memory_format=torch.channels_last_3d).eval()
+        yield from infer_model(model, frames, work_dir, device)
     yield time_folder(videos, work_dir, device)
 
 
@@ -463,11 +458,8 @@ def time_folder(videos, work_dir, device, num_videos=8):
     num_frames = 0
     for i in range(num_videos):
         video = shutil.copy(files[i % len(files)], folder / f"{i}{files[i % len(files)].suffix}")
-        num_frames += VideoReader(Path(video)).num_frames
-    model = build_model("R2Plus1D", len(CLASSES))
-    content = {"model": model.name, "options": {}, "classes": CLASSES, "clip": asdict(ClipConfig())}
-    content |= {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
-    save_checkpoint(content, checkpoint)
+        num_frames += VideoFile(Path(video)).num_frames
+    save_model(build_model("R2Plus1D", len(CLASSES)), checkpoint)
     script = Path(__file__).parent.parent / "inference.py"
     command = [
         sys.executable,
@@ -486,17 +478,47 @@ def time_folder(videos, work_dir, device, num_videos=8):
     return {"work": f"infer a folder of {num_videos} videos, frames/s"} | best(2, ours=ours)
 
 
-def infer_model(name, model, video, work_dir, device):
+def save_model(model, file):
+    """Write a model of random weights as a checkpoint that can be recognised with."""
+    content = {
+        "model": model.name,
+        "options": {},
+        "classes": CLASSES,
+        "clip": asdict(ClipConfig()),
+        "state_dict": model.state_dict(),
+        "normalization": model.normalize.statistics,
+    }
+    save_checkpoint(content, file)
+
+
+def write_video(file, frames, count):
+    """Write a video of so many frames, which are repeated, and return its path."""
+    size = frames[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"XVID"), 25, size)
+    for i in range(count):
+        writer.write(frames[i % len(frames)])
+    writer.release()
+    return file
+
+
+def infer_model(model, images, work_dir, device):
     """Two rows: at the default stride, and at stride 1."""
-    config = ClipConfig()
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     most = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
+    many = 300
     few, fewer = (
         (72, 25) if device.type == "cpu" else (200, 100)
     )  # frames where every one costs a pass
+    long = write_video(work_dir / "long.avi", images, many)
+    short = write_video(work_dir / "short.avi", images, few)
+    checkpoint = work_dir / "benchmarked.pth"
+    save_model(model, checkpoint)
+    default = Recognizer(checkpoint, device=str(device))
+    every = Recognizer(checkpoint, device=str(device), stride=1)
 
     def frames(count):
-        return islice(VideoReader(video), count)
+        for frame in islice(VideoFile(long).frames(), count):
+            yield frame.to_image()
 
     @torch.inference_mode()
     def classic():
@@ -515,12 +537,9 @@ def infer_model(name, model, video, work_dir, device):
             writer.write(frame)
         return fewer - 15  # those that had a pass
 
-    def ours(count, stride):
-        opened = VideoReader(video)
-        windows = cut_windows(prefetch(islice(opened, count), 8), config, stride)
-        found = prefetch(classify_windows(model, windows, most), 1)
-        windows = len(list(annotate(found, work_dir / "ours.mp4", CLASSES, opened, config)))
-        return windows if stride == 1 else count
+    def ours(recognizer, video):
+        result = recognizer.predict(video, work_dir / "ours.mp4")
+        return len(result["windows"]) if recognizer is every else result["frames"]
 
     @torch.inference_mode()
     def floor(count, stride):
@@ -537,14 +556,16 @@ def infer_model(name, model, video, work_dir, device):
     speeds = best(
         3 if device.type == "cpu" else 2,
         classic=classic,
-        default=lambda: ours(300, None),
-        every=lambda: ours(few, 1),
-        floor=lambda: floor(300, None),
+        default=lambda: ours(default, long),
+        every=lambda: ours(every, short),
+        floor=lambda: floor(many, None),
         floor_every=lambda: floor(few, 1),
     )
-    yield row(f"infer {name}, frames/s", speeds["classic"], speeds["default"], speeds["floor"])
     yield row(
-        f"infer {name} at stride 1, frames/s",
+        f"infer {model.name}, frames/s", speeds["classic"], speeds["default"], speeds["floor"]
+    )
+    yield row(
+        f"infer {model.name} at stride 1, frames/s",
         speeds["classic"],
         speeds["every"],
         speeds["floor_every"],
@@ -556,7 +577,7 @@ def draw_label(frame, text):
     height, width = frame.shape[:2]
     line, margin = max(12, height // 12), max(2, height // 60)
     frame[height - line :] //= 4
-    draw_text(frame, text, margin, height - line, width - 2 * margin, line - 2)
+    draw_text(frame[height - line : height - 2, margin : width - margin], text)
 
 
 def inference_writer(work_dir, frame):

@@ -22,8 +22,9 @@ from tiny import Tiny
 import mypath
 from dataloaders import copies, extract
 from dataloaders.clips import ClipConfig
-from engine.checkpoint import TrainState
+from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
+from recognition import loading
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,6 +84,15 @@ def write_video(path, frames, fps=25, fourcc="MJPG"):
         writer.write(frame)
     writer.release()
     return path
+
+
+def read_video(path):
+    """The frames of a video file, BGR, as OpenCV decodes them."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    frames = []
+    while (result := capture.read())[0]:
+        frames.append(result[1])
+    return frames
 
 
 def edit_mp4(data, edit):
@@ -259,7 +269,15 @@ class Project:
         """Copy the scripts into the folder, once, with the paths and the tiny network that the tests know."""
         if (self.folder / "train.py").exists():
             return
-        for name in ("train.py", "inference.py", "mypath.py", "network", "dataloaders", "engine"):
+        for name in (
+            "train.py",
+            "inference.py",
+            "mypath.py",
+            "network",
+            "dataloaders",
+            "engine",
+            "recognition",
+        ):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, self.folder / name)
@@ -338,7 +356,7 @@ def gpu(request, monkeypatch):
 def decode_here(request, monkeypatch):
     """Decode videos in this process, as processes of their own take longer to start than to decode these; tests of
     the workers themselves are marked `workers`."""
-    if not request.node.get_closest_marker("workers"):
+    if not request.node.get_closest_marker("workers") and hasattr(extract, "Worker"):
         monkeypatch.setattr(extract.Worker, "run", lambda worker, *job: extract.answer_job(*job))
 
 
@@ -367,3 +385,13 @@ def mistake(tmp_path, monkeypatch, capsys):
 def project(tmp_path):
     (tmp_path / "project").mkdir()
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def brightness(tmp_path, monkeypatch):
+    """A checkpoint of a model that knows how bright a clip is, with the classes a, b and c."""
+    from brightness import BrightnessModel
+
+    monkeypatch.setattr(loading, "restore_model", lambda content, file: BrightnessModel())
+    save_checkpoint(make_checkpoint(), tmp_path / "brightness.pth")
+    return tmp_path / "brightness.pth"

@@ -6,8 +6,8 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from engine.annotate import DEJAVU, draw_text, drawable_names, find_font
 from engine.report import figure_fonts
+from engine.text import DEJAVU, draw_text, drawable_names, find_font
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_font_that_has_the_letters_is_found(font, capsys):
 @pytest.mark.parametrize(("width", "height"), [(90, 12), (300, 40), (1500, 200)])
 def test_text_fills_its_box_and_stays_in_it(font, label, width, height):
     frame = np.zeros((height + 20, width + 20, 3), np.uint8)
-    draw_text(frame, label, 10, 10, width, height)
+    draw_text(frame[10 : 10 + height, 10 : 10 + width], label)
     rows, columns = np.nonzero(frame.max(2))
     assert (
         rows.min() >= 10

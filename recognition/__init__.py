@@ -1,0 +1,1 @@
+"""Running a trained model over a video: windows, predictions, events, annotated copies."""

@@ -1,0 +1,233 @@
+"""Windows -> what a model predicts for them, in any number of threads and forked processes."""
+
+import threading
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.loops import clips_to_device
+from network.grad_cam import grad_cam
+from recognition.forking import FORK_GUARD
+from recognition.windows import Window
+
+BATCH_SIZE = 8  # windows
+CPU_BATCH_SIZE = 2  # more would not fit into the cache
+
+
+# Features and heat maps are read by hooks, which would also see the calls of other threads.
+FORWARD_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for a window.
+
+    Attributes:
+        start: when the window begins, in seconds.
+        end: when it ends, in seconds.
+        image_times: (T,), when each image of its clip begins, in seconds.
+        run: number of the run of consecutive frames that it was cut from.
+        probabilities: (num_classes,) `float32`.
+        features: (512,) or (4096,) `float32`, what the last layer sees; None where not asked for.
+        heatmap: (T, H, W), see `network.grad_cam.grad_cam`; None where not asked for.
+    """
+
+    start: float
+    end: float
+    image_times: np.ndarray
+    run: int
+    probabilities: np.ndarray
+    features: np.ndarray | None = None
+    heatmap: np.ndarray | None = None
+
+    @property
+    def middle(self) -> float:
+        """The time in the middle of the images, which the label is about, in seconds."""
+        return float(np.median(self.image_times))
+
+    def heatmap_at(self, time: float) -> np.ndarray:
+        """Return the heat map (H, W) of the image that is nearest to a time in seconds."""
+        return self.heatmap[np.abs(self.image_times - time).argmin()]
+
+
+class WindowClassifier:
+    """Classifies windows in batches by a model in evaluation mode."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch_size: int = 1,
+        *,
+        with_features: bool = False,
+        with_heatmaps: bool = False,
+    ):
+        self._model = model
+        self._batch_size = batch_size
+        self._with_features = with_features
+        self._with_heatmaps = with_heatmaps
+        self._batch: list[Window] = []
+
+    def push(self, window: Window) -> list[Prediction]:
+        """Take a window; return the predictions of the batch that it fills."""
+        self._batch.append(window)
+        return self.flush() if len(self._batch) == self._batch_size else []
+
+    def flush(self) -> list[Prediction]:
+        """Return the predictions of the windows that wait for a batch to fill."""
+        windows = self._batch
+        self._batch = []
+        return self._classify(windows) if windows else []
+
+    def _classify(self, windows: list[Window]) -> list[Prediction]:
+        with FORK_GUARD:
+            with FORWARD_LOCK:
+                outputs = self._forward(np.stack([window.clip for window in windows]))
+            probabilities = outputs.logits.float().softmax(1).cpu().numpy()
+            features = _rows(outputs.features, len(windows))
+            heatmaps = _rows(outputs.heatmaps, len(windows))
+        predictions = []
+        for number, window in enumerate(windows):
+            prediction = Prediction(
+                start=window.start,
+                end=window.end,
+                image_times=window.image_times,
+                run=window.run,
+                probabilities=probabilities[number],
+                features=features[number],
+                heatmap=heatmaps[number],
+            )
+            predictions.append(prediction)
+        return predictions
+
+    def _forward(self, clips: np.ndarray) -> "_Outputs":
+        device = next(self._model.parameters()).device
+        inputs = clips_to_device(torch.from_numpy(clips), device)
+        if not self._with_features:
+            return self._compute(inputs)
+        with InputRecorder(self._model.get_submodule(self._model.head)) as recorder:
+            outputs = self._compute(inputs)
+        return replace(outputs, features=recorder.inputs)
+
+    def _compute(self, inputs: Tensor) -> "_Outputs":
+        if self._with_heatmaps:
+            logits, heatmaps = grad_cam(self._model, inputs)
+            return _Outputs(logits, heatmaps=heatmaps)
+        with torch.inference_mode():
+            return _Outputs(self._model(inputs))
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What a model gives for a batch, on its device."""
+
+    logits: Tensor  # (N, num_classes)
+    features: Tensor | None = None  # (N, 512) or (N, 4096)
+    heatmaps: Tensor | None = None  # (N, T, H, W)
+
+
+class BackgroundClassifier(WindowClassifier):
+    """Classifies batches in another thread, while the frames of the next one are read.
+
+    The predictions of a batch come when the next one is full.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        model: nn.Module,
+        batch_size: int,
+        *,
+        is_prompt: bool = False,
+        **outputs: bool,
+    ):
+        """Prepare to classify.
+
+        Args:
+            executor: has the thread.
+            model: in evaluation mode.
+            batch_size: windows.
+            is_prompt: whether predictions come at once, as live sources need them.
+            **outputs: `with_features` and `with_heatmaps`.
+        """
+        super().__init__(model, batch_size, **outputs)
+        self._executor = executor
+        self._is_prompt = is_prompt
+        self._running: Future[list[Prediction]] | None = None
+
+    def flush(self) -> list[Prediction]:
+        predictions = super().flush()
+        return predictions + self._wait()
+
+    def _classify(self, windows: list[Window]) -> list[Prediction]:
+        predictions = self._wait()
+        self._running = self._executor.submit(super()._classify, windows)
+        return predictions + self._wait() if self._is_prompt else predictions
+
+    def _wait(self) -> list[Prediction]:
+        """Return the predictions of the batch that is being classified."""
+        running = self._running
+        self._running = None
+        return [] if running is None else running.result()
+
+
+class InputRecorder:
+    """Keeps what a layer is given in the forward pass within a `with` block, as `inputs`."""
+
+    def __init__(self, layer: nn.Module):
+        self._layer = layer
+        self.inputs: Tensor | None = None
+
+    def __enter__(self) -> "InputRecorder":
+        self._hook = self._layer.register_forward_pre_hook(self._record)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._hook.remove()
+
+    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs = inputs[0].detach()
+
+
+def _rows(values: Tensor | None, count: int) -> list[np.ndarray | None]:
+    """Return the rows of a batch of values, `float32`; None for each where there are no values."""
+    return [None] * count if values is None else list(values.float().cpu().numpy())
+
+
+class Smoother:
+    """Replaces the probabilities of a window by the mean over `count` windows around it.
+
+    At both ends there are fewer. A window comes `count // 2` windows later.
+    """
+
+    def __init__(self, count: int):
+        self._num_ahead = count // 2
+        self._num_behind = count - 1 - self._num_ahead
+        self._windows: deque[Prediction] = deque()  # those that wait, and those before them
+        self._num_waiting = 0
+
+    def push(self, prediction: Prediction) -> list[Prediction]:
+        """Take a window; return the one around which all are known now, in a list, or none."""
+        self._windows.append(prediction)
+        self._num_waiting += 1
+        return [self._smooth_next()] if self._num_waiting > self._num_ahead else []
+
+    def flush(self) -> list[Prediction]:
+        """Return the windows that wait for others, which do not come."""
+        predictions = [self._smooth_next() for _ in range(self._num_waiting)]
+        self._windows.clear()
+        return predictions
+
+    def _smooth_next(self) -> Prediction:
+        """Smooth the first window that waits, by at most `num_ahead` after it."""
+        place = len(self._windows) - self._num_waiting
+        around = list(self._windows)[: place + self._num_ahead + 1]
+        mean = np.mean([window.probabilities for window in around], axis=0)
+        smoothed = replace(self._windows[place], probabilities=mean)
+        self._num_waiting -= 1
+        if place == self._num_behind:
+            self._windows.popleft()
+        return smoothed

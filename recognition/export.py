@@ -1,0 +1,38 @@
+"""Models for other programs."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from dataloaders.index import atomic_write
+from network.export import export_model
+from recognition.recognizer import Recognizer
+
+
+def export(recognizer: Recognizer, file: Path) -> None:
+    """Write a model, and how its clips are cut, as ONNX and as a program of `torch.export`.
+
+    Args:
+        recognizer: has the model.
+        file: the path of both without their endings, which may be named with one.
+
+    Raises:
+        OSError: a file cannot be written.
+        ModelError: a package is missing.
+    """
+    metadata = {
+        "model": recognizer.model.name,
+        "classes": recognizer.labels.classes,
+        "clip": asdict(recognizer.config),
+    }
+    stem = file.with_suffix("") if file.suffix in (".onnx", ".pt2") else file
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    writers = export_model(recognizer.model, recognizer.config.shape, metadata)
+    for ending, write in writers.items():
+        target = stem.with_name(f"{stem.name}{ending}")
+        with atomic_write(target) as partial:
+            try:
+                write(partial)
+            except (OSError, RuntimeError) as error:  # PyTorch's, where the disk is full
+                reason = str(error).partition("\n")[0]
+                raise OSError(f"{target}: cannot be written: {reason}") from error
+        print(f"  in {target}")

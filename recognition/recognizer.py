@@ -1,0 +1,351 @@
+"""A trained model that recognises actions in videos, in streams and in images of a program."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataloaders.video import Frame, FrameSource
+from engine.args import validate_range
+from engine.distributed import Distributed
+from engine.errors import StopSignal, UsageError
+from recognition.annotate import AnnotatedVideoWriter, Painter, Preview
+from recognition.classifier import (
+    BATCH_SIZE,
+    CPU_BATCH_SIZE,
+    BackgroundClassifier,
+    Prediction,
+    Smoother,
+    WindowClassifier,
+)
+from recognition.forking import FORK_GUARD
+from recognition.frames import ImageFrame, number_images
+from recognition.live import Gap, LiveReader
+from recognition.loading import load_public, load_trained
+from recognition.pipeline import WindowPipeline
+from recognition.reading import FileReader, open_source
+from recognition.results import Labels, VideoResult
+from recognition.segments import Segment, SegmentBuilder
+from recognition.windows import WindowCutter
+
+MAX_WAITING_FRAMES = 32  # whole images, half a window, for which a batch is delayed at most
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is applied to a video.
+
+    Attributes:
+        top_k: how many of the likeliest classes are reported.
+        stride: frames from the start of one window to that of the next; None for half a window.
+        threshold: a window whose likeliest class is less probable has no label.
+        smooth: probabilities are the mean over so many windows.
+    """
+
+    top_k: int = 5
+    stride: int | None = None
+    threshold: float = 0.0
+    smooth: int = 1
+
+    def __post_init__(self):
+        validate_range(**asdict(self))
+
+
+class Recognizer:
+    """A model in evaluation mode, with how its clips are cut and its windows are labelled.
+
+    Any number of threads may use it at the same time, and a process may be forked meanwhile.
+
+    Attributes:
+        file: the checkpoint, or the file or the name of the weights.
+        model: the network.
+        config: how its clips are cut.
+        labels: its classes, and how predictions are reported.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        weights: str | None = None,
+        labels: str | None = None,
+        device: str | None = None,
+        **settings: Any,
+    ):
+        """Load a model.
+
+        Args:
+            checkpoint: a checkpoint of train.py; the newest best one under ./run where neither
+                it nor `weights` is named.
+            weights: a file of public weights, or their name.
+            labels: a file with the names of the classes of the weights, one a line, in order.
+            device: where to compute; by default the GPU where there is one.
+            **settings: those of `Settings`: `top_k`, `stride`, `threshold`, `smooth`.
+
+        Raises:
+            OSError: a file cannot be read.
+            UsageError: a setting is out of range, or some do not go together.
+            CheckpointError: the checkpoint is damaged.
+            ModelError: the weights fit no network.
+        """
+        self.settings = Settings(**settings)
+        if (weights and checkpoint) or (labels and not weights):
+            raise UsageError("--weights or --checkpoint, not both; --labels goes with --weights")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch_device = Distributed().select_device(device)
+        loaded = load_public(weights, labels) if weights else load_trained(checkpoint)
+        self.file = loaded.file
+        self.config = loaded.config
+        self.model = loaded.model.eval()
+        self.model.to(torch_device, memory_format=torch.channels_last_3d)
+        self.labels = Labels(loaded.classes, self.settings.top_k, self.settings.threshold)
+
+    @classmethod
+    def from_checkpoint(cls, file: str | Path | None = None, **options: Any) -> "Recognizer":
+        """Load a checkpoint of train.py, by default the newest best one under ./run."""
+        return cls(checkpoint=file, **options)
+
+    @classmethod
+    def from_weights(cls, name: str, labels: str | None = None, **options: Any) -> "Recognizer":
+        """Load public weights.
+
+        Args:
+            name: a file, or a name out of `inference.py --weights help`.
+            labels: a file with the names of the classes, one a line, in order.
+            **options: device and settings, as those of the constructor.
+        """
+        return cls(weights=name, labels=labels, **options)
+
+    def predict(
+        self,
+        video: str | int | Path | FrameSource,
+        target: str | Path | None = None,
+        *,
+        features: bool = False,
+        grad_cam: bool = False,
+        layout: str = "overlay",
+        reconnect: int = 0,
+    ) -> dict[str, Any]:
+        """Recognise the actions in a video.
+
+        Args:
+            video: a file, the address of a stream, the number of a camera, or a frame source.
+            target: MP4 file to which the annotated video is written.
+            features: whether to return what the last layer sees of each window.
+            grad_cam: whether to colour the annotated video where the model looks.
+            layout: where its labels stand, "overlay" or "below".
+            reconnect: outages after which a live source is opened again.
+
+        Returns:
+            What inference.py writes as JSON; with `features` also "features", `float32`
+            (windows, 512 or 4096).
+
+        Raises:
+            OSError: a file or a source cannot be read or written.
+            DataError: the video is none, or has no frame that can be decoded.
+            UsageError: `target` is the video itself.
+        """
+        source = open_source(video)
+        result = VideoResult(self.labels)
+        outputs = {"features": features, "grad_cam": grad_cam}
+        with ExitStack() as stack:
+            reader = self.open_reader(source, reconnect=reconnect)
+            stack.callback(reader.close)
+            writer = None
+            if target is not None:
+                writer = stack.enter_context(self.open_writer(Path(target), source, layout))
+            segments = self.recognize(reader, keep_frames=writer is not None, **outputs)
+            for segment in stack.enter_context(closing(segments)):
+                result.add(segment)
+                if writer is not None:
+                    writer.write(segment)
+        report = self.report(reader, result)
+        if features:
+            report["features"] = result.features
+        return report
+
+    def stream(self, frames: Iterable[np.ndarray], fps: float = 25) -> Iterator[dict[str, Any]]:
+        """Recognise what happens in images, taken one by one in the thread of the caller.
+
+        Args:
+            frames: images, BGR `uint8` (H, W, 3), or grey (H, W) or (H, W, 1). Each is copied
+                before the next is asked for.
+            fps: images a second.
+
+        Returns:
+            An iterator over the windows, as in the JSON of inference.py. Each comes with its last
+            frame; with `smooth` N, N // 2 windows later.
+
+        Raises:
+            UsageError: `fps` is no rate.
+            DataError: while iterating: an item is no image.
+        """
+        is_number = isinstance(fps, (int, float)) and math.isfinite(fps)
+        if not is_number or fps <= 0:
+            raise UsageError(f"fps {fps}: must be a number of frames a second, more than 0")
+        return self._stream(frames, fps)
+
+    def _stream(self, images: Iterable[np.ndarray], fps: float) -> Iterator[dict[str, Any]]:
+        cutter = WindowCutter(self.config, self.settings.stride, fps=fps, is_even=True)
+        smoother = Smoother(self.settings.smooth)
+        pipeline = WindowPipeline(cutter, WindowClassifier(self.model), smoother)
+        for frame in number_images(images, fps):
+            for prediction in pipeline.push(frame):
+                yield self.labels.describe(prediction)
+        for prediction in pipeline.flush():
+            yield self.labels.describe(prediction)
+
+    def open_reader(
+        self,
+        source: FrameSource,
+        *,
+        reconnect: int = 0,
+        stop: StopSignal | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> FileReader | LiveReader:
+        """Return what reads a source.
+
+        Args:
+            source: a file or a live source.
+            reconnect: outages after which a live source is opened again.
+            stop: ends a live source by its signal, and stops the reading of a file.
+            report: is called with a line for each outage that is over.
+        """
+        if not source.is_live:
+            return FileReader(source, stop)
+        cutter = WindowCutter(self.config, fps=source.fps)
+        capacity = math.ceil(cutter.frames_per_window)
+        return LiveReader(source, capacity, reconnect=reconnect, stop=stop, report=report)
+
+    def open_writer(
+        self,
+        target: Path,
+        source: FrameSource,
+        layout: str = "overlay",
+        preview: Preview | None = None,
+    ) -> AnnotatedVideoWriter:
+        """Return what writes the annotated copy of a source.
+
+        Args:
+            target: MP4 file.
+            source: where the frames and the sound come from.
+            layout: where labels stand, "overlay" or "below".
+            preview: shows the frames as well.
+
+        Raises:
+            UsageError: the target is the source.
+        """
+        path = getattr(source, "path", None)
+        if path is not None and path.resolve() == target.resolve():
+            raise UsageError(f"{target}: would be overwritten")
+        painter = Painter(
+            self.labels,
+            self.config,
+            layout=layout,
+            pixel_aspect=source.pixel_aspect,
+            duration=source.duration,
+        )
+        return AnnotatedVideoWriter(target, source, painter, preview)
+
+    def recognize(
+        self,
+        reader: FileReader | LiveReader,
+        *,
+        keep_frames: bool = False,
+        features: bool = False,
+        grad_cam: bool = False,
+    ) -> Iterator[Segment]:
+        """Yield the windows of a video, each with the part of the video for which it stands.
+
+        Args:
+            reader: gives the frames; see `open_reader`.
+            keep_frames: whether the segments have their frames.
+            features: whether the predictions have features.
+            grad_cam: whether the predictions have heat maps.
+
+        Raises:
+            OSError: the source cannot be read.
+            DataError: no frame can be decoded.
+        """
+        cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
+        segments = SegmentBuilder(keep_frames)
+        with ThreadPoolExecutor(1) as executor:
+            classifier = BackgroundClassifier(
+                executor,
+                self.model,
+                self._batch_size(cutter, reader.source.is_live, keep_frames),
+                with_features=features,
+                with_heatmaps=grad_cam,
+                is_prompt=reader.source.is_live,
+            )
+            pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
+            for frame in reader:
+                for prediction in _push(frame, pipeline, segments):
+                    reader.note_prediction(prediction)
+                    yield from segments.push(prediction)
+                if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
+                    yield from segments.flush()
+            for prediction in pipeline.flush():
+                reader.note_prediction(prediction)
+                yield from segments.push(prediction)
+            yield from segments.flush()
+
+    def _batch_size(self, cutter: WindowCutter, is_live: bool, keep_frames: bool) -> int:
+        """Return how many windows wait for each other."""
+        if is_live:
+            return 1
+        is_on_cpu = next(self.model.parameters()).device.type == "cpu"
+        batch_size = CPU_BATCH_SIZE if is_on_cpu else BATCH_SIZE
+        if keep_frames:  # which wait with their windows
+            batch_size = min(batch_size, math.ceil(MAX_WAITING_FRAMES / cutter.frames_per_stride))
+        return batch_size
+
+    def report(self, reader: FileReader | LiveReader, result: VideoResult) -> dict[str, Any]:
+        """Return what inference.py writes about a video as JSON, when all segments are in.
+
+        Args:
+            reader: has read the video.
+            result: has all its segments.
+        """
+        report = {
+            "video": reader.source.name,
+            "checkpoint": str(self.file),
+            "model": self.model.name,
+            "fps": reader.fps or result.fps,
+            "frames": result.num_frames + reader.num_dropped,
+            **result.describe(),
+        }
+        if reader.source.is_live:
+            report["latency"] = {
+                "mean": round(fmean(reader.latencies), 3),
+                "max": round(max(reader.latencies), 3),
+            }
+            report["dropped"] = reader.num_dropped
+        damage = getattr(reader.source, "damage", None)
+        if damage is not None:
+            report["damage"] = {
+                "lost": damage.num_lost,
+                "frames": damage.num_frames,
+                "first": round(damage.first_time, 3),
+            }
+        return report
+
+
+def _push(
+    frame: Frame | Gap, pipeline: WindowPipeline, segments: SegmentBuilder
+) -> list[Prediction]:
+    """Hand the next frame of a source, or the gap before it, to the pipeline."""
+    if frame is Gap.OUTAGE:
+        return pipeline.flush()
+    if frame is Gap.DROPPED:
+        return pipeline.end_run()
+    with FORK_GUARD:
+        frame = ImageFrame(frame.time, frame.to_image())
+    segments.push_frame(frame, pipeline.run)
+    return pipeline.push(frame)
