@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
-from dataloaders.video import Frame, FrameSource, VideoFile, open_live_source
+from dataloaders.video import Frame, FrameSource
 from engine.args import validate_range
 from engine.distributed import Distributed
 from engine.errors import StopSignal, UsageError
@@ -29,7 +30,7 @@ from recognition.frames import ImageFrame, number_images
 from recognition.live import Gap, LiveReader
 from recognition.loading import load_public, load_trained
 from recognition.pipeline import WindowPipeline
-from recognition.reading import FileReader
+from recognition.reading import FileReader, open_source
 from recognition.results import Labels, VideoResult
 from recognition.segments import Segment, SegmentBuilder
 from recognition.windows import WindowCutter
@@ -123,7 +124,7 @@ class Recognizer:
 
     def predict(
         self,
-        video: "str | int | Path | FrameSource",
+        video: str | int | Path | FrameSource,
         target: str | Path | None = None,
         *,
         features: bool = False,
@@ -161,7 +162,7 @@ class Recognizer:
                 writer = stack.enter_context(self.open_writer(Path(target), source, layout))
             segments = self.recognize(reader, keep_frames=writer is not None, **outputs)
             for segment in stack.enter_context(closing(segments)):
-                result.add(segment, reader.latency_of(segment.prediction))
+                result.add(segment)
                 if writer is not None:
                     writer.write(segment)
         report = self.report(reader, result)
@@ -286,10 +287,12 @@ class Recognizer:
             pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
             for frame in reader:
                 for prediction in _push(frame, pipeline, segments):
+                    reader.note_prediction(prediction)
                     yield from segments.push(prediction)
                 if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
                     yield from segments.flush()
             for prediction in pipeline.flush():
+                reader.note_prediction(prediction)
                 yield from segments.push(prediction)
             yield from segments.flush()
 
@@ -319,7 +322,10 @@ class Recognizer:
             **result.describe(),
         }
         if reader.source.is_live:
-            report["latency"] = result.describe_latency()
+            report["latency"] = {
+                "mean": round(fmean(reader.latencies), 3),
+                "max": round(max(reader.latencies), 3),
+            }
             report["dropped"] = reader.num_dropped
         damage = getattr(reader.source, "damage", None)
         if damage is not None:
@@ -343,18 +349,3 @@ def _push(
         frame = ImageFrame(frame.time, frame.to_image())
     segments.push_frame(frame, pipeline.run)
     return pipeline.push(frame)
-
-
-def open_source(video: "str | int | Path | FrameSource") -> FrameSource:
-    """Open a file by its path, a stream by its address, a camera by its number.
-
-    Args:
-        video: one of these, or a source that is open already, which is returned.
-    """
-    if not isinstance(video, (str, int, Path)):
-        return video
-    name = str(video)
-    if "://" in name or name.isdecimal():
-        return open_live_source(name)
-    with FORK_GUARD:
-        return VideoFile(Path(name))

@@ -45,6 +45,7 @@ from network import MODELS
 from recognition import annotate
 from recognition.classifier import CPU_BATCH_SIZE, WindowClassifier
 from recognition.frames import ImageFrame
+from recognition.reading import FileReader
 from recognition.recognizer import Recognizer
 from recognition.windows import WindowCutter
 
@@ -152,11 +153,8 @@ def test_windows_wait_for_a_batch_only_where_that_costs_nobody(
     source = SimpleNamespace(fps=25, is_live=is_live)
     frames = [ImageFrame(number / 25, numbered_frame(number)) for number in range(150)]
 
-    class Reader(list):
-        pass
-
-    reader = Reader(frames)
-    reader.source = source
+    reader = FileReader(source)
+    source.frames = lambda: iter(frames)
     segments = list(recognizer.recognize(reader, keep_frames=keep_frames))
     assert max(recognizer.model.batches) == expected
     assert sum(recognizer.model.batches) == len(segments)
@@ -171,25 +169,24 @@ def test_whole_images_are_let_go_when_their_segment_is_done(checkpoint):
     class Image(np.ndarray):
         """An image whose deletion is noticed."""
 
-    class Reader:
-        source = SimpleNamespace(fps=25, is_live=False)
+    def frames():
+        nonlocal most
+        for number in range(1000):
+            image = numbered_frame(number % 256).view(Image)
+            weakref.finalize(image, released.append, number)
+            most = max(most, number + 1 - len(released))
+            yield ImageFrame(number / 25, image)
+            del image
 
-        def __iter__(self):
-            nonlocal most
-            for number in range(1000):
-                image = numbered_frame(number % 256).view(Image)
-                weakref.finalize(image, released.append, number)
-                most = max(most, number + 1 - len(released))
-                yield ImageFrame(number / 25, image)
-                del image
+    reader = FileReader(SimpleNamespace(fps=25, is_live=False, frames=frames))
 
     recognizer = Recognizer(checkpoint(crop_size=16))
-    for segment in recognizer.recognize(Reader(), keep_frames=True):
+    for segment in recognizer.recognize(reader, keep_frames=True):
         del segment
     assert 61 <= most <= 61 + 2 * 32 + 16
     released.clear()
     most = 0
-    for segment in recognizer.recognize(Reader()):
+    for segment in recognizer.recognize(reader):
         del segment
     assert most <= 3
 
@@ -355,10 +352,10 @@ def test_a_video_that_breaks_off_is_done_as_far_as_it_goes(project, checkpoint):
 
 
 def test_of_a_damaged_video_all_that_is_whole_is_done_at_its_time(project, checkpoint):
-    """One packet of motion JPEG is overwritten in the middle."""
+    """The packet of frame 49 is overwritten."""
     data = bytearray(write_video(project.folder / "v.avi", 100).read_bytes())
     place = data.index(b"movi")
-    for _ in range(51):
+    for _ in range(50):
         place = data.index(b"00dc", place + 1)
     size = int.from_bytes(data[place + 4 : place + 8], "little")
     data[place + 8 : place + 8 + size] = bytes(size)
@@ -367,13 +364,12 @@ def test_of_a_damaged_video_all_that_is_whole_is_done_at_its_time(project, check
     assert done.returncode == 1
     assert "v.avi: 1 of 100 frames are damaged or missing, the first at 2.0 s" in done.stderr
     report = json.loads((project.folder / "output" / "v.json").read_text())
-    first = pytest.approx(2.0, abs=0.05)
-    assert report["damage"] == {"lost": 1, "frames": 100, "first": first}
+    assert report["damage"] == {"lost": 1, "frames": 100, "first": 1.96}
     assert report["frames"] == 99
     assert report["windows"][-1]["end"] == pytest.approx(4, abs=0.01)
     frames = read_video(project.folder / "output" / "v_annotated.mp4")
     numbers = [read_number(frame[:70, :, ::-1]) for frame in frames]
-    assert numbers == [*range(50), *range(51, 100)]
+    assert numbers == [*range(49), *range(50, 100)]
 
 
 def test_a_video_with_fewer_frames_than_its_header_has_does_not_break_off_if_its_duration_is_right(
