@@ -257,7 +257,8 @@ from dataloaders.preprocess import preprocess
 copies.LIMIT = -1
 root, output_dir, crop_size = sys.argv[1:]
 config = ClipConfig.from_flags(int(crop_size))
-sys.stdin.readline()  # all have started
+print("ready", flush=True)
+sys.stdin.readline()
 preprocess(DataSettings("own", Path(root), Path(output_dir), config), processes=1)
 """
 
@@ -269,14 +270,18 @@ def test_many_starts_at_once_leave_what_each_leaves_alone(root, tmp_path):
         preprocess.preprocess(settings)
         expected[settings.frames_dir.name] = tree(settings.frames_dir)
     command = [sys.executable, "-c", START, str(root), str(tmp_path / "frames")]
-    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     starts = [
         subprocess.Popen([*command, str(size)], cwd=ROOT, **pipes) for size in (112, 160, 112)
     ]
     for start in starts:
+        start.stdout.readline()
+    for start in starts:  # all are ready
         start.stdin.write(b"\n")
-        start.stdin.close()
-    assert [start.wait(120) for start in starts] == [0, 0, 0]
+        start.stdin.flush()
+    for start in starts:
+        start.communicate(timeout=120)
+    assert [start.returncode for start in starts] == [0, 0, 0]
     for name, files in expected.items():
         assert tree(tmp_path / "frames" / name) == files
 
