@@ -18,7 +18,12 @@ from dataloaders.clips import ClipConfig
 from dataloaders.copies import Copy
 from dataloaders.errors import DataError
 from dataloaders.index import INDEX, PLACES, REMOVED, SPLITS, UNUSED, VideoRecord, read_index
-from dataloaders.layouts import check_name_lengths, has_split, list_videos, split_source
+from dataloaders.layouts import (
+    check_name_lengths,
+    has_split,
+    list_videos,
+    modification_times,
+)
 
 JOURNAL = "index.journal"  # the index of what an interrupted start has extracted
 COPIES = "copies.csv"
@@ -179,11 +184,8 @@ def _list_sources(settings: DataSettings, known: Mapping[str, VideoRecord]) -> _
         return _Sources(records, {})
     records = list_videos(settings.root_dir, settings.group_pattern)
     check_name_lengths(records, settings.output_dir)
-    modified = {}
-    for record in records:
-        path, _, _ = split_source(settings.root_dir, record.source)
-        modified[record.source] = os.stat(path).st_mtime
-    return _Sources(records, modified)
+    sources = [record.source for record in records]
+    return _Sources(records, modification_times(settings.root_dir, sources))
 
 
 def _with_frames(
@@ -218,7 +220,7 @@ def _locate(
         place = places.get(key)
         if place is None:
             located[record.source] = record._replace(frames=None, place=None)
-        elif place == record.place or record.folder(frames_dir).is_dir():
+        elif place == record.place:
             located[record.source] = record
         elif place != REMOVED:
             located[record.source] = record._replace(place=place)

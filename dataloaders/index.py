@@ -23,6 +23,7 @@ INDEX_COLUMNS = (
     "group from",
 )
 USER, NAME = "user", "name"  # what a group can be from
+SEPARATORS = re.compile(r"[/\\\0]")
 SPLIT_FILE = "split.csv"
 SPLIT_COLUMNS = ("split", "class", "video", "group", "source")
 
@@ -164,17 +165,17 @@ def read_split(path: Path, indexed: Iterable[VideoRecord]) -> list[VideoRecord]:
 
 
 def _read_rows(lines: Iterable[str], columns: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    reader = csv.DictReader(lines)
-    if tuple(reader.fieldnames or ()) != tuple(columns):
+    reader = csv.reader(lines)  # DictReader takes as long as all the rest
+    if next(reader, []) != list(columns):
         raise ValueError("its first line is not " + ",".join(columns))
     for row in reader:
-        if None in row or None in row.values():
+        if len(row) != len(columns):
             raise ValueError(f"line {reader.line_num} has not {len(columns)} cells")
-        yield row
+        yield dict(zip(columns, row, strict=True))
 
 
 def _validate_record(record: VideoRecord) -> None:
-    is_inside = all(map(is_folder_name, record.key))
+    is_inside = is_folder_name(record.class_name) and is_folder_name(record.video)
     if record.place not in (*SPLITS, UNUSED) or not is_inside:
         name = f"{record.place}/{record.class_name}/{record.video}"
         raise ValueError(f"{name} is not a frame folder")
@@ -182,7 +183,7 @@ def _validate_record(record: VideoRecord) -> None:
 
 def is_folder_name(name: str) -> bool:
     """Whether a folder of such a name lies where it is made."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
+    return name not in ("", ".", "..") and not SEPARATORS.search(name)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

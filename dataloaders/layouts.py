@@ -24,7 +24,10 @@ from dataloaders.video import VideoFile, has_video_suffix
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
+SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # path#t=start,end
+NOT_IN_TABLES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
 DEEPER = "folders of videos, one deeper than <class>/<video>"
+MAX_BYTES = 4  # of a character in UTF-8
 LISTED_ROWS = 5  # of a table, or videos that cannot be read, that a message names
 
 
@@ -49,7 +52,7 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
     if group_pattern:
         videos = _set_groups(videos, group_pattern)
     for video in videos:
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff\\]", video.source):
+        if NOT_IN_TABLES.search(video.source):
             raise DataError(
                 f"{root_dir}/{video.source!a}: a table cannot hold this name; rename the file"
             )
@@ -66,6 +69,8 @@ def check_name_lengths(videos: Iterable[VideoRecord], output_dir: Path) -> None:
     limit = max_name_length(output_dir)
     for video in videos:
         for name in (video.class_name, video.video):
+            if len(name) <= limit // MAX_BYTES:
+                continue
             length = len(os.fsencode(name))
             if length > limit:
                 raise DataError(
@@ -104,9 +109,22 @@ def has_split(root_dir: Path, sources: Iterable[str] = ()) -> bool:
 
 def split_source(root_dir: Path, source: str) -> tuple[Path, float, float]:
     """Return the path of a source, and from when to when it is a part of it, in seconds."""
-    folder = root_dir.parent if root_dir.is_file() else root_dir
-    path, start, end = re.fullmatch(r"(.*?)(?:#t=([\d.]+),([\d.]+))?", source).groups()
-    return folder / path, float(start or 0), float(end or "inf")
+    path, start, end = SOURCE.fullmatch(source).groups()
+    return _folder_of_sources(root_dir) / path, float(start or 0), float(end or "inf")
+
+
+def modification_times(root_dir: Path, sources: Iterable[str]) -> dict[str, float]:
+    """Return when the file or folder of each source was changed last, in seconds."""
+    folder = str(_folder_of_sources(root_dir))  # joining Paths would take as long as all the rest
+    times = {}
+    for source in sources:
+        path = SOURCE.fullmatch(source)[1] if "#t=" in source else source
+        times[source] = os.stat(f"{folder}/{path}").st_mtime
+    return times
+
+
+def _folder_of_sources(root_dir: Path) -> Path:
+    return root_dir.parent if root_dir.is_file() else root_dir
 
 
 # What a dry run prints
@@ -210,6 +228,8 @@ def _name_apart(root_dir: Path, videos: list[VideoRecord]) -> list[VideoRecord]:
     DataError where two still share one.
     """
     counts = Counter(map(_folder_key, videos))
+    if len(counts) == len(videos):
+        return videos
     renamed = []
     for video in videos:
         if counts[_folder_key(video)] > 1:

@@ -256,6 +256,8 @@ from dataloaders import preprocess
 preprocess.find_copies = lambda records, folders: []
 root, output_dir, crop_size = sys.argv[1:]
 config = ClipConfig.from_flags(int(crop_size))
+print("ready", flush=True)
+sys.stdin.readline()
 preprocess.preprocess(DataSettings("own", Path(root), Path(output_dir), config), processes=1)
 """
 
@@ -267,11 +269,18 @@ def test_many_starts_at_once_leave_what_each_leaves_alone(root, tmp_path):
         preprocess.preprocess(settings)
         expected[settings.frames_dir.name] = tree(settings.frames_dir)
     command = [sys.executable, "-c", START, str(root), str(tmp_path / "frames")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     starts = [
-        subprocess.Popen([*command, str(size)], cwd=ROOT, stderr=subprocess.DEVNULL)
-        for size in (112, 160, 112)
+        subprocess.Popen([*command, str(size)], cwd=ROOT, **pipes) for size in (112, 160, 112)
     ]
-    assert [start.wait(120) for start in starts] == [0, 0, 0]
+    for start in starts:
+        start.stdout.readline()
+    for start in starts:  # all are ready
+        start.stdin.write(b"\n")
+        start.stdin.flush()
+    for start in starts:
+        start.communicate(timeout=120)
+    assert [start.returncode for start in starts] == [0, 0, 0]
     for name, files in expected.items():
         assert tree(tmp_path / "frames" / name) == files
 
