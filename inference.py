@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -265,14 +265,13 @@ class VideoProcessor:
                 features=args.features,
                 grad_cam=args.grad_cam,
             )
-            for segment in segments:
-                latency = reader.latency_of(segment.prediction)
-                result.add(segment, latency)
+            for segment in stack.enter_context(closing(segments)):
+                result.add(segment)
                 if writer is not None:
                     writer.write(segment)
                 progress.update(segment.num_frames)
-                if latency is not None:
-                    progress.set_postfix_str(f"latency {latency:.1f} s")
+                if reader.latencies:
+                    progress.set_postfix_str(f"latency {reader.latencies[-1]:.1f} s")
         return result
 
     def _write(self, job: Job, report: dict[str, Any], result: VideoResult) -> list[str]:

@@ -14,6 +14,9 @@ class Path:
     # name: regular expression that finds the group of a video in its path, in one pair of brackets, as r"(person\d+)_"
     GROUPS = {}
 
+    # name: False where videos that show the same must not be looked for, nor share a group
+    COPIES = {}
+
     # name: frames a second of a data set of images (25)
     SOURCE_FPS = {}
 
@@ -40,7 +43,7 @@ class Path:
 
     @classmethod
     def options(cls, dataset: str, source_fps: float | None = None) -> dict:
-        """Return the group pattern of a data set, and the rate and the kind of its images.
+        """Return how a data set is preprocessed: groups, copies, and the rate and kind of its images.
 
         `source_fps` overrides the rate in SOURCE_FPS.
         """
@@ -49,6 +52,7 @@ class Path:
             "group_pattern": cls.GROUPS.get(dataset),
             "source_fps": source_fps,
             "image_prefix": cls.IMAGES.get(dataset),
+            "finds_copies": cls.COPIES.get(dataset, True),
         }
 
     @classmethod

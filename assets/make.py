@@ -21,7 +21,7 @@ from PIL import Image
 
 import mypath
 from dataloaders.index import INDEX, read_index
-from dataloaders.video import VideoReader
+from dataloaders.video import VideoFile
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -40,15 +40,17 @@ def demo():
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "inference.py", *videos, "--grad-cam", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-        shown = [
-            list(VideoReader(Path(folder) / f"{video.stem}_annotated.mp4"))[::3] for video in videos
-        ]
+        shown = [read_every_third(Path(folder) / f"{path.stem}_annotated.mp4") for path in videos]
     rows = []
     for t in range(max(map(len, shown))):
         frames = [frames[min(t, len(frames) - 1)] for frames in shown]
         rows.append(Image.fromarray(cv2.cvtColor(np.hstack(frames), cv2.COLOR_BGR2RGB)))
     rows = [row.quantize(200, dither=Image.Dither.NONE) for row in rows]
     rows[0].save(HERE / "demo.gif", save_all=True, append_images=rows[1:], duration=120, loop=0)
+
+
+def read_every_third(video):
+    return [frame.to_image() for frame in VideoFile(video).frames()][::3]
 
 
 def tensorboard():

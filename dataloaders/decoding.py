@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 class Decoder:
-    """Decodes one video stream of an open container; what cannot be decoded is left out and counted.
+    """Decodes a video stream of an open container; what cannot be decoded is left out and counted.
 
     Attributes:
         end: When the last packet that was read ends, of any stream, in seconds on that clock.
@@ -64,23 +64,28 @@ class Decoder:
         self._previous: float | None = None  # time of the last picture
         self._last_stamp = -math.inf  # its time stamp, in seconds
         self._lost: list[float] = []
+        self._is_at_end = False
         self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
         self._has_fields = False  # of which each may be a packet of its own
         self._corrupt_stamps: set[int] = set()
 
     @property
     def fps(self) -> float | None:
-        """Mean frame rate by the container; where that has no times, the rate that the codec names."""
+        """Mean frame rate by the container, or by the codec where the container has no times."""
         rates = [self.stream.average_rate, self.stream.guessed_rate]
         rate = rates[0] or rates[1] if self.has_timestamps else rates[1] or rates[0]
         return float(rate) if rate else None
 
     @property
     def lost(self) -> list[float]:
-        """The time of each picture that could not be decoded or is corrupt, on the clock of the container.
+        """The time of each picture that could not be decoded or is corrupt, in seconds.
 
-        It is complete up to the last picture that was yielded."""
-        if self._has_fields:
+        They are on the clock of the container, and complete up to the last picture that was yielded.
+        Where times are counted, packets that gave no picture are known at the end alone: until
+        then the decoder may hold their pictures, whose times differ from those of the packets.
+        """
+        is_counted = self.container.format.name in COUNTED_FORMATS
+        if self._has_fields or (is_counted and not self._is_at_end):
             return self._lost
         codec = self.stream.codec_context.name
         if not self._lost and codec not in PICTURE_A_PACKET_CODECS:
@@ -101,13 +106,13 @@ class Decoder:
         for packet in self._packets():
             yield from self._decode(packet)
         yield from self._decode(None)
+        self._is_at_end = True
 
     def seek(self, seconds: float) -> None:
         """Go on with the last key picture before a time on the clock of the container."""
         stamp = int(seconds / self.stream.time_base)
         self.container.seek(stamp, stream=self.stream, backward=True)
         self._previous = None
-        self._awaited.clear()
 
     def _packets(self) -> Iterator["av.Packet"]:
         """Yield the packets of the stream."""
@@ -125,6 +130,8 @@ class Decoder:
         """Yield the packets of all streams, as far as the container is whole."""
         try:
             yield from self.container.demux()
+        except IndexError:
+            return  # PyAV raises it at the end of a whole FLV file whose text stream begins late
         except av.FFmpegError as error:
             # EIO is also FFmpeg's name for data that are missing at the end of a file.
             if isinstance(error, OSError) and error.errno != errno.EIO:
@@ -133,10 +140,7 @@ class Decoder:
     def _decode(self, packet) -> Iterator[Picture]:
         """Yield the pictures that the decoder gives out for a packet, or at the end for None."""
         if packet is not None and packet.pts is not None:
-            if not packet.is_discard and not self._has_fields:
-                self._awaited.add(packet.pts)
-            if packet.is_corrupt:
-                self._corrupt_stamps.add(packet.pts)
+            self._await(packet)
         try:
             frames = self.stream.codec_context.decode(packet)
         except av.FFmpegError:
@@ -144,15 +148,26 @@ class Decoder:
             return
         for frame in frames:
             self._has_fields = self._has_fields or frame.interlaced_frame
-            self._awaited.discard(frame.pts)
-            if self._previous is None and frame.pts is not None:
-                # Those before the first picture depend on what is before them.
-                self._awaited = {stamp for stamp in self._awaited if stamp > frame.pts}
+            self._await_no_longer(frame)
             seconds = self._time(frame)
             if frame.is_corrupt or frame.pts in self._corrupt_stamps:
                 self._lost.append(seconds)
             else:
                 yield Picture(seconds, frame)
+
+    def _await(self, packet) -> None:
+        """Note that a picture shall come of a packet, and whether the packet is corrupt."""
+        if not packet.is_discard and not self._has_fields:
+            self._awaited.add(packet.pts)
+        if packet.is_corrupt:
+            self._corrupt_stamps.add(packet.pts)
+
+    def _await_no_longer(self, frame) -> None:
+        """Note that a picture has come."""
+        self._awaited.discard(frame.pts)
+        if self._previous is None and frame.pts is not None:
+            # What is shown before the first picture depends on what is before it in the file.
+            self._awaited = {stamp for stamp in self._awaited if stamp > frame.pts}
 
     def _lose(self, packet) -> None:
         """Count a packet that cannot be decoded."""
@@ -187,7 +202,7 @@ class Decoder:
         return seconds
 
     def _step_over(self, stamp: float) -> float:
-        """Return the seconds to the next picture where its time stamp is not behind the last time."""
+        """Return the seconds to a picture whose time stamp is not behind the last time."""
         has_recovered = self._last_stamp < stamp and self._previous - stamp < MAX_DISORDER
         return MIN_STEP if has_recovered else self.interval
 

@@ -236,7 +236,7 @@ def _schedule(pool: ProcessPool, running: dict[Future, _Attempt], attempt: _Atte
 
 
 def _result_of(future: Future, attempt: _Attempt) -> Extraction | DataError | None:
-    """Return the result of an attempt; None where its worker died and the job is tried once more."""
+    """Return the result of an attempt; None where its worker died and the job is tried again."""
     source = attempt.job.source
     try:
         return future.result()

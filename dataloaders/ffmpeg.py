@@ -1,10 +1,29 @@
-"""PyAV, which reads and writes videos by FFmpeg, and the cores that it may use.
+"""PyAV, which reads and writes videos by FFmpeg.
 
 Every other file takes `av` from here. `import av` before `import cv2` makes `cv2.imshow` hang on
 Linux, because both packages bring a display library of their own; in this order both work.
 """
 
+from pathlib import Path
+
 import cv2  # noqa: F401, isort: skip
 import av  # isort: skip
 
-__all__ = ["av"]
+# FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
+# that it would show as a video, and lists and playlists that name further files or addresses.
+FILE_FORMATS = (
+    "asf,av1,avi,cine,dhav,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
+    "mxf,nut,obu,ogg,rm,vc1,vvc,wtv,yuv4mpegpipe"
+)
+
+
+def open_file(path: Path) -> "av.container.InputContainer":
+    """Open a file by one of the formats that open no other file; whatever it holds, nothing else is read.
+
+    Raises:
+        OSError: The file cannot be read.
+        av.FFmpegError: It is of another format.
+    """
+    options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
+    # Metadata may be in any encoding. FFmpeg takes "a:b.mp4" for an address without "file:".
+    return av.open(f"file:{path}", options=options, metadata_errors="ignore")

@@ -15,6 +15,7 @@ from sys import intern
 from filelock import FileLock, Timeout
 
 from dataloaders.clips import ClipConfig
+from dataloaders.copies import Copy
 from dataloaders.errors import DataError
 from dataloaders.index import INDEX, PLACES, REMOVED, SPLITS, UNUSED, VideoRecord, read_index
 from dataloaders.layouts import (
@@ -72,19 +73,15 @@ class DataSettings:
                 f"{self.output_dir}: the folder for the frames must lie outside {self.root_dir}; "
                 "mypath.py names both"
             )
+        if not isinstance(self.finds_copies, bool):
+            raise DataError(
+                f"mypath.py: COPIES of {self.name!r} is {self.finds_copies!r}; "
+                "it must be True or False"
+            )
         if not 0.01 <= self.source_fps <= 1000:
             raise DataError(
                 f"--source-fps {self.source_fps}: must be 0.01 to 1000; mypath.py has it too"
             )
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A video that shows the same as another, by their sources."""
-
-    source: str
-    original: str
-    kind: str
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
-REFERENCE_WHITE = (
-    203.0  # candela per square metre of white paper in HDR video (ITU-R BT.2408, section 2)
-)
-HLG_PEAK = 1000.0  # candela per square metre of the nominal HLG display (ITU-R BT.2100, table 5)
+REFERENCE_WHITE = 203.0  # cd/m2 of white paper in HDR video (ITU-R BT.2408, section 2)
+HLG_PEAK = 1000.0  # cd/m2 of the nominal HLG display (ITU-R BT.2100, table 5)
 KNEE = 0.8  # linear light, relative to reference white, from which highlights are compressed
 
 # BGR in the primaries of BT.2020 -> BGR in those of BT.709 (ITU-R BT.2087, section 4)
@@ -50,7 +48,7 @@ def tone_map(image: np.ndarray, transfer: int) -> np.ndarray:
 
 @cache
 def _linear_table(transfer: int) -> np.ndarray:
-    """Return linear light by code value: relative to reference white for PQ, of the scene for HLG."""
+    """Return linear light by code value, for PQ relative to reference white, for HLG of the scene."""
     code = np.linspace(0, 1, MAX_CODE + 1)
     if transfer == PQ:
         power = code ** (1 / 78.84375)

@@ -18,7 +18,11 @@ UNUSED = "unused"  # the split of videos that are in none of the three
 REMOVED = "removed"  # the folder of frames whose videos are gone or replaced
 PLACES = (*SPLITS, UNUSED, REMOVED)  # the folders that frame folders lie in
 INDEX = "index.csv"
-INDEX_COLUMNS = ("split", "class", "video", "group", "frames", "source", "modified")
+INDEX_COLUMNS = (
+    *("split", "class", "video", "group", "frames", "source", "modified"),
+    "group from",
+)
+USER, NAME = "user", "name"  # what a group can be from
 SEPARATORS = re.compile(r"[/\\\0]")
 SPLIT_FILE = "split.csv"
 SPLIT_COLUMNS = ("split", "class", "video", "group", "source")
@@ -38,6 +42,8 @@ class VideoRecord(NamedTuple):
             None likewise.
         place: The folder in which its frame folder lies, "train", "val", "test", "unused" or
             "removed"; None likewise.
+        group_is_given: Whether the user has named the group, in a table or by a pattern; otherwise
+            it is read from the name of the video.
     """
 
     split: str | None
@@ -48,6 +54,7 @@ class VideoRecord(NamedTuple):
     frames: int | None = None
     modified: float | None = None
     place: str | None = None
+    group_is_given: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,6 +92,7 @@ def read_index(path: Path, is_growing: bool = False) -> list[VideoRecord]:
                     frames=int(row["frames"]),
                     modified=float(row["modified"]),
                     place=intern(row["split"]),
+                    group_is_given=row["group from"] == USER,
                 )
                 _validate_record(record)
                 records.append(record)
@@ -111,6 +119,7 @@ def index_row(record: VideoRecord) -> tuple:
         record.frames,
         record.source,
         record.modified,
+        USER if record.group_is_given else NAME,
     )
 
 

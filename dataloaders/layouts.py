@@ -215,7 +215,10 @@ def _set_groups(videos: list[VideoRecord], pattern: str) -> list[VideoRecord]:
         raise DataError(
             f"mypath.py: {pattern!r} finds no group in {len(without)} videos: {shorten(without)}"
         )
-    return [video._replace(group=match[1]) for video, match in zip(videos, matches, strict=True)]
+    return [
+        video._replace(group=match[1], group_is_given=True)
+        for video, match in zip(videos, matches, strict=True)
+    ]
 
 
 def _name_apart(root_dir: Path, videos: list[VideoRecord]) -> list[VideoRecord]:
@@ -482,6 +485,7 @@ class _RowReader:
             video=f"{stem}_{'-'.join(span)}" if span else stem,
             group=values.get("group") or (path if span else group_of(class_name, stem)),
             source=f"{path}#t={','.join(span)}" if span else path,
+            group_is_given=bool(values.get("group")),
         )
 
     def _split(self, values: Mapping[str, str]) -> str | None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.arguments import add_data_arguments, choose_protocol, settings_of
-from dataloaders.copies import find_copies, join_groups
+from dataloaders.copies import Copy, copies_across_groups, find_copies, join_groups
 from dataloaders.errors import DataError
 from dataloaders.extract import ExtractionJob, extract_all
 from dataloaders.frames import (
@@ -35,7 +35,6 @@ from dataloaders.frames import (
     SKIPPED,
     SKIPPED_COLUMNS,
     Comparison,
-    Copy,
     DataSettings,
     PreparedFrames,
     by_class_and_video,
@@ -295,11 +294,11 @@ def _write_list(path: Path, columns: Sequence[str], rows: Mapping[str, tuple]) -
 def update_copies(settings: DataSettings, records: list[VideoRecord]) -> list[Copy]:
     """Look for videos that show the same, and write `copies.csv`."""
     if not settings.finds_copies:
+        (settings.frames_dir / COPIES).unlink(missing_ok=True)  # it does not know new videos
         return []
     folders = [record.folder(settings.frames_dir) for record in records]
-    copies = [Copy(*row) for row in find_copies(records, folders)]
-    rows = ((copy.source, copy.original, copy.kind) for copy in copies)
-    write_table(settings.frames_dir / COPIES, COPIES_COLUMNS, rows)
+    copies = find_copies(records, folders)
+    write_table(settings.frames_dir / COPIES, COPIES_COLUMNS, copies)
     return copies
 
 
@@ -334,15 +333,15 @@ def _split(
     fold: int = 1,
     split_dir: str | Path | None = None,
 ) -> list[VideoRecord]:
-    pairs = [(copy.source, copy.original, copy.kind) for copy in copies]
-    joined = join_groups(records, pairs, within_class=protocol.startswith("official"))
+    joined = join_groups(records, copies, within_class=protocol.startswith("official"))
     try:
         return assign_splits(joined, protocol, fold, split_dir)
     except DataError as error:
-        if not copies:
+        num_joined = len(copies_across_groups(records, copies, are_joined=True))
+        if not num_joined:
             raise
         raise DataError(
-            f"{error}; {len(copies)} videos stay with those that show the same, see {COPIES}"
+            f"{error}; {num_joined} videos stay with those that show the same, see {COPIES}"
         ) from None
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dataloaders.copies import Copy, copies_across_groups
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
-from dataloaders.frames import COPIES, DAMAGED, SKIPPED, Comparison, Copy, DataSettings
+from dataloaders.frames import COPIES, DAMAGED, SKIPPED, Comparison, DataSettings
 from dataloaders.index import INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten
 
 
@@ -88,18 +89,21 @@ def describe_sizes(records: list[VideoRecord]) -> str:
 
 
 def print_copies(records: list[VideoRecord], copies: list[Copy], frames_dir: Path) -> None:
-    """Print the copies that join groups."""
-    group_of = {record.source: record.group for record in records}
-    joined = [copy for copy in copies if group_of[copy.source] != group_of[copy.original]]
-    if not joined:
+    """Print the copies of videos of other groups."""
+    joined = copies_across_groups(records, copies, are_joined=True)
+    apart = copies_across_groups(records, copies, are_joined=False)
+    table = frames_dir / COPIES
+    _print_some_copies(joined, "whose group they share", table)
+    _print_some_copies(apart, "of other groups, which stay apart as you named them", table)
+
+
+def _print_some_copies(copies: list[Copy], which: str, table: Path) -> None:
+    if not copies:
         return
-    counts = Counter(copy.kind for copy in joined).most_common()
+    counts = Counter(copy.kind for copy in copies).most_common()
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
-    print(
-        f"{len(joined)} videos show the same as others, whose group they share ({kinds}), "
-        f"see {frames_dir / COPIES}:"
-    )
-    print("  " + shorten([f"{copy.source} = {copy.original}" for copy in joined]))
+    print(f"{len(copies)} videos show the same as others, {which} ({kinds}), see {table}:")
+    print("  " + shorten([f"{copy.source} = {copy.original}" for copy in copies]))
 
 
 def report_earlier_layout(settings: DataSettings) -> None:

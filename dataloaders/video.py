@@ -27,17 +27,11 @@ from dataloaders.decoding import (
     is_turned_sideways,
 )
 from dataloaders.errors import DataError, TransientReadError
-from dataloaders.ffmpeg import av
+from dataloaders.ffmpeg import FILE_FORMATS, av, open_file
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-# FFmpeg's readers of a file that opens no other file. All others are refused: text and pictures
-# that it would show as a video, and lists and playlists that name further files or addresses.
-FILE_FORMATS = (
-    "asf,av1,avi,cine,dhav,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,"
-    "mxf,nut,obu,ogg,rm,vc1,vvc,wtv,yuv4mpegpipe"
 )
 STREAM_FORMATS = f"{FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 STREAM_PROTOCOLS = (
@@ -80,7 +74,7 @@ class FrameSource(Protocol):
     Attributes:
         name: For messages; an address has no password in it.
         fps: Mean frame rate in frames a second; None where it is not known.
-        num_frames: Number of frames by the header, which may estimate it; None where it does not say.
+        num_frames: Number of frames by the header, perhaps an estimate; None where it has none.
         duration: Seconds from the first frame to the end of the last; None where it is not known.
         pixel_aspect: Width of a pixel divided by its height, upright.
         is_live: Whether frames come as they happen and wait for nobody.
@@ -94,7 +88,7 @@ class FrameSource(Protocol):
     is_live: bool
 
     def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
-        """Yield the frames with `start` <= time < `end`, in seconds, in order, from the beginning anew."""
+        """Open the source anew and yield the frames with `start` <= time < `end`, in seconds."""
 
     def close(self) -> None:
         """Let go of files and devices."""
@@ -144,16 +138,20 @@ class VideoFile:
         self.damage: Damage | None = None
         self._threads = threads
         self._is_strict = True
-        self._open()
-        stream = self._decoder.stream
-        self.fps = self._decoder.fps
-        self.num_frames = _estimate_num_frames(stream, self.fps)
+        # The open file, with its pictures from the first on; None while `frames` uses it.
+        self._opened: tuple[Decoder, Iterator[Picture]] | None = None
+        first = self._open()
+        self._first_seconds = first.seconds
+        decoder, _ = self._opened
+        stream = decoder.stream
         self._stream_index = stream.index
-        self._duration: float | None = None
+        self._duration = None
         if stream.duration is not None:
             self._duration = float(stream.duration * stream.time_base)
-        self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
-        self.has_timestamps = self._decoder.has_timestamps
+        self.fps = decoder.fps
+        self.num_frames = _estimate_num_frames(stream, self.fps)
+        self.pixel_aspect = _pixel_aspect(stream, first.frame)
+        self.has_timestamps = decoder.has_timestamps
 
     @property
     def duration(self) -> float | None:
@@ -165,31 +163,22 @@ class VideoFile:
 
     def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
         """Yield the frames with `start` <= time < `end`; sets `damage` when it comes to the end."""
-        if self._is_read:
-            self._open()
-        self._is_read = True
         self.damage = None
-        converter = ImageConverter()
-        num_read = 0
-        is_complete = False
-        pictures = self._pictures_from(start)
-        for picture in deinterlace(pictures):
-            seconds = picture.seconds - self._first.seconds
-            if seconds >= end - TIME_TOLERANCE:
-                is_complete = True
-                break
-            if seconds >= start - TIME_TOLERANCE:
-                num_read += 1
-                yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
-        self._assess_damage(start, end, num_read, is_complete)
+        decoder, pictures = self._start_at(start)
+        try:
+            yield from self._frames(decoder, pictures, start, end)
+        finally:
+            decoder.container.close()
 
     def close(self) -> None:
-        """Close the file; `frames` opens it again."""
-        self._is_read = True
-        self._decoder.container.close()
+        """Close the file; `frames` that are being read stay open to their end."""
+        if self._opened is not None:
+            decoder, _ = self._opened
+            self._opened = None
+            decoder.container.close()
 
-    def _open(self) -> None:
-        """Open the file, and decode up to its first picture."""
+    def _open(self) -> Picture:
+        """Open the file and return its first picture."""
         container = _open_container(self.path, self.name)
         stream = container.streams.best("video")
         if stream is None:
@@ -198,83 +187,78 @@ class VideoFile:
             raise DataError(f"{self.name}: there is no video in it, only a cover picture")
         if stream.codec_context is None:
             raise DataError(f"{self.name}: there is no decoder for its codec")
-        is_strict = self._is_strict and stream.codec_context.name == "mjpeg"
-        self._decoder = Decoder(container, stream, threads=self._threads, is_strict=is_strict)
-        self._pictures = self._decoder.pictures()
-        self._is_read = False
-        first = self._next_picture()
-        if first is None and is_strict:  # an encoder whose pictures never follow the standard
+        codec = stream.codec_context.name
+        is_strict = self._is_strict and codec == "mjpeg"
+        decoder = Decoder(container, stream, threads=self._threads, is_strict=is_strict)
+        pictures = self._read_pictures(decoder)
+        first = next(pictures, None)
+        if first is not None:
+            self._opened = (decoder, chain([first], pictures))
+            return first
+        container.close()
+        if is_strict:  # an encoder whose pictures never follow the standard
             self._is_strict = False
-            self._open()
-        elif first is None:
-            codec = stream.codec_context.name
-            raise DataError(f"{self.name}: no frame can be decoded, its codec is {codec}")
-        else:
-            self._first = first
+            return self._open()
+        raise DataError(f"{self.name}: no frame can be decoded, its codec is {codec}")
 
-    def _next_picture(self) -> Picture | None:
+    def _take(self) -> tuple[Decoder, Iterator[Picture]]:
+        """Return the open file and its pictures from the first on; the caller closes it."""
+        if self._opened is None:
+            self._open()
+        opened = self._opened
+        self._opened = None
+        return opened
+
+    def _start_at(self, start: float) -> tuple[Decoder, Iterator[Picture]]:
+        """Return the file and its pictures from one at or before `start` on."""
+        decoder, pictures = self._take()
+        if start <= 2 * SEEK_MARGIN or not self.has_timestamps:
+            return decoder, pictures
+        first_stamp = self._first_seconds
         try:
-            return next(self._pictures, None)
+            decoder.seek(first_stamp + start - SEEK_MARGIN)
+            pictures = self._read_pictures(decoder)
+            picture = next(pictures, None)
+        except (av.FFmpegError, TransientReadError):
+            picture = None
+        if picture is not None and picture.seconds <= first_stamp + start:
+            return decoder, chain([picture], pictures)
+        decoder.container.close()
+        return self._take()  # as the jump led behind the start
+
+    def _read_pictures(self, decoder: Decoder) -> Iterator[Picture]:
+        try:
+            yield from decoder.pictures()
         except OSError as error:
             raise TransientReadError(f"{self.name}: {error.strerror or error}") from None
 
-    def _pictures_from(self, start: float) -> Iterator[Picture]:
-        """Yield pictures from one at or before `start` on, by a jump where that is safe and pays."""
-        if start > 2 * SEEK_MARGIN and self.has_timestamps:
-            first_stamp = self._first.seconds
-            try:
-                self._decoder.seek(first_stamp + start - SEEK_MARGIN)
-                self._pictures = self._decoder.pictures()
-                picture = self._next_picture()
-            except (av.FFmpegError, TransientReadError):
-                picture = None
-            if picture is not None and picture.seconds <= first_stamp + start:
-                return self._continue(picture)
-            self._open()  # the jump led behind the start
-        return self._continue(self._first)
-
-    def _continue(self, picture: Picture | None) -> Iterator[Picture]:
-        while picture is not None:
-            yield picture
-            picture = self._next_picture()
-
-    def _assess_damage(self, start: float, end: float, num_read: int, is_complete: bool) -> None:
-        lost = [max(seconds - self._first.seconds, 0.0) for seconds in self._decoder.lost]
-        lost = [seconds for seconds in lost if start <= seconds < end]
+    def _frames(
+        self, decoder: Decoder, pictures: Iterator[Picture], start: float, end: float
+    ) -> Iterator[Frame]:
+        converter = ImageConverter()
+        num_read = 0
+        is_complete = False
+        for picture in deinterlace(pictures):
+            seconds = picture.seconds - self._first_seconds
+            if seconds >= end - TIME_TOLERANCE:
+                is_complete = True
+                break
+            if seconds >= start - TIME_TOLERANCE:
+                num_read += 1
+                yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
+        lost = [max(seconds - self._first_seconds, 0.0) for seconds in decoder.lost]
+        lost = [seconds for seconds in lost if start <= seconds < end - TIME_TOLERANCE]
         num_lost = len(lost)
-        missing = 0 if is_complete else self._count_missing_at_end(end)
+        missing = 0 if is_complete else _count_missing_at_end(decoder, self._first_seconds + end)
         if missing:
             num_lost += missing
-            lost.append(self._decoder.end - self._first.seconds)
+            lost.append(decoder.end - self._first_seconds)
         if num_lost:
             self.damage = Damage(num_lost, num_read + num_lost, min(lost))
 
-    def _count_missing_at_end(self, end: float) -> int:
-        """Return how many frames are missing where the file breaks off before `end`."""
-        decoder = self._decoder
-        declared_end = self._declared_end()
-        if declared_end is None:
-            return 0
-        missing = min(self._first.seconds + end, declared_end) - decoder.end
-        tolerance = MIN_MISSING_SECONDS
-        if decoder.stream.frames:
-            tolerance = MIN_MISSING_FRAMES * decoder.interval
-        return round(missing / decoder.interval) if missing > tolerance else 0
-
-    def _declared_end(self) -> float | None:
-        """Return when the file ends by its header, on its clock; None where that does not say."""
-        container = self._decoder.container
-        stream = self._decoder.stream
-        if stream.frames and container.format.name in COUNTED_FORMATS:
-            return stream.frames * self._decoder.interval  # the duration follows the file's size
-        if stream.frames and stream.duration:
-            return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-        if container.duration and container.format.name in WHOLE_DURATION_FORMATS:
-            return container.duration / av.time_base  # since 0, whatever the first time stamp is
-        return None
-
     def _measure_duration(self) -> float | None:
-        begin, end = math.inf, -math.inf
+        begin = math.inf
+        end = -math.inf
         with _open_container(self.path, self.name) as container:
             stream = container.streams[self._stream_index]
             try:
@@ -283,18 +267,42 @@ class VideoFile:
                     if stamp is not None and packet.size:
                         begin = min(begin, stamp)
                         end = max(end, stamp + (packet.duration or 0))
-            except av.FFmpegError:
-                pass  # as far as it can be read
-        return float((end - begin) * stream.time_base) if end > begin else None
+            except (av.FFmpegError, IndexError):
+                pass  # as far as it can be read; on IndexError see `Decoder`
+            return float((end - begin) * stream.time_base) if end > begin else None
+
+
+def _count_missing_at_end(decoder: Decoder, end: float) -> int:
+    """Return how many frames are missing where a file breaks off before `end`, on its clock."""
+    declared_end = _declared_end(decoder)
+    if declared_end is None:
+        return 0
+    missing = min(end, declared_end) - decoder.end
+    tolerance = MIN_MISSING_SECONDS
+    if decoder.stream.frames:
+        tolerance = MIN_MISSING_FRAMES * decoder.interval
+    return round(missing / decoder.interval) if missing > tolerance else 0
+
+
+def _declared_end(decoder: Decoder) -> float | None:
+    """Return when a file ends by its header, on its clock; None where that does not say."""
+    container = decoder.container
+    stream = decoder.stream
+    if stream.frames and container.format.name in COUNTED_FORMATS:
+        return stream.frames * decoder.interval  # the duration follows the file's size
+    if stream.frames and stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if container.duration and container.format.name in WHOLE_DURATION_FORMATS:
+        return container.duration / av.time_base  # since 0, whatever the first time stamp is
+    return None
 
 
 def _open_container(path: Path, name: str):
     """Open a file by the formats of `FILE_FORMATS`, none of which leads to another file."""
-    options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
     try:
         if not path.is_file():
             raise FileNotFoundError(f"{name}: no such file")
-        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
+        return open_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
     except OSError as error:
@@ -349,25 +357,44 @@ class Stream:
         """
         self.address = address
         self.name = display_name(address)
-        self._connect()
-        stream = self._decoder.stream
-        self.fps = self._decoder.fps
-        self.pixel_aspect = _pixel_aspect(stream, self._first.frame)
-        container = self._decoder.container
-        self.duration = container.duration / av.time_base if container.duration else None
+        # The connection, its first picture and those behind it; None while `frames` uses it.
+        self._connected: tuple[Decoder, Iterator[Picture]] | None = None
+        first = self._connect()
+        decoder, _ = self._connected
+        self.fps = decoder.fps
+        self.pixel_aspect = _pixel_aspect(decoder.stream, first.frame)
+        duration = decoder.container.duration
+        self.duration = duration / av.time_base if duration else None
         self.is_live = self.duration is None
 
     def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
         """Yield the frames from now on; a stream cannot go to another `start`."""
-        if self._is_read:
+        if self._connected is None:
             self._connect()
-        self._is_read = True
+        decoder, pictures = self._connected
+        self._connected = None
+        try:
+            yield from self._frames(decoder, pictures, end)
+        finally:
+            decoder.container.close()
+
+    def close(self) -> None:
+        """Disconnect; `frames` that are being read stay connected to their end."""
+        if self._connected is not None:
+            decoder, _ = self._connected
+            self._connected = None
+            decoder.container.close()
+
+    def _frames(self, decoder: Decoder, pictures: Iterator[Picture], end: float) -> Iterator[Frame]:
         converter = ImageConverter()
-        uses_clock = self._decoder.stream.codec_context.name == "mjpeg"
+        uses_clock = decoder.stream.codec_context.name == "mjpeg"
         connected_at = time.monotonic()
+        first_stamp = None
         previous = -math.inf
-        for picture in deinterlace(chain([self._first], self._next_pictures())):
-            since_first = picture.seconds - self._first.seconds
+        for picture in deinterlace(pictures):
+            if first_stamp is None:
+                first_stamp = picture.seconds
+            since_first = picture.seconds - first_stamp
             seconds = time.monotonic() - connected_at if uses_clock else since_first
             seconds = max(seconds, previous + 1e-6)
             previous = seconds
@@ -375,12 +402,8 @@ class Stream:
                 return
             yield Frame(seconds, lambda frame=picture.frame: converter.convert(frame))
 
-    def close(self) -> None:
-        """Disconnect; `frames` connects again."""
-        self._is_read = True
-        self._decoder.container.close()
-
-    def _connect(self) -> None:
+    def _connect(self) -> Picture:
+        """Connect and return the first picture."""
         options = {
             "format_whitelist": STREAM_FORMATS,
             "protocol_whitelist": STREAM_PROTOCOLS,
@@ -391,24 +414,26 @@ class Stream:
             container = av.open(
                 self.address, options=options, timeout=timeout, metadata_errors="ignore"
             )
-            self._decoder = Decoder(container, container.streams.video[0])
-            self._pictures = self._decoder.pictures()
-            self._first = next(self._pictures)
+            decoder = Decoder(container, container.streams.video[0])
+            pictures = decoder.pictures()
+            first = next(pictures)
         except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
             reason = getattr(error, "strerror", None) or "no video comes from there"
             raise OSError(f"{self.name}: cannot be opened as a stream: {reason}") from None
-        self._is_read = False
+        self._connected = (decoder, chain([first], _until_silence(pictures)))
+        return first
 
-    def _next_pictures(self) -> Iterator[Picture]:
-        """Yield the pictures until the stream ends, or is silent for too long."""
-        try:
-            yield from self._pictures
-        except (av.FFmpegError, OSError):
-            return
+
+def _until_silence(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """Yield the pictures until the stream ends, or is silent for too long."""
+    try:
+        yield from pictures
+    except (av.FFmpegError, OSError):
+        return
 
 
 class Camera:
-    """A camera by its number or device, see `FrameSource`; the clock gives the times of its frames."""
+    """A camera by its number or device, see `FrameSource`; the clock gives the times of frames."""
 
     num_frames = None
     duration = None
@@ -453,7 +478,7 @@ class Camera:
 
 
 def open_live_source(name: str) -> "Stream | Camera":
-    """Open a stream by its address, or a camera by its number or device; OSError where there is none."""
+    """Open a stream by its address, or a camera by its number; OSError where there is none."""
     return Stream(name) if "://" in name else Camera(name)
 
 
@@ -470,7 +495,7 @@ def display_name(source: str | Path) -> str:
 
 
 def _hide_secrets(address: str) -> str:
-    """Drop all between the scheme and the last @ of an address, and the values of secret parameters."""
+    """Drop all between the scheme of an address and its last @, and values of secret parameters."""
     address = re.sub(r"(?i)((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", address)
     scheme, separator, rest = address.partition("://")
     if not separator:

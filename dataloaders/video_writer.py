@@ -1,19 +1,19 @@
 """Videos that are written: H.264 in MP4, with the sound of another file."""
 
 import contextlib
-import os
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-# isort: off
-import cv2  # before av: on Linux cv2.imshow hangs in a process that imports av before cv2
-import av
-
-# isort: on
+import cv2
 import numpy as np
-from av.video.frame import PictureType
-from av.video.reformatter import Colorspace, VideoReformatter
+
+from dataloaders.ffmpeg import av, open_file
+from dataloaders.workers import available_cores
+
+PictureType = av.video.frame.PictureType
+Colorspace = av.video.reformatter.Colorspace
 
 # The unit of time stamps. A frame of 24, 25, 30, 50, 60 or 1000 frames/s lasts a whole number of
 # units, and so does one of 24000/1001, 30000/1001 or 60000/1001 frames/s.
@@ -22,10 +22,9 @@ DEFAULT_FPS = 25  # where the rate is unknown
 # The files become about as large as common sources are, at a PSNR of 38 dB. "veryfast" needs 1.4
 # times the time for the same quality and 10 % smaller files.
 ENCODER_OPTIONS = {"preset": "superfast", "crf": "20"}
-HD_WIDTH, HD_HEIGHT = (
-    1280,
-    720,
-)  # players take untagged colours from here on for BT.709, else BT.601
+# From either on, players that ignore colour tags assume BT.709, and BT.601 below.
+HD_WIDTH = 1280
+HD_HEIGHT = 720
 FRAGMENT_SECONDS = 1.0
 
 COPIED_CODECS = ("aac", "mp3", "opus")  # of sound; browsers are silent for AC-3 and ALAC in MP4
@@ -70,7 +69,7 @@ class VideoWriter:
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self.fps = fps or DEFAULT_FPS
         self.fragmented = fragmented
-        self._reformatter = VideoReformatter()
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._last_pts = -1
         self._next_keyframe = 0.0
         self._output = self._video = self._sound = None
@@ -78,7 +77,7 @@ class VideoWriter:
             # FFmpeg leaves a file open whose first bytes it cannot write, so Python tries it first.
             path.write_bytes(bytes(4096))
             self._output = self._open_output()
-            self._video = self._add_video(threads or _count_cores())
+            self._video = self._add_video(threads or available_cores())
             if sound_from:
                 self._sound = _open_sound(sound_from, self._output)
             self._output.start_encoding()
@@ -134,6 +133,7 @@ class VideoWriter:
             OSError: The file cannot be written.
         """
         frame = self._convert(image)
+        # Two time stamps of one unit would be refused.
         self._last_pts = max(round(time / TIME_BASE), self._last_pts + 1)
         frame.pts = self._last_pts
         frame.time_base = TIME_BASE
@@ -203,7 +203,7 @@ class VideoWriter:
 def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | None":
     """Add the sound of a video file to a video; None where it has none that can be read."""
     with contextlib.suppress(av.FFmpegError), contextlib.ExitStack() as stack:
-        container = stack.enter_context(_open_input(path))
+        container = stack.enter_context(open_file(path))
         stream = container.streams.best("audio")
         start = read_start_time(path)
         if start is None or stream is None or stream.codec_context is None:
@@ -217,11 +217,11 @@ def _open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | No
 
 def read_start_time(path: Path) -> float | None:
     """Return the time stamp of the first frame of a video file, in seconds; None without frames."""
-    with _open_input(path) as container:
+    with open_file(path) as container:
         stream = container.streams.best("video")
         if stream is None:
             return None
-        for packet in container.demux(stream):
+        for packet in _demux(stream):
             with contextlib.suppress(av.FFmpegError):
                 for frame in packet.decode():
                     return float((frame.dts if frame.pts is None else frame.pts) * frame.time_base)
@@ -230,7 +230,7 @@ def read_start_time(path: Path) -> float | None:
 
 def can_copy(path: Path) -> bool:
     """Return whether browsers and players play the packets of the sound of a file as they are."""
-    with _open_input(path) as container:
+    with open_file(path) as container:
         stream = container.streams.best("audio")
         codec = stream.codec_context.codec.canonical_name
         if codec not in COPIED_CODECS or not stream.sample_rate:
@@ -265,11 +265,7 @@ def _is_whole(stream: av.AudioStream) -> bool:
     return False
 
 
-def _open_input(path: Path) -> av.container.InputContainer:
-    return av.open(f"file:{path}", metadata_errors="ignore")
-
-
-def _demux(stream: av.AudioStream) -> Iterator[av.Packet]:
+def _demux(stream: av.AudioStream | av.VideoStream) -> Iterator[av.Packet]:
     """Yield the packets of a stream, as far as its file is whole, and the empty one at the end."""
     # PyAV raises IndexError at the end of a file in which a stream begins late.
     with contextlib.suppress(av.FFmpegError, IndexError):
@@ -305,7 +301,12 @@ class Sound:
         """Write the packets that begin before `end`, in seconds since the first frame."""
         while self._next is not None and self._next.pts * self._next.time_base < end:
             self._next.stream = self.target
-            self.output.mux(self._next)
+            try:
+                self.output.mux(self._next)
+            except OSError:
+                raise
+            except av.FFmpegError:
+                pass  # damaged sound never costs the picture
             self._next = self._convert_next()
 
     def _convert_next(self) -> av.Packet | None:
@@ -357,13 +358,16 @@ class EncodedSound(Sound):
         form = None
         end = 0  # of what was yielded, in samples
         for frame in self._decode():
-            gap = round(frame.time * AAC_RATE) - end
+            gap = frame.time - end / AAC_RATE
+            if gap + frame.samples / frame.sample_rate < -MAX_GAP:
+                continue  # it is before the picture, or overlaps what was yielded
             previous_form = form
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if form != previous_form or gap > MAX_GAP * AAC_RATE:
-                yield from self._make_silence(end, gap)
-                end += max(0, gap)
-                graph = self._make_graph(frame, first_pts=end)
+            if form != previous_form or gap > MAX_GAP:
+                silence = max(0, round(gap * AAC_RATE))
+                yield from self._make_silence(end, silence)
+                end += silence
+                graph = self._make_graph(frame, begin=end)
             graph.push(frame)
             for resampled in _pull_all(graph):
                 end = resampled.pts + resampled.samples
@@ -395,7 +399,9 @@ class EncodedSound(Sound):
                     frame.pts = round(begin * frame.sample_rate)
                     yield frame
 
-    def _make_graph(self, frame: av.AudioFrame, first_pts: int) -> av.filter.Graph:
+    def _make_graph(self, frame: av.AudioFrame, begin: int) -> av.filter.Graph:
+        """Make the converter of sound like `frame`, which yields nothing before `begin`."""
+        first_pts = math.ceil(begin * frame.sample_rate / AAC_RATE)
         graph = av.filter.Graph()
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate,
@@ -403,7 +409,7 @@ class EncodedSound(Sound):
             layout=frame.layout,
             time_base=frame.time_base,
         )
-        # It cuts what overlaps or begins before `first_pts`.
+        # It also cuts what overlaps.
         resample = graph.add(
             "aresample",
             f"{AAC_RATE}:async=1:min_hard_comp={MAX_GAP}:first_pts={first_pts}",
@@ -422,9 +428,3 @@ def _pull_all(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
     with contextlib.suppress(BlockingIOError, EOFError):
         while True:
             yield graph.pull()
-
-
-def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -38,26 +38,24 @@ while (frame := video.read()[1]) is not None:
 if not frames:
     sys.exit(f"{sys.argv[2]}: no frame can be decoded")
 
-# Windows: every Nth frame, or so many a second, less far apart in a short video; half a window from one to the next.
-length = clip["clip_len"]
-step = (
-    video.get(cv2.CAP_PROP_FPS) / clip["frame_rate"]
-    if clip["frame_rate"]
-    else clip["frame_interval"]
-)
+# Windows: every Nth frame, or so many a second, less far apart in a short video; half a window from
+# one to the next, the last at the end.
+length, rate = clip["clip_len"], clip["frame_rate"]
+step = video.get(cv2.CAP_PROP_FPS) / rate if rate else clip["frame_interval"]
 if step > 1 and int((length - 1) * step + 0.5) >= len(frames):
     step = max(1, (len(frames) - 1) / (length - 1))
-step = step if clip["frame_rate"] else int(step)
-offsets = [int(i * step + 0.5) for i in range(length)]
-last = max(0, len(frames) - offsets[-1] - 1)
-starts = sorted({*range(0, last + 1, max(1, int(length * step / 2))), last})
+if not rate:
+    step = int(step)
+span, stride = (length - 1) * step, length * step / 2
+starts = np.arange(0, max(0, len(frames) - 0.5 - span), stride if rate else max(1, int(stride)))
+if len(starts) == 0 or int(starts[-1] + span + 0.5) < len(frames) - 1:
+    starts = np.append(starts, max(0, len(frames) - 1 - span))
 
 total = 0
 for start in starts:
-    images = [frames[min(start + offset, len(frames) - 1)] for offset in offsets]
-    logits = session.run(None, {"clips": np.stack(images).transpose(3, 0, 1, 2)[None]})[0][
-        0
-    ].astype(float)
+    numbers = [min(int(start + i * step + 0.5), len(frames) - 1) for i in range(length)]
+    clips = np.stack([frames[number] for number in numbers]).transpose(3, 0, 1, 2)[None]
+    logits = session.run(None, {"clips": clips})[0][0].astype(float)
     total += np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for label in np.argsort(-total)[:5]:
     print(f"{total[label] / len(starts):7.1%}  {classes[label]}")

@@ -142,8 +142,10 @@ class BackgroundEncoder:
         self._is_abandoned = error[0] is not None
         self._images.put(None)
         self._thread.join()
-        self._writer.__exit__(*error)
-        if self._error is not None and not self._is_abandoned:
+        if self._error is None or self._is_abandoned:
+            self._writer.__exit__(*error)
+        else:
+            self._writer.__exit__(type(self._error), self._error, None)
             raise self._error
 
     def put(self, image: np.ndarray, frame_time: float) -> None:

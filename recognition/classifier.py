@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from engine.loops import clips_to_device
 from network.grad_cam import grad_cam
+from recognition.forking import FORK_GUARD
 from recognition.windows import Window
 
 BATCH_SIZE = 8  # windows
@@ -78,13 +80,15 @@ class WindowClassifier:
         """Return the predictions of the windows that wait for a batch to fill."""
         windows = self._batch
         self._batch = []
-        if not windows:
-            return []
-        with FORWARD_LOCK:
-            outputs = self._forward(np.stack([window.clip for window in windows]))
-        probabilities = outputs.logits.float().softmax(1).cpu().numpy()
-        features = _rows(outputs.features, len(windows))
-        heatmaps = _rows(outputs.heatmaps, len(windows))
+        return self._classify(windows) if windows else []
+
+    def _classify(self, windows: list[Window]) -> list[Prediction]:
+        with FORK_GUARD:
+            with FORWARD_LOCK:
+                outputs = self._forward(np.stack([window.clip for window in windows]))
+            probabilities = outputs.logits.float().softmax(1).cpu().numpy()
+            features = _rows(outputs.features, len(windows))
+            heatmaps = _rows(outputs.heatmaps, len(windows))
         predictions = []
         for number, window in enumerate(windows):
             prediction = Prediction(
@@ -123,6 +127,51 @@ class _Outputs:
     logits: Tensor  # (N, num_classes)
     features: Tensor | None = None  # (N, 512) or (N, 4096)
     heatmaps: Tensor | None = None  # (N, T, H, W)
+
+
+class BackgroundClassifier(WindowClassifier):
+    """Classifies batches in another thread, while the frames of the next one are read.
+
+    The predictions of a batch come when the next one is full.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        model: nn.Module,
+        batch_size: int,
+        *,
+        is_prompt: bool = False,
+        **outputs: bool,
+    ):
+        """Prepare to classify.
+
+        Args:
+            executor: has the thread.
+            model: in evaluation mode.
+            batch_size: windows.
+            is_prompt: whether predictions come at once, as live sources need them.
+            **outputs: `with_features` and `with_heatmaps`.
+        """
+        super().__init__(model, batch_size, **outputs)
+        self._executor = executor
+        self._is_prompt = is_prompt
+        self._running: Future[list[Prediction]] | None = None
+
+    def flush(self) -> list[Prediction]:
+        predictions = super().flush()
+        return predictions + self._wait()
+
+    def _classify(self, windows: list[Window]) -> list[Prediction]:
+        predictions = self._wait()
+        self._running = self._executor.submit(super()._classify, windows)
+        return predictions + self._wait() if self._is_prompt else predictions
+
+    def _wait(self) -> list[Prediction]:
+        """Return the predictions of the batch that is being classified."""
+        running = self._running
+        self._running = None
+        return [] if running is None else running.result()
 
 
 class InputRecorder:

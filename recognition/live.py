@@ -84,6 +84,7 @@ class LiveReader:
 
     Attributes:
         num_dropped: frames that came faster than they were used.
+        latencies: for each window the seconds from its last frame to its prediction.
         end_reason: how the source ended; None where a signal stopped the reading.
     """
 
@@ -115,6 +116,7 @@ class LiveReader:
         self._newest: LiveFrame | None = None
         self._recent_times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._arrivals: deque[tuple[float, float]] = deque()  # (time, arrival) of recent frames
+        self.latencies: list[float] = []
         self._end_reason = "ended"
         self.end_reason: str | None = None
 
@@ -164,12 +166,12 @@ class LiveReader:
             return None
         return (len(self._recent_times) - 1) / (self._recent_times[-1] - self._recent_times[0])
 
-    def latency_of(self, prediction: Prediction) -> float:
-        """Return the seconds since the last frame of a window came; windows are asked in order."""
+    def note_prediction(self, prediction: Prediction) -> None:
+        """Measure the latency of a prediction that was just made; they come in order."""
         last = prediction.image_times[-1]
         while len(self._arrivals) > 1 and self._arrivals[0][0] < last:
             self._arrivals.popleft()
-        return time.monotonic() - self._arrivals[0][1]
+        self.latencies.append(time.monotonic() - self._arrivals[0][1])
 
     def close(self) -> None:
         """Leave the source to the thread, which closes it when the next frame comes."""

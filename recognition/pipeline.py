@@ -26,18 +26,19 @@ class WindowPipeline:
     def push(self, frame: Frame) -> list[Prediction]:
         """Take the next frame; return the predictions that it completes."""
         with FORK_GUARD:
-            return self._classify(self._cutter.push(frame))
+            windows = self._cutter.push(frame)
+        return self._classify(windows)
 
     def end_run(self) -> list[Prediction]:
         """Note that the next frame does not follow the last one."""
         with FORK_GUARD:
-            return self._classify(self._cutter.flush())
+            windows = self._cutter.flush()
+        return self._classify(windows)
 
     def flush(self) -> list[Prediction]:
         """Return all predictions that wait; the next frame begins a new run."""
         predictions = self.end_run()
-        with FORK_GUARD:
-            predictions += self._smooth(self._classifier.flush())
+        predictions += self._smooth(self._classifier.flush())
         return predictions + self._smoother.flush()
 
     def _classify(self, windows: list[Window]) -> list[Prediction]:

@@ -1,20 +1,19 @@
-"""Sources that wait to be read: files and folders of images."""
+"""Sources are opened, and those that wait are read: files and folders of images."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from dataloaders.video import Frame, FrameSource
+from dataloaders.video import Frame, FrameSource, VideoFile, open_live_source
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
 from recognition.forking import FORK_GUARD
 
 
 class FileReader:
-    """Reads the frames of a source that waits, in the thread that takes them.
-
-    It has what a `LiveReader` has, of which nothing happens to a file.
-    """
+    """Reads a source whose frames wait, in the thread that takes them; see `LiveReader`."""
 
     num_dropped = 0
+    latencies = ()
     end_reason = None
 
     def __init__(self, source: FrameSource, stop: StopSignal | None = None):
@@ -44,10 +43,25 @@ class FileReader:
         """Mean frames a second, None where the source does not say."""
         return self.source.fps
 
-    def latency_of(self, prediction: Prediction) -> None:
-        """Return None: no frame waits for the model."""
+    def note_prediction(self, prediction: Prediction) -> None:
+        """Do nothing: what waits has no latency."""
 
     def close(self) -> None:
         """Close the source."""
         with FORK_GUARD:
             self.source.close()
+
+
+def open_source(video: str | int | Path | FrameSource) -> FrameSource:
+    """Open a file by its path, a stream by its address, a camera by its number.
+
+    Args:
+        video: one of these, or a source that is open already, which is returned.
+    """
+    if not isinstance(video, (str, int, Path)):
+        return video
+    name = str(video)
+    if "://" in name or name.isdecimal():
+        return open_live_source(name)
+    with FORK_GUARD:
+        return VideoFile(Path(name))

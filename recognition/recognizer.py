@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
-from dataloaders.video import Frame, FrameSource, VideoFile, open_live_source
+from dataloaders.video import Frame, FrameSource
 from engine.args import validate_range
 from engine.distributed import Distributed
 from engine.errors import StopSignal, UsageError
@@ -18,6 +20,7 @@ from recognition.annotate import AnnotatedVideoWriter, Painter, Preview
 from recognition.classifier import (
     BATCH_SIZE,
     CPU_BATCH_SIZE,
+    BackgroundClassifier,
     Prediction,
     Smoother,
     WindowClassifier,
@@ -27,7 +30,7 @@ from recognition.frames import ImageFrame, number_images
 from recognition.live import Gap, LiveReader
 from recognition.loading import load_public, load_trained
 from recognition.pipeline import WindowPipeline
-from recognition.reading import FileReader
+from recognition.reading import FileReader, open_source
 from recognition.results import Labels, VideoResult
 from recognition.segments import Segment, SegmentBuilder
 from recognition.windows import WindowCutter
@@ -121,7 +124,7 @@ class Recognizer:
 
     def predict(
         self,
-        video: "str | int | Path | FrameSource",
+        video: str | int | Path | FrameSource,
         target: str | Path | None = None,
         *,
         features: bool = False,
@@ -159,7 +162,7 @@ class Recognizer:
                 writer = stack.enter_context(self.open_writer(Path(target), source, layout))
             segments = self.recognize(reader, keep_frames=writer is not None, **outputs)
             for segment in stack.enter_context(closing(segments)):
-                result.add(segment, reader.latency_of(segment.prediction))
+                result.add(segment)
                 if writer is not None:
                     writer.write(segment)
         report = self.report(reader, result)
@@ -270,25 +273,28 @@ class Recognizer:
             OSError: the source cannot be read.
             DataError: no frame can be decoded.
         """
-        source = reader.source
-        cutter = WindowCutter(self.config, self.settings.stride, fps=source.fps)
-        classifier = WindowClassifier(
-            self.model,
-            self._batch_size(cutter, source.is_live, keep_frames),
-            with_features=features,
-            with_heatmaps=grad_cam,
-        )
-        pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
+        cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
         segments = SegmentBuilder(keep_frames)
-        for frame in reader:
-            predictions = _push(frame, pipeline, segments)
-            for prediction in predictions:
+        with ThreadPoolExecutor(1) as executor:
+            classifier = BackgroundClassifier(
+                executor,
+                self.model,
+                self._batch_size(cutter, reader.source.is_live, keep_frames),
+                with_features=features,
+                with_heatmaps=grad_cam,
+                is_prompt=reader.source.is_live,
+            )
+            pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
+            for frame in reader:
+                for prediction in _push(frame, pipeline, segments):
+                    reader.note_prediction(prediction)
+                    yield from segments.push(prediction)
+                if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
+                    yield from segments.flush()
+            for prediction in pipeline.flush():
+                reader.note_prediction(prediction)
                 yield from segments.push(prediction)
-            if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
-                yield from segments.flush()
-        for prediction in pipeline.flush():
-            yield from segments.push(prediction)
-        yield from segments.flush()
+            yield from segments.flush()
 
     def _batch_size(self, cutter: WindowCutter, is_live: bool, keep_frames: bool) -> int:
         """Return how many windows wait for each other."""
@@ -316,7 +322,10 @@ class Recognizer:
             **result.describe(),
         }
         if reader.source.is_live:
-            report["latency"] = result.describe_latency()
+            report["latency"] = {
+                "mean": round(fmean(reader.latencies), 3),
+                "max": round(max(reader.latencies), 3),
+            }
             report["dropped"] = reader.num_dropped
         damage = getattr(reader.source, "damage", None)
         if damage is not None:
@@ -340,18 +349,3 @@ def _push(
         frame = ImageFrame(frame.time, frame.to_image())
     segments.push_frame(frame, pipeline.run)
     return pipeline.push(frame)
-
-
-def open_source(video: "str | int | Path | FrameSource") -> FrameSource:
-    """Open a file by its path, a stream by its address, a camera by its number.
-
-    Args:
-        video: one of these, or a source that is open already, which is returned.
-    """
-    if not isinstance(video, (str, int, Path)):
-        return video
-    name = str(video)
-    if "://" in name or name.isdecimal():
-        return open_live_source(name)
-    with FORK_GUARD:
-        return VideoFile(Path(name))

@@ -89,18 +89,12 @@ class VideoResult:
         self._windows: list[dict[str, Any]] = []
         self._spans: list[LabelledSpan] = []
         self._features: list[np.ndarray] = []
-        self._latencies: list[float] = []
         self._total: np.ndarray | float = 0.0
         self.num_frames = 0
         self.duration = 0.0  # seconds from the first frame to the end of the last one
 
-    def add(self, segment: Segment, latency: float | None) -> None:
-        """Add the next segment.
-
-        Args:
-            segment: the part of the video for which the next window stands.
-            latency: seconds from the last frame of the window to its prediction, of live sources.
-        """
+    def add(self, segment: Segment) -> None:
+        """Add the part of the video for which the next window stands."""
         prediction = segment.prediction
         window = self._labels.describe(prediction)
         probability = window["top_k"][0]["probability"]
@@ -108,8 +102,6 @@ class VideoResult:
         self._spans.append(LabelledSpan(segment.start, segment.end, window["label"], probability))
         if prediction.features is not None:
             self._features.append(prediction.features)
-        if latency is not None:
-            self._latencies.append(latency)
         self._total = self._total + prediction.probabilities.astype(np.float64)
         self.num_frames += segment.num_frames
         self.duration = segment.end
@@ -123,13 +115,6 @@ class VideoResult:
     def features(self) -> np.ndarray:
         """(windows, 512) or (windows, 4096) `float32`."""
         return np.stack(self._features)
-
-    def describe_latency(self) -> dict[str, float]:
-        """Return the mean and the largest latency of the windows, in seconds."""
-        return {
-            "mean": round(fmean(self._latencies), 3),
-            "max": round(max(self._latencies), 3),
-        }
 
     def describe(self) -> dict[str, Any]:
         """Return the likeliest classes of the video, its events and its windows."""

@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dataloaders import clips, copies
+from dataloaders import clips
 from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.frames import DataSettings
@@ -88,9 +88,13 @@ def row(work, classic, ours, floor):
     return dict(zip(KEYS, (work, classic, ours, ours / classic, floor, ours / floor), strict=True))
 
 
+def settings_of(videos, output_dir):
+    """A data set of made videos, which are many times the same and yet no copies here."""
+    return DataSettings("own", videos, output_dir, finds_copies=False)
+
+
 def write_videos(root, groups=25, clips_per_group=4, frames=180):
     """Videos like those of UCF101: 320x240, 25 fps, MPEG-4, about 2 kB a frame; four, many times over."""
-    copies.LIMIT = -1  # they are no copies of one recording here
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.integers(0, 256, (600, 800, 3), np.uint8), (0, 0), 4)
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
@@ -159,7 +163,7 @@ def time_preprocess(videos, work_dir, device):
         return sum(counts)
 
     def ours():
-        preprocess(DataSettings("own", videos, work_dir / f"ours{next(turn)}"))
+        preprocess(settings_of(videos, work_dir / f"ours{next(turn)}"))
         return sum(counts)
 
     def floor():
@@ -215,7 +219,7 @@ def time_load(videos, work_dir, device):
 
 def start_up(videos, work_dir, size):
     """Seconds and memory that an index of so many videos takes, from the file to the first batch of four workers."""
-    frames = DataSettings("own", videos, work_dir / "frames").frames_dir
+    frames = settings_of(videos, work_dir / "frames").frames_dir
     index = work_dir / f"index_{size}.csv"
     known = read_index(frames / "index.csv")
     write_index(index, (known[i % len(known)] for i in range(size)))
@@ -299,7 +303,7 @@ def bf16_peak(card):
 
 def train_dataset(videos, work_dir):
     with quiet():
-        frames = preprocess(DataSettings("own", videos, work_dir / "frames"))
+        frames = preprocess(settings_of(videos, work_dir / "frames"))
     records = split_records(frames, "group")
     classes = sorted({record.class_name for record in records})
     return VideoDataset(frames.frames_dir, records, "train", classes, ClipConfig())

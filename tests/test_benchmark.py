@@ -10,7 +10,6 @@ import torch
 from conftest import ROOT, write_dataset
 from torch import nn
 
-from dataloaders import copies
 from network import MODELS
 
 
@@ -119,8 +118,7 @@ def test_what_is_compiled_ahead_is_not_compiled_again(tmp_path, monkeypatch):
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
 
 
-def test_the_videos_that_it_makes_can_be_split_and_trained_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(copies, "LIMIT", 18)
+def test_the_videos_that_it_makes_can_be_split_and_trained_on(tmp_path):
     benchmark.write_videos(tmp_path / "videos", groups=5, clips_per_group=2, frames=20)
     dataset = benchmark.train_dataset(tmp_path / "videos", tmp_path)
     assert (len(dataset.classes), len(dataset)) == (4, 24)

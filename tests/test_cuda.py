@@ -8,14 +8,13 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, SIZES, write_dataset, write_video
+from conftest import ROOT, SIZES, read_video, write_dataset, write_video
 from test_loops import FirstPixelModel, NumberedClips
 from test_train import progress, scalars
 from tiny import Tiny
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dataloaders.video import VideoReader
 from engine.build import amp_dtype
 from engine.checkpoint import TrainState, load_checkpoint, restore_model
 from engine.errors import NonFiniteLossError
@@ -75,7 +74,7 @@ def test_a_run_is_interrupted_resumed_and_tested_and_its_checkpoint_recognises_a
     video = write_video(project.folder / "video.avi", 70)
     project.run("inference.py", video, "--grad-cam")
     on_cuda = json.loads((project.folder / "output" / "video.json").read_text())
-    assert len(list(VideoReader(project.folder / "output" / "video_annotated.mp4"))) == 70
+    assert len(read_video(project.folder / "output" / "video_annotated.mp4")) == 70
     project.run("inference.py", video, "--device", "cpu", "--output", "cpu")
     on_cpu = json.loads((project.folder / "cpu" / "video.json").read_text())
     for one, other in zip(on_cuda["windows"], on_cpu["windows"], strict=True):

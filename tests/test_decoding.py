@@ -1,6 +1,7 @@
 """Pictures: whole where they were interlaced, in the right colours, upright, at increasing times."""
 
-from itertools import product
+import errno
+from itertools import islice, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,6 +188,7 @@ def test_a_picture_that_is_shown_askew_is_turned_by_the_nearest_right_angle(tmp_
     for matrix, expected in (
         ((0.9, 0.4, -0.4, 0.9), stored),
         ((-0.9, 0.4, -0.4, -0.9), stored[::-1, ::-1]),
+        ((0.4, 0.9, -0.9, 0.4), stored.transpose(1, 0, 2)[:, ::-1]),
     ):
         path.write_bytes(edit_mp4(plain, with_matrix(*matrix)))
         assert np.array_equal(images(path)[0], expected)
@@ -210,6 +212,53 @@ def test_wrong_time_stamps_do_not_shift_the_times_behind_them(tmp_path):
     assert np.all(np.diff(times) > 0)
     right = [number for number in range(60) if number % 10 != 5]
     assert [times[n] for n in right] == pytest.approx([ticks[n] / 1000 for n in right], abs=0.002)
+
+
+def test_a_container_that_is_damaged_ends_and_a_disk_that_fails_is_an_error(tmp_path):
+    path = encode(tmp_path / "v.mp4", 10, "mjpeg", pix_fmt="yuvj420p")
+    damage = [
+        av.error.PatchWelcomeError(1, "reason"),
+        av.error.InvalidDataError(1, "reason"),
+        av.error.OSError(errno.EIO, "reason"),  # FFmpeg's name for missing data
+    ]
+    for error in (*damage, av.error.OSError(errno.ESTALE, "reason")):
+
+        def demux(error=error):
+            yield from islice(file.demux(video=0), 6)
+            raise error
+
+        with av.open(str(path)) as file:
+            container = SimpleNamespace(format=file.format, demux=demux)
+            pictures = Decoder(container, file.streams.video[0], threads=1).pictures()
+            assert len(list(islice(pictures, 6))) == 6
+            if error not in damage:
+                with pytest.raises(OSError, match="reason"):
+                    next(pictures)
+            else:
+                assert list(pictures) == []
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_packets_without_a_picture_are_lost_unless_each_may_be_a_field(tmp_path, is_interlaced):
+    """In some interlaced files two packets give one picture; here the second ones have none."""
+    tags = {"flags": INTERLACED} if is_interlaced else {}
+    path = encode(tmp_path / "v.mp4", combed_frames(10), "mpeg2video", tags=tags)
+
+    def demux():
+        for packet in file.demux(video=0):
+            yield packet
+            if packet.size:
+                user_data = av.Packet(b"\0\0\1\xb2no picture")
+                user_data.pts = packet.pts + 1
+                user_data.time_base = packet.time_base
+                user_data.stream = packet.stream
+                yield user_data
+
+    with av.open(str(path)) as file:
+        container = SimpleNamespace(format=file.format, demux=demux)
+        decoder = Decoder(container, file.streams.video[0], threads=1)
+        assert len(list(decoder.pictures())) == 10
+        assert len(decoder.lost) == (0 if is_interlaced else 10)
 
 
 def test_a_clock_that_starts_again_is_continued(tmp_path):

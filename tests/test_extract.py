@@ -461,9 +461,19 @@ def test_log_levels_of_opencv_and_ffmpeg_do_not_matter(tmp_path):
 
 
 @WORKERS
-def test_the_pool_ends_with_the_caller(tmp_path):
-    video = encode(tmp_path / "v.mp4", 10)
-    results = extract_all([make_job(video, tmp_path / str(number)) for number in range(9)], 2)
-    next(results)
-    results.close()
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers inherit what the test replaces")
+def test_the_workers_end_with_the_caller_whatever_they_do(tmp_path, monkeypatch):
+    finished = tmp_path / "finished"
+
+    def work_on(job):
+        if job.source.stem == "slow":
+            time.sleep(20)
+            finished.touch()
+
+    instead(monkeypatch, work_on)
+    names = ["quick", "slow", "a", "b", "c"]
+    jobs = [make_job(encode(tmp_path / f"{name}.mp4", 10), tmp_path / name) for name in names]
+    with contextlib.closing(extract_all(jobs, 2)) as results:
+        assert next(results)[0] == 0
     assert multiprocessing.active_children() == []
+    assert not finished.exists()

@@ -71,7 +71,7 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
     ]
     said = capsys.readouterr().out
     reasons = "1 hidden (._a.avi); 1 that are no files (self.avi); 1 without the ending of a video (c.txt)"
-    assert said == f"passed over in {tmp_path / 'in'}: {reasons}\n"
+    assert said == f"ignored in {tmp_path / 'in'}: {reasons}\n"
 
 
 def test_an_address_among_files_is_told_to_go_behind_source():

@@ -250,16 +250,15 @@ def test_starts_of_two_samplings_do_not_wait_for_each_other(settings, root, tmp_
 START = """
 import sys
 from pathlib import Path
-from dataloaders import copies
 from dataloaders.clips import ClipConfig
 from dataloaders.frames import DataSettings
-from dataloaders.preprocess import preprocess
-copies.LIMIT = -1
+from dataloaders import preprocess
+preprocess.find_copies = lambda records, folders: []
 root, output_dir, crop_size = sys.argv[1:]
 config = ClipConfig.from_flags(int(crop_size))
 print("ready", flush=True)
 sys.stdin.readline()
-preprocess(DataSettings("own", Path(root), Path(output_dir), config), processes=1)
+preprocess.preprocess(DataSettings("own", Path(root), Path(output_dir), config), processes=1)
 """
 
 
@@ -612,7 +611,7 @@ def test_a_damaged_table_is_one_line(settings, name, text):
         "skipped.csv": "source,modified,reason\n",
         "damaged.csv": "source,frames lost,of,first time\n",
         "copies.csv": "source,shows the same as,kind\n",
-        "index.csv": "split,class,video,group,frames,source,modified\n",
+        "index.csv": "split,class,video,group,frames,source,modified,group from\n",
     }
     (settings.frames_dir / name).write_text(text.format(columns[name]))
     with pytest.raises(DataError, match=f"{name} is damaged.*: delete it and preprocess again"):

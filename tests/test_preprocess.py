@@ -81,8 +81,8 @@ def test_frame_folders_and_index(root, tmp_path):
     }
     assert set(tree(frames)) == expected | {"index.csv", "copies.csv"}
     assert (frames / "index.csv").read_text().splitlines()[:2] == [
-        "split,class,video,group,frames,source,modified",
-        "test,Jump,v_Jump_g01_c01,g01,20,Jump/v_Jump_g01_c01.avi,1000000000.0",
+        "split,class,video,group,frames,source,modified,group from",
+        "test,Jump,v_Jump_g01_c01,g01,20,Jump/v_Jump_g01_c01.avi,1000000000.0,name",
     ]
 
 

@@ -183,6 +183,7 @@ def test_a_program_gets_what_the_script_writes(project, checkpoint):
     recognizer = Recognizer(checkpoint, stride=12, smooth=3, threshold=0.3)
     found = recognizer.predict(str(video))
     assert list(found) == list(written)
+    assert [round(25 * window["start"]) for window in found["windows"]] == [0, 12, 24, 36, 39]
     assert json.loads(json.dumps(found)) == written | {"video": str(video)}
     for one, other in zip(
         recognizer.stream(read_video(video), fps=25), found["windows"], strict=True

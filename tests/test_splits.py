@@ -118,14 +118,14 @@ def test_index_round_trip(tmp_path):
     videos = [
         indexed("train", "Jump, high", 'a "b"', "g,1", 17),
         indexed("test", "é", "b", "g2", 3, 1.7e9 + 0.123456),
-        indexed("unused", "é", "c", "g3", 1),
+        indexed("unused", "é", "c", "g3", 1)._replace(group_is_given=True),
     ]
     write_index(tmp_path / "index.csv", videos)
     assert read_index(tmp_path / "index.csv") == videos
     assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
     lines = (tmp_path / "index.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "split,class,video,group,frames,source,modified"
-    assert lines[2] == "test,é,b,g2,3,é/b.avi,1700000000.123456"
+    assert lines[0] == "split,class,video,group,frames,source,modified,group from"
+    assert lines[2] == "test,é,b,g2,3,é/b.avi,1700000000.123456,name"
     with pytest.raises(ValueError, match="a/b.avi has no frames"):
         write_index(tmp_path / "index.csv", [record("a", "b", "g")])
     assert read_index(tmp_path / "index.csv") == videos
@@ -156,7 +156,7 @@ def test_the_split_of_a_run_round_trips_and_takes_the_frames_of_the_index(tmp_pa
             read_split(file, videos)
 
 
-HEAD = "split,class,video,group,frames,source,modified\n"
+HEAD = "split,class,video,group,frames,source,modified,group from\n"
 
 
 @pytest.mark.parametrize(
@@ -165,15 +165,15 @@ HEAD = "split,class,video,group,frames,source,modified\n"
         "",
         "nonsense\n",
         HEAD + "train,a\n",
-        HEAD + "train,Jump,v,g,3,v.avi\n",
-        HEAD + "train,Jump,v,g,3,v.avi,today\n",
-        HEAD + "train,Jump,v,g,,v.avi,1\n",
-        HEAD + "removed,Jump,v,g,3,v.avi,1\n",
-        HEAD + "train,..,v,g,3,v.avi,1\n",
-        HEAD + "train,Jump,../../v,g,3,v.avi,1\n",
-        HEAD + "train,Jump,..\\v,g,3,v.avi,1\n",
-        HEAD + "../train,Jump,v,g,3,v.avi,1\n",
-        HEAD + "train,,v,g,3,v.avi,1\n",
+        HEAD + "train,Jump,v,g,3,v.avi,name\n",
+        HEAD + "train,Jump,v,g,3,v.avi,today,name\n",
+        HEAD + "train,Jump,v,g,,v.avi,1,name\n",
+        HEAD + "removed,Jump,v,g,3,v.avi,1,name\n",
+        HEAD + "train,..,v,g,3,v.avi,1,name\n",
+        HEAD + "train,Jump,../../v,g,3,v.avi,1,name\n",
+        HEAD + "train,Jump,..\\v,g,3,v.avi,1,name\n",
+        HEAD + "../train,Jump,v,g,3,v.avi,1,name\n",
+        HEAD + "train,,v,g,3,v.avi,1,name\n",
     ],
 )
 def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text):

@@ -112,6 +112,14 @@ def test_uneven_times_are_kept(tmp_path, fragmented):
     assert read_duration(path) == pytest.approx(times[-1] + 0.1, abs=0.001)
 
 
+def test_images_at_almost_the_same_time_are_all_kept(tmp_path):
+    images = [numbered(number) for number in range(50)]
+    times = np.arange(50) / 25 - np.arange(50) % 2 * 0.04 + np.arange(50) % 2 * 1e-6  # pairs
+    path = write(tmp_path / "a.mp4", images, times)
+    assert read_numbers(path) == list(range(50))
+    assert read_times(path) == pytest.approx(times, abs=1e-4)
+
+
 @pytest.mark.parametrize("size", [SIZE, (1280, 720)])
 @pytest.mark.parametrize("bgr", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)])
 def test_colours_are_those_that_the_file_names(tmp_path, size, bgr):
@@ -245,6 +253,7 @@ def sound_codec(path):
         ("b.ts", ("libx264", "aac"), 48_000, "mono", "aac"),
         ("a.avi", ("mpeg4", "pcm_u8"), 8_000, "mono", "aac"),
         ("b.avi", ("mpeg4", "libmp3lame"), 48_000, "mono", "mp3"),
+        ("b.mkv", ("mpeg4", "libmp3lame"), 12_000, "mono", "aac"),  # MP4 has no such MP3
         ("a.mkv", ("libx264", "ac3"), 48_000, "5.1", "aac"),
         ("a.webm", ("libvpx", "libopus"), 48_000, "mono", "opus"),
         ("a.wmv", ("wmv2", "wmav2"), 44_100, "mono", "aac"),
@@ -279,6 +288,14 @@ def test_sound_may_begin_before_or_after_the_picture(tmp_path, codec, first):
         target = copy_with_sound(source, tmp_path / "out.mp4")
         assert find_flashes(target) == pytest.approx([0, 1, 2], abs=0.001)
         assert find_beeps(target) == pytest.approx(beeps, abs=0.04)
+
+
+def test_sound_may_change_its_rate_and_channels_on_the_way(tmp_path):
+    first = write_flashes(tmp_path / "a.ts", ("mpeg2video", "mp2"), 48_000, "stereo")
+    second = write_flashes(tmp_path / "b.ts", ("mpeg2video", "mp2"), 32_000, "mono", first=3)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    target = write_seconds(tmp_path / "c.mp4", 6, sound_from=first)
+    assert find_beeps(target) == pytest.approx(range(6), abs=0.04)
 
 
 @pytest.mark.parametrize("codec", ["aac", "ac3"])
@@ -359,7 +376,7 @@ def test_sound_that_cannot_be_decoded_everywhere_becomes_sound_that_can(tmp_path
 
 
 def test_sound_is_read_to_the_end_where_another_stream_begins_late(tmp_path):
-    source = write_flashes(tmp_path / "a.flv", ("flv", "libmp3lame"), rate=44_100)
+    source = write_flashes(tmp_path / "a.flv", ("flv", "pcm_s16le"), rate=44_100)
     text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x02hi\x00\x00\x09"
     tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text
     source.write_bytes(source.read_bytes() + tag + len(tag).to_bytes(4, "big"))
