@@ -201,7 +201,12 @@ def _with_frames(
             continue
         record = known.get(source.source)
         if record is not None and _is_up_to_date(record, source, sources.modified):
-            source = record._replace(split=source.split, group=source.group)
+            source = source._replace(
+                video=record.video,
+                frames=record.frames,
+                modified=record.modified,
+                place=record.place,
+            )
         records.append(source)
     return sorted(records, key=by_class_and_video)
 
@@ -271,8 +276,7 @@ def _is_recorded(
         return False
     given = {record.split for record in records}
     for record in records:
-        row = rows[record.key]
-        if (row.place, row.group) != (record.place, record.group):
+        if rows[record.key]._replace(split=record.split) != record:
             return False
         # Where the data set gives no val, some videos of its train lie in val.
         if record.split not in (None, record.place) and record.place in given:

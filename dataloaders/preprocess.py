@@ -386,15 +386,16 @@ def _move(folder: Path, target: Path) -> None:
 
 def remove_gone(gone: list[VideoRecord], frames_dir: Path) -> None:
     """Move the frames of videos that are gone or have changed to the folder `removed`."""
+    if not gone:
+        return
     places = find_places(frames_dir)
     for record in gone:
         if places.get(record.key) in (None, REMOVED):
             continue
         located = record._replace(place=places[record.key])
         _move(located.folder(frames_dir), located._replace(place=REMOVED).folder(frames_dir))
-    if gone:
-        names = shorten(sorted({record.source for record in gone}))
-        print(f"gone or changed, their frames are in {frames_dir / REMOVED}: {names}")
+    names = shorten(sorted({record.source for record in gone}))
+    print(f"gone or changed, their frames are in {frames_dir / REMOVED}: {names}")
 
 
 def prune(settings: DataSettings) -> None:

@@ -1,5 +1,6 @@
 """What preprocessing prints: what became of the videos, and which frames there are."""
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -126,6 +127,8 @@ def print_samplings(settings: DataSettings) -> None:
 
 def _size_of(folder: str | os.PathLike) -> int:
     """Return the bytes of all files in a folder and below."""
-    with os.scandir(folder) as entries:
-        sizes = [_size_of(entry) if entry.is_dir() else entry.stat().st_size for entry in entries]
-    return sum(sizes)
+    size = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:  # which another process may move meanwhile
+            size += _size_of(entry) if entry.is_dir() else entry.stat().st_size
+    return size

@@ -276,6 +276,7 @@ def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeyp
     assert "each video is a group of its own" not in output
     videos = read_index(frames_of(project) / "index.csv")
     assert {video.group for video in videos} == {f"person{i}" for i in range(5)}
+    assert all(video.group_is_given for video in videos)
     assert len({(video.group, video.split) for video in videos}) == 5
     for pattern, message in (
         (r"take1_(.*)\.", "finds no group in 10 videos: Jump/take0_"),
