@@ -74,10 +74,13 @@ class WindowClassifier:
     def push(self, window: Window) -> list[Prediction]:
         """Take a window; return the predictions of the batch that it fills."""
         self._batch.append(window)
-        return self.flush() if len(self._batch) == self._batch_size else []
+        return self._classify_batch() if len(self._batch) == self._batch_size else []
 
     def flush(self) -> list[Prediction]:
         """Return the predictions of the windows that wait for a batch to fill."""
+        return self._classify_batch()
+
+    def _classify_batch(self) -> list[Prediction]:
         windows = self._batch
         self._batch = []
         return self._classify(windows) if windows else []

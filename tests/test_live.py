@@ -116,12 +116,28 @@ def test_a_slow_consumer_sees_runs_of_consecutive_frames():
             numbers.append(round(25 * item.frame.time))
         if number == 20:
             source.is_closed.wait(10)  # all others come meanwhile
-    assert [after - before for run in runs for before, after in pairwise(run)].count(1) + len(
-        runs
-    ) == sum(map(len, runs))
+    for run in runs:
+        assert not run or run == list(range(run[0], run[-1] + 1))
     assert runs[-1][-1] == 999
     assert sum(map(len, runs)) + reader.num_dropped == 1000
     assert reader.end_reason == "ended"
+
+
+def test_a_window_has_its_label_with_its_last_frame(checkpoint):
+    """While the source is silent after it."""
+
+    class SilentSource(Source):
+        def frames(self, start=0.0, end=np.inf):
+            yield from super().frames()
+            deadline = time.monotonic() + 30
+            while not reader.latencies and time.monotonic() < deadline:
+                time.sleep(0.01)
+            numbers_of_labels.append(len(reader.latencies))
+
+    numbers_of_labels = []
+    reader = LiveReader(SilentSource(61), 1000)
+    assert len(list(Recognizer(checkpoint).recognize(reader))) == 1
+    assert numbers_of_labels == [1]
 
 
 def test_the_last_window_before_an_outage_has_its_label_at_once(checkpoint):
@@ -181,6 +197,7 @@ def test_an_outage_is_reported_when_it_is_over_and_counts_as_time(monkeypatch):
     assert items[:3] + items[4:6] == pytest.approx([0, 0.04, 0.08, 2.08, 2.12])
     assert [items[3], *items[6:]] == [Gap.OUTAGE, Gap.OUTAGE, End.END]
     assert reader.num_dropped == 0
+    assert reader.fps == pytest.approx(25)  # of which the outage is no part
     # The second outage does not end: thirty attempts, a second apart.
     assert source.num_opened == 4 + 30
     assert reader._end_reason == "could not be opened again in 30 s, and ended"
