@@ -477,9 +477,16 @@ class Camera:
             raise OSError(f"{self.name}: no such camera")
 
 
-def open_live_source(name: str) -> "Stream | Camera":
-    """Open a stream by its address, or a camera by its number; OSError where there is none."""
-    return Stream(name) if "://" in name else Camera(name)
+def open_live_source(name: str) -> "Stream | Camera | VideoFile":
+    """Open a stream by its address, or a camera by its number or device; a file is read to its end.
+
+    Raises:
+        OSError: There is none.
+        DataError: It is a file and no video.
+    """
+    if "://" in name:
+        return Stream(name)
+    return VideoFile(Path(name)) if os.path.isfile(name) else Camera(name)
 
 
 def has_video_suffix(name: str) -> bool:

@@ -176,6 +176,7 @@ def test_each_command_on_the_page_runs(project, tmp_path):
         "TESTS": str(ROOT / "tests"),
         "SLURM_JOB_NODELIST": "",
         "SLURM_JOB_ID": "1",
+        "SLURM_ARRAY_TASK_ID": "1",
     }
     assert len(commands()) > 15
     tried_network = False

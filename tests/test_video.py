@@ -827,6 +827,13 @@ def test_a_part_of_a_whole_avi_file_with_reordered_pictures_has_no_damage(tmp_pa
         assert file.damage is None
 
 
+def test_a_file_named_as_a_live_source_is_read_to_its_end_and_waits(tmp_path):
+    path = encode(tmp_path / "v.avi", 12, "mpeg4")
+    source = open_live_source(str(path))
+    assert not source.is_live
+    assert len(list(source.frames())) == 12
+
+
 def test_a_file_in_which_a_text_stream_begins_late_is_read_to_its_end(tmp_path):
     path = encode(tmp_path / "v.flv", 60, "flv", sound=2)
     text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x02hi\x00\x00\x09"
