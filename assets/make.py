@@ -7,6 +7,7 @@ The picture of TensorBoard needs Chromium.
 """
 
 import contextlib
+import csv
 import socket
 import subprocess
 import sys
@@ -20,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 import mypath
-from dataloaders.index import INDEX, read_index
+from dataloaders.index import SPLIT_FILE
 from dataloaders.video import VideoFile
+from engine.runs import newest_best_checkpoint
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -31,12 +33,14 @@ BLUE, ORANGE, INK, PAPER = "#2f6fdf", "#e8710a", "#24292f", "#ffffff"
 
 def demo():
     """Three demo videos, annotated by the newest checkpoint, which was trained on none of them, and where it looks."""
-    root_dir, output_dir = (ROOT / folder for folder in mypath.Path.db_dir("demo"))
-    tests = [video for video in read_index(output_dir / INDEX) if video.split == "test"]
-    groups = sorted({video.group for video in tests})
+    root_dir = ROOT / mypath.Path.db_dir("demo")[0]
+    run_dir = newest_best_checkpoint(ROOT / "run").parent.parent
+    with open(run_dir / SPLIT_FILE, newline="", encoding="utf-8") as file:
+        tests = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    groups = sorted({row["group"] for row in tests})
     wanted = dict(zip(("Up", "Shrink", "Meet"), cycle(groups), strict=False))
-    chosen = {v.class_name: v for v in tests if wanted.get(v.class_name) == v.group}
-    videos = [root_dir / chosen[name].source for name in wanted]
+    chosen = {row["class"]: row for row in tests if wanted.get(row["class"]) == row["group"]}
+    videos = [root_dir / chosen[name]["source"] for name in wanted]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "inference.py", *videos, "--grad-cam", "--output", folder]
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
