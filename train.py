@@ -18,7 +18,12 @@ from filelock import FileLock
 from tqdm import tqdm
 
 import mypath
-from dataloaders.arguments import add_data_arguments, choose_protocol, open_settings
+from dataloaders.arguments import (
+    add_data_arguments,
+    choose_protocol,
+    find_split_dir,
+    open_settings,
+)
 from dataloaders.clips import ClipConfig
 from dataloaders.index import SPLIT_FILE, write_split
 from dataloaders.opencv import check_opencv
@@ -216,9 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Data: the first process of each machine extracts the frames while the others wait
         settings = open_settings(mypath.Path, args.dataset, config, args.source_fps)
         args.split = choose_protocol(settings, args.split, args.fold)
-        split_dir = None
-        if args.split.startswith("official"):
-            split_dir = mypath.Path.split_dir(args.dataset)
+        split_dir = find_split_dir(mypath.Path, args.dataset, args.split)
         data = prepare_data(
             args,
             settings,

@@ -84,3 +84,8 @@ def choose_protocol(
     if fold != 1 and protocol != "group":
         raise DataError(f"--fold {fold}: only --split group has folds, not {protocol}")
     return protocol
+
+
+def find_split_dir(paths, name: str, protocol: str) -> str | None:
+    """Return the folder of official lists by `mypath.Path`; None for a split that needs none."""
+    return paths.split_dir(name) if protocol.startswith("official") else None

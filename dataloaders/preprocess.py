@@ -22,7 +22,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataloaders import demo
-from dataloaders.arguments import add_data_arguments, choose_protocol, settings_of
+from dataloaders.arguments import (
+    add_data_arguments,
+    choose_protocol,
+    find_split_dir,
+    settings_of,
+)
 from dataloaders.copies import Copy, copies_across_groups, find_copies, join_groups
 from dataloaders.errors import DataError
 from dataloaders.extract import ExtractionJob, extract_all
@@ -455,7 +460,7 @@ def make_split(
 ) -> list[VideoRecord]:
     """Make the split that the flags name."""
     protocol = choose_protocol(settings, args.split, args.fold, frames.records)
-    split_dir = paths.split_dir(settings.name) if protocol.startswith("official") else None
+    split_dir = find_split_dir(paths, settings.name, protocol)
     return split_records(frames, protocol, args.fold, split_dir)
 
 
@@ -463,7 +468,7 @@ def print_dry_run(settings: DataSettings, args: argparse.Namespace, paths) -> No
     """Describe a data set by the headers of its videos."""
     videos = list_videos(settings.root_dir, settings.group_pattern)
     protocol = choose_protocol(settings, args.split, args.fold, videos)
-    split_dir = paths.split_dir(settings.name) if protocol.startswith("official") else None
+    split_dir = find_split_dir(paths, settings.name, protocol)
     try:
         videos = assign_splits(videos, protocol, args.fold, split_dir)
     except DataError as error:
