@@ -23,9 +23,9 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from dataloaders.files import find_videos
 from dataloaders.opencv import check_opencv
 from dataloaders.video import VideoFile, display_name, open_live_source
+from dataloaders.video_files import find_videos
 from engine.args import ArgumentParser, validate_range
 from engine.errors import (
     USER_ERRORS,

@@ -2,6 +2,8 @@
 
 from os.path import abspath, dirname, exists, expanduser, join
 
+from dataloaders.errors import FileError
+
 
 class Path:
     # name: (folder of class folders of videos, or a table; folder for the frames extracted from them)
@@ -29,14 +31,14 @@ class Path:
 
     @classmethod
     def db_dir(cls, dataset: str) -> tuple[str, str]:
-        """Return (root_dir, output_dir) of a data set; FileNotFoundError for a name without an entry."""
+        """Return (root_dir, output_dir) of a data set; FileError for a name without an entry."""
         if dataset not in cls.DATASETS:
-            raise FileNotFoundError(
+            raise FileError(
                 f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}"
             )
         folders = cls.DATASETS[dataset]
         if isinstance(folders, str) or len(folders) != 2:
-            raise FileNotFoundError(
+            raise FileError(
                 f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}"
             )
         return _locate(*folders)
@@ -57,9 +59,9 @@ class Path:
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
-        """Return the folder of official split lists of a data set; FileNotFoundError for a name without an entry."""
+        """Return the folder of official split lists of a data set; FileError for a name without an entry."""
         if dataset not in cls.SPLITS:
-            raise FileNotFoundError(
+            raise FileError(
                 f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}"
             )
         return _locate(cls.SPLITS[dataset])[0]

@@ -24,9 +24,10 @@ from dataloaders.arguments import (
     find_split_dir,
     open_settings,
 )
-from dataloaders.clips import ClipConfig
-from dataloaders.index import SPLIT_FILE, write_split
+from dataloaders.errors import FileError
 from dataloaders.opencv import check_opencv
+from dataloaders.records import SPLIT_FILE, write_split
+from dataloaders.sampling import ClipConfig
 from dataloaders.workers import available_cores, kill_workers
 from engine import report, runs
 from engine.args import NOT_INHERITED, ArgumentParser, parse_training_args
@@ -214,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = (run_dir or args.run_dir).absolute()
         folder = next(path for path in (folder, *folder.parents) if path.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise OSError(
+            raise FileError(
                 f"{folder}: not a folder that can be written to; --run-dir says where runs go"
             )
 

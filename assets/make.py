@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import mypath
-from dataloaders.index import SPLIT_FILE
+from dataloaders.records import SPLIT_FILE
 from dataloaders.video import VideoFile
 from engine.runs import newest_best_checkpoint
 

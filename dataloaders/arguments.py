@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from dataloaders.clips import CROP_SIZE, ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings, default_protocol
-from dataloaders.index import VideoRecord
+from dataloaders.records import VideoRecord
+from dataloaders.sampling import CROP_SIZE, ClipConfig
 from dataloaders.splits import PROTOCOLS
 
 

@@ -34,7 +34,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dataloaders.index import VideoRecord
+from dataloaders.records import VideoRecord
 
 GRID = 16  # a frame is reduced to the means of 16x16 blocks
 NUM_PROBES = 4  # frames of a fingerprint

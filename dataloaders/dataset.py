@@ -8,44 +8,13 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from dataloaders.clips import ClipConfig, make_clip
-from dataloaders.errors import DataError
-from dataloaders.files import read_lines
-from dataloaders.index import PLACES, SPLITS, VideoRecord
+from dataloaders.errors import DataError, FileError
+from dataloaders.records import PLACES, SPLITS
+from dataloaders.sampling import ClipConfig
+from dataloaders.transforms import make_clip
 from dataloaders.workers import block_signals
-
-LABELS = {
-    "ucf101": Path(__file__).with_name("ucf_labels.txt"),
-    "hmdb51": Path(__file__).with_name("hmdb_labels.txt"),
-}
-KINETICS_LABELS = Path(__file__).with_name(
-    "kinetics_labels.txt"
-)  # of Kinetics-400, in the order of the public weights
-
-
-def class_names(dataset: str, videos: Sequence[VideoRecord]) -> list[str]:
-    """Return the classes of a data set, whose index has the rows `videos`; a label is an index into this list.
-    UCF101 and HMDB51 have their full lists, so a label means the same however few classes are on disk. Any other data
-    set, and one under those names with classes of its own, has its class folders in alphabetical order."""
-    folders = sorted({video.class_name for video in videos})
-    official = read_labels(LABELS[dataset]) if dataset in LABELS else []
-    foreign = [name for name in folders if name not in official]
-    if official and foreign:
-        print(
-            f"{foreign[0]} is not a class of {dataset}: the labels are the {len(folders)} class folders instead"
-        )
-    return folders if foreign else official
-
-
-def read_labels(path: str | Path) -> list[str]:
-    """Read class names, one a line, without a number before each; OSError where there is no file, DataError no text."""
-    lines = read_lines(path)
-    parts = [line.split(maxsplit=1) for line in lines]
-    is_numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
-    return [part[1] for part in parts] if is_numbered else lines
-
 
 JPEG_END = b"\xff\xd9"
 
@@ -63,7 +32,7 @@ class VideoDataset(Dataset):
     `dataset[i]` is a clip for evaluation: the windows lie uniformly over each video, video by video, with the centre
     crop. Equal windows, of a short video, are one item, which counts `repeats[i]` times. `dataset[i, key]` is a random
     clip of video `i` for training: window, crop and mirroring are drawn once a clip, from `key` alone. Either is (clip,
-    label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileNotFoundError where a frame is missing or damaged.
+    label), a `uint8` tensor (T, H, W, 3), RGB, and an int; FileError where a frame is missing or damaged.
     `videos` are rows of the index, `classes` the names in the order of their labels. Where `flip` is set, half of the
     training clips are mirrored; a training crop has a random share of the frame's area, `min_scale` or more."""
 
@@ -115,6 +84,7 @@ class VideoDataset(Dataset):
         import mypath
         from dataloaders.arguments import open_settings
         from dataloaders.frames import default_protocol
+        from dataloaders.labels import class_names
         from dataloaders.preprocess import preprocess, split_records
 
         if split not in SPLITS:
@@ -157,7 +127,7 @@ class VideoDataset(Dataset):
             yield self._read_frame(index, min(number, last) + 1)
 
     def _read_frame(self, index: int, number: int) -> np.ndarray:
-        """Read one image; FileNotFoundError where it is missing or damaged."""
+        """Read one image; FileError where it is missing or damaged."""
         folder = Path(os.fsdecode(self.folders[index]))
         name = f"{number:05d}.jpg"
         data = _read_bytes(folder / name)
@@ -167,7 +137,7 @@ class VideoDataset(Dataset):
         is_whole = data is not None and data[-2:].tobytes() == JPEG_END
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if is_whole else None
         if image is None:
-            raise FileNotFoundError(
+            raise FileError(
                 f"{folder / name}: missing or damaged; delete {folder} and start again, "
                 "which extracts the frames of that video"
             )
@@ -204,54 +174,3 @@ class ClipLoader(DataLoader):
     def __iter__(self):
         with block_signals():
             return super().__iter__()
-
-
-class DistributedBatchSampler(Sampler):
-    """The training batches of one rank: every video once an epoch, in random order, each with the key of its clip.
-    Where videos have `weights`, as many are drawn in proportion to these, with replacement. Order and keys depend on
-    the seed, the epoch and the position alone. The ranks take turns, a batch each. The last clips of an epoch, too few
-    for a step of `accumulate` batches, are dropped. Set `epoch` before each epoch, `start` to continue within one."""
-
-    def __init__(
-        self,
-        num_videos,
-        batch_size,
-        seed,
-        rank=0,
-        world_size=1,
-        accumulate=1,
-        weights: Sequence[float] = (),
-    ):
-        self.num_videos, self.batch_size, self.seed, self.weights = (
-            num_videos,
-            batch_size,
-            seed,
-            np.float64(weights),
-        )
-        self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
-        self.clips_per_step = batch_size * world_size * accumulate
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return (self.num_videos - self.start) // self.clips_per_step * self.accumulate
-
-    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
-        order = self.order()
-        for number in range(len(self)):
-            first = self.start + (number * self.world_size + self.rank) * self.batch_size
-            positions = range(first, first + self.batch_size)
-            yield [
-                (int(order[position]), (self.seed, self.epoch, position)) for position in positions
-            ]
-
-    def order(self) -> np.ndarray:
-        """Return the videos of the epoch, position by position."""
-        rng = np.random.default_rng((self.seed, self.epoch))
-        if not len(self.weights):
-            return rng.permutation(self.num_videos)
-        return rng.choice(self.num_videos, self.num_videos, p=self.weights / self.weights.sum())
-
-
-def shard_indices(dataset: VideoDataset, rank: int, world_size: int) -> list[int]:
-    """Return the items that one rank evaluates: every `world_size`-th video with all of its windows."""
-    return np.flatnonzero(dataset.video_indices % world_size == rank).tolist()

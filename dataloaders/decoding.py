@@ -101,7 +101,7 @@ class Decoder:
         """Yield the pictures from here to the end, in the order and at the times of showing.
 
         Raises:
-            OSError: The container cannot be read on, other than for damage.
+            FileError: The container cannot be read on, other than for damage.
         """
         for packet in self._packets():
             yield from self._decode(packet)

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dataloaders.errors import FileError
+
 PAIRS = (("Up", "Down"), ("Grow", "Shrink"), ("Part", "Meet"))
 GROUPS = 12
 CLIPS = 2  # videos per class and group
@@ -37,7 +39,7 @@ def write_videos(root_dir: Path) -> None:
             )
             video.set(cv2.VIDEOWRITER_PROP_QUALITY, 75)
             if not video.isOpened():
-                raise OSError(f"{path}: cannot be written")
+                raise FileError(f"{path}: cannot be written")
             for frame in ordered:
                 video.write(frame)
             video.release()

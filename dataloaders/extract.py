@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 from pebble import ProcessExpired, ProcessPool
 
-from dataloaders.clips import ClipConfig, Extent, Spacing, nearest_in_time, resize_frame
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.images import ImageFolder
+from dataloaders.sampling import ClipConfig, Extent, Spacing, nearest_in_time
+from dataloaders.transforms import resize_frame
 from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
 from dataloaders.workers import describe_missing_shared_memory
 
@@ -76,8 +77,8 @@ def extract_frames(job: ExtractionJob) -> Extraction:
     """Write the frames that clips of a video are cut from.
 
     Raises:
-        FileNotFoundError: The source is gone.
-        OSError: A frame cannot be written.
+        FileError: The source is gone.
+        FileError: A frame cannot be written.
         TransientReadError: The source cannot be read, which may be no fault of its own.
         DataError: No frame of the part can be decoded, or less than half of it.
     """
@@ -127,7 +128,7 @@ def _open_source(job: ExtractionJob) -> FrameSource:
         if job.source.is_dir():
             return ImageFolder(job.source, job.source_fps, job.image_prefix)
         return VideoFile(job.source, threads=1)
-    except FileNotFoundError:
+    except FileError:
         raise
     except OSError as error:
         raise TransientReadError(f"{job.source}: {error.strerror or error}") from None
@@ -163,7 +164,7 @@ def _write_frames(frames: Iterable[Frame], job: ExtractionJob) -> int:
         file = job.folder / f"{num_written:05d}.jpg"
         image = resize_frame(frame.to_image(), *job.config.stored_size)
         if not cv2.imwrite(str(file), image):
-            raise OSError(f"{file}: cannot be written; is the disk full?")
+            raise FileError(f"{file}: cannot be written; is the disk full?")
     return num_written
 
 
@@ -181,7 +182,7 @@ def extract_all(
         in the order in which they are done.
 
     Raises:
-        OSError: A source is gone, or frames cannot be written.
+        FileError: A source is gone, or frames cannot be written.
     """
     if describe_missing_shared_memory(0):  # which a pool of processes needs
         yield from _extract_here(jobs)

@@ -21,7 +21,7 @@ def open_file(path: Path) -> "av.container.InputContainer":
     """Open a file by one of the formats that open no other file; whatever it holds, nothing else is read.
 
     Raises:
-        OSError: The file cannot be read.
+        FileError: The file cannot be read.
         av.FFmpegError: It is of another format.
     """
     options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}

@@ -14,16 +14,11 @@ from sys import intern
 
 from filelock import FileLock, Timeout
 
-from dataloaders.clips import ClipConfig
 from dataloaders.copies import Copy
-from dataloaders.errors import DataError
-from dataloaders.index import INDEX, PLACES, REMOVED, SPLITS, UNUSED, VideoRecord, read_index
-from dataloaders.layouts import (
-    check_name_lengths,
-    has_split,
-    list_videos,
-    modification_times,
-)
+from dataloaders.errors import DataError, FileError
+from dataloaders.records import INDEX, PLACES, REMOVED, SPLITS, UNUSED, VideoRecord, read_index
+from dataloaders.sampling import ClipConfig
+from dataloaders.sources import check_name_lengths, has_split, list_videos, modification_times
 
 JOURNAL = "index.journal"  # the index of what an interrupted start has extracted
 COPIES = "copies.csv"
@@ -41,7 +36,7 @@ class DataSettings:
 
     Attributes:
         name: Of the data set.
-        root_dir: Its videos, see `layouts.list_videos`.
+        root_dir: Its videos, see `sources.list_videos`.
         output_dir: The folder for frames of all samplings.
         config: The clips that the frames are for.
         group_pattern: A regular expression that finds the group in the path of a video.
@@ -138,7 +133,7 @@ def compare(
         force: Whether the frames of all videos count as missing.
 
     Raises:
-        FileNotFoundError: Frames are missing, and so are the videos.
+        FileError: Frames are missing, and so are the videos.
         DataError: The data set or a table of the frames cannot be used.
     """
     frames_dir = settings.frames_dir
@@ -153,7 +148,7 @@ def compare(
     current = {record.key for record in records if record.modified is not None}
     gone = [record for key, record in rows.items() if key not in current]
     if missing and not sources.modified:
-        raise FileNotFoundError(
+        raise FileError(
             f"{settings.root_dir}: no such folder, and {len(missing)} videos have no frames in "
             f"{frames_dir}; mypath.py says where the videos lie"
         )

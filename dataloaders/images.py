@@ -234,7 +234,7 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         DataError: The file is damaged, or not an image.
-        OSError: It cannot be opened.
+        FileError: It cannot be opened.
     """
     data = Path(path).read_bytes()
     try:

@@ -31,6 +31,7 @@ from dataloaders.arguments import (
 from dataloaders.copies import Copy, copies_across_groups, find_copies, join_groups
 from dataloaders.errors import DataError
 from dataloaders.extract import ExtractionJob, extract_all
+from dataloaders.files import shorten, write_table
 from dataloaders.frames import (
     COPIES,
     COPIES_COLUMNS,
@@ -52,7 +53,8 @@ from dataloaders.frames import (
     read_journal,
     read_rows,
 )
-from dataloaders.index import (
+from dataloaders.opencv import check_opencv
+from dataloaders.records import (
     INDEX,
     INDEX_COLUMNS,
     REMOVED,
@@ -60,13 +62,10 @@ from dataloaders.index import (
     UNUSED,
     VideoRecord,
     index_row,
-    shorten,
     write_index,
     write_split,
-    write_table,
 )
-from dataloaders.layouts import describe_videos, list_videos, split_source
-from dataloaders.opencv import check_opencv
+from dataloaders.sources import describe_videos, list_videos, split_source
 from dataloaders.splits import assign_splits, report_untrained_classes
 from dataloaders.summary import (
     Summary,
@@ -104,7 +103,7 @@ def preprocess(
         force: Whether all videos are decoded again.
 
     Raises:
-        OSError: The videos are not there, or frames cannot be written.
+        FileError: The videos are not there, or frames cannot be written.
         DataError: None of the videos can be used, or the index is damaged.
     """
     settings.validate()

@@ -10,9 +10,9 @@ from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 
-from dataloaders.errors import DataError
-from dataloaders.files import read_lines
-from dataloaders.index import SPLITS, UNUSED, VideoRecord, shorten
+from dataloaders.errors import DataError, FileError
+from dataloaders.files import read_lines, shorten
+from dataloaders.records import SPLITS, UNUSED, VideoRecord
 from dataloaders.video import has_video_suffix
 
 PROTOCOLS = ("group", "folders", "official1", "official2", "official3", "random")
@@ -46,7 +46,7 @@ def assign_splits(
         official1, official2, official3: test as in the lists of the authors of UCF101 or HMDB51, in `split_dir`; val
             carved from their train by whole groups; what they leave out is "unused".
         random: 64/16/20, stratified by class, groups torn apart. It leaks, and is there to repeat old numbers.
-    Returns the rows sorted by class and video, with `split` set. FileNotFoundError where the lists are missing;
+    Returns the rows sorted by class and video, with `split` set. FileError where the lists are missing;
     DataError, which names classes, where no such split has every class in train, val and test."""
     videos = sorted(videos, key=attrgetter("class_name", "video"))
     if protocol == "group":
@@ -142,7 +142,7 @@ def _official_split(videos: Videos, number: int, split_dir: str | Path) -> dict[
         }
         listed = {key: "test" if number in tested else "train" for key, number in numbers.items()}
     if not listed:
-        raise FileNotFoundError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
+        raise FileError(f"{split_dir}: no lists of {name}; mypath.py says where they lie")
 
     parts, matched, unlisted = defaultdict(list), set(), []
     names = {(video.class_name, _file_stem(video).casefold()) for video in videos}

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from dataloaders.copies import Copy, copies_across_groups
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
+from dataloaders.files import shorten
 from dataloaders.frames import COPIES, DAMAGED, SKIPPED, Comparison, DataSettings
-from dataloaders.index import INDEX, SPLITS, UNUSED, VideoRecord, read_index, shorten
+from dataloaders.records import INDEX, SPLITS, UNUSED, VideoRecord, read_index
 
 
 @dataclass

@@ -26,7 +26,7 @@ from dataloaders.decoding import (
     display_matrix,
     is_turned_sideways,
 )
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.ffmpeg import FILE_FORMATS, av, open_file
 
 VIDEO_SUFFIXES = (
@@ -129,7 +129,7 @@ class VideoFile:
             threads: Threads that decode one frame together, 0 for one a core.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileError: There is no such file.
             TransientReadError: The file cannot be read here and now.
             DataError: It is no video, or no frame of it can be decoded.
         """
@@ -300,11 +300,15 @@ def _declared_end(decoder: Decoder) -> float | None:
 def _open_container(path: Path, name: str):
     """Open a file by the formats of `FILE_FORMATS`, none of which leads to another file."""
     try:
-        if not path.is_file():
-            raise FileNotFoundError(f"{name}: no such file")
+        is_file = path.is_file()
+    except OSError as error:
+        raise TransientReadError(f"{name}: {error.strerror or error}") from None
+    if not is_file:
+        raise FileError(f"{name}: no such file")
+    try:
         return open_file(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: no such file") from None
+        raise FileError(f"{name}: no such file") from None
     except OSError as error:
         if error.errno == errno.EIO and _is_readable(path):  # FFmpeg's name for missing data
             raise DataError(f"{name}: {NOT_A_VIDEO}") from None
@@ -353,7 +357,7 @@ class Stream:
             address: Its address, such as `rtsp://user:password@host/path`.
 
         Raises:
-            OSError: Nothing answers there, or what answers is no video.
+            FileError: Nothing answers there, or what answers is no video.
         """
         self.address = address
         self.name = display_name(address)
@@ -419,7 +423,7 @@ class Stream:
             first = next(pictures)
         except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
             reason = getattr(error, "strerror", None) or "no video comes from there"
-            raise OSError(f"{self.name}: cannot be opened as a stream: {reason}") from None
+            raise FileError(f"{self.name}: cannot be opened as a stream: {reason}") from None
         self._connected = (decoder, chain([first], _until_silence(pictures)))
         return first
 
@@ -447,7 +451,7 @@ class Camera:
             device: Its number, or a path that OpenCV opens as a camera, such as `/dev/video0`.
 
         Raises:
-            OSError: There is no such camera.
+            FileError: There is no such camera.
         """
         self.name = device
         self._device = min(int(device), 2**31 - 1) if device.isdecimal() else device
@@ -474,14 +478,14 @@ class Camera:
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(self._device)
         if not self._capture.isOpened():
-            raise OSError(f"{self.name}: no such camera")
+            raise FileError(f"{self.name}: no such camera")
 
 
 def open_live_source(name: str) -> "Stream | Camera | VideoFile":
     """Open a stream by its address, or a camera by its number or device; a file is read to its end.
 
     Raises:
-        OSError: There is none.
+        FileError: There is none.
         DataError: It is a file and no video.
     """
     if "://" in name:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dataloaders.errors import FileError
 from dataloaders.ffmpeg import av, open_file
 from dataloaders.workers import available_cores
 
@@ -63,7 +64,7 @@ class VideoWriter:
             threads: Threads of the encoder; by default one a core that this process may use.
 
         Raises:
-            OSError: The file cannot be written, or not with images of this size.
+            FileError: The file cannot be written, or not with images of this size.
         """
         self.path = path
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
@@ -86,7 +87,7 @@ class VideoWriter:
             raise self._error(error) from error
         except av.FFmpegError as error:
             self.abort()
-            raise OSError(
+            raise FileError(
                 f"{path}: H.264 cannot encode images of {self.size[0]}x{self.size[1]}"
             ) from error
 
@@ -130,7 +131,7 @@ class VideoWriter:
             time: When it is shown, in seconds since the first image; later than the one before.
 
         Raises:
-            OSError: The file cannot be written.
+            FileError: The file cannot be written.
         """
         frame = self._convert(image)
         # Two time stamps of one unit would be refused.
@@ -165,7 +166,7 @@ class VideoWriter:
         """Finish the file.
 
         Raises:
-            OSError: The file cannot be written completely.
+            FileError: The file cannot be written completely.
         """
         try:
             self._output.mux(self._video.encode(None))

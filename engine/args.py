@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dataloaders.clips import CROP_SIZE
+from dataloaders.sampling import CROP_SIZE
 from engine import runs
 from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError

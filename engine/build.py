@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dataloaders.errors import FileError
 from engine.checkpoint import CONTENT, load_checkpoint, restore_model
 from engine.errors import UsageError
 from network import build_model
@@ -31,7 +32,7 @@ def load_weights(name: str) -> nn.Module:
     if name in weight_urls() and not os.path.isfile(file):
         file = download_weights(name)
     elif not os.path.isfile(file):
-        raise FileNotFoundError(
+        raise FileError(
             f"{file}: no such file of weights; --weights help lists those that have a name"
         )
     content = read_weights(file)

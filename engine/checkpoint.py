@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from dataloaders.clips import ClipConfig
-from dataloaders.index import atomic_write
+from dataloaders.errors import FileError
+from dataloaders.files import atomic_write
+from dataloaders.sampling import ClipConfig
 from engine.errors import CheckpointError
 from network import count_flops
 from network.pretrained import load_public, read_weights
@@ -50,7 +51,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
             torch.save(checkpoint, file)
     except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when the disk is full
         reason = str(error).partition("\n")[0]
-        raise OSError(f"{path}: cannot be written; is the disk full? ({reason})") from error
+        raise FileError(f"{path}: cannot be written; is the disk full? ({reason})") from error
     for copy in copies:
         with atomic_write(copy) as partial:
             try:

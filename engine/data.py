@@ -8,17 +8,12 @@ from pathlib import Path
 
 import torch
 
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import (
-    ClipLoader,
-    DistributedBatchSampler,
-    VideoDataset,
-    class_names,
-    shard_indices,
-)
+from dataloaders.dataset import ClipLoader, VideoDataset
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings, PreparedFrames, count_damaged
-from dataloaders.index import (
+from dataloaders.labels import class_names
+from dataloaders.preprocess import preprocess, split_records
+from dataloaders.records import (
     INDEX,
     VideoRecord,
     fingerprint,
@@ -26,7 +21,8 @@ from dataloaders.index import (
     read_split,
     validate_same_data,
 )
-from dataloaders.preprocess import preprocess, split_records
+from dataloaders.samplers import DistributedBatchSampler, shard_indices
+from dataloaders.sampling import ClipConfig
 from dataloaders.splits import assign_splits, leaked_groups
 from dataloaders.workers import describe_missing_shared_memory, worker_init_fn
 from engine.distributed import Distributed

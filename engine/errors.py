@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from dataloaders.dataset import DistributedBatchSampler
 from dataloaders.errors import DataError
+from dataloaders.samplers import DistributedBatchSampler
 from network.errors import ModelError
 
 

@@ -21,7 +21,7 @@ from tensorboardX.summary import hparams
 from tensorboardX.utils import figure_to_image
 
 from dataloaders.dataset import VideoDataset
-from dataloaders.index import atomic_write, write_table
+from dataloaders.files import atomic_write, write_table
 from engine.loops import Evaluation, clips_to_device
 from engine.text import DEJAVU, draw_text, drawable_names, find_font
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataloaders.index import shorten
+from dataloaders.files import shorten
 
 MATPLOTLIB = Path(find_spec("matplotlib").origin).parent
 DEJAVU = str(MATPLOTLIB / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")

@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataloaders.clips import ClipConfig
-from dataloaders.index import atomic_write
+from dataloaders.errors import FileError
+from dataloaders.files import atomic_write
+from dataloaders.sampling import ClipConfig
 from dataloaders.video import FrameSource
 from dataloaders.video_writer import VideoWriter
 from engine.text import drawable_names
@@ -156,7 +157,7 @@ class BackgroundEncoder:
             frame_time: when it is shown, in seconds.
 
         Raises:
-            OSError: an earlier image could not be written.
+            FileError: an earlier image could not be written.
         """
         if self._error is not None:
             raise self._error
@@ -213,7 +214,7 @@ class AnnotatedVideoWriter:
         """Paint the frames of the next segment and hand them to the encoder.
 
         Raises:
-            OSError: the file cannot be written.
+            FileError: the file cannot be written.
         """
         if not segment.frames:
             return
@@ -257,14 +258,14 @@ class Preview:
             frame_time: in seconds.
 
         Raises:
-            OSError: OpenCV has no windows.
+            FileError: OpenCV has no windows.
         """
         if not self._is_open:
             return
         try:
             cv2.imshow(self._title, image)
         except cv2.error:
-            raise OSError(
+            raise FileError(
                 "this OpenCV has no windows to --show videos in; opencv-python does"
             ) from None
         now = time.monotonic()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 from engine.text import draw_text
 
 LAYOUTS = ("overlay", "below")

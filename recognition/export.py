@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from dataloaders.index import atomic_write
+from dataloaders.errors import FileError
+from dataloaders.files import atomic_write
 from network.export import export_model
 from recognition.recognizer import Recognizer
 
@@ -16,7 +17,7 @@ def export(recognizer: Recognizer, file: Path) -> None:
         file: the path of both without their endings, which may be named with one.
 
     Raises:
-        OSError: a file cannot be written.
+        FileError: a file cannot be written.
         ModelError: a package is missing.
     """
     metadata = {
@@ -34,5 +35,5 @@ def export(recognizer: Recognizer, file: Path) -> None:
                 write(partial)
             except (OSError, RuntimeError) as error:  # PyTorch's, where the disk is full
                 reason = str(error).partition("\n")[0]
-                raise OSError(f"{target}: cannot be written: {reason}") from error
+                raise FileError(f"{target}: cannot be written: {reason}") from error
         print(f"  in {target}")

@@ -128,7 +128,7 @@ class LiveReader:
         """Yield the frames as they come, and the gaps between them.
 
         Raises:
-            OSError: the source cannot be opened.
+            FileError: the source cannot be opened.
             DataError: no frame of it can be decoded.
             Stopped: a signal came before the first frame.
         """

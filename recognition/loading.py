@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import KINETICS_LABELS, read_labels
+from dataloaders.labels import KINETICS_LABELS, read_labels
+from dataloaders.sampling import ClipConfig
 from engine.build import load_weights
 from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
@@ -34,7 +34,7 @@ def load_trained(file: str | Path | None = None) -> TrainedModel:
         file: the checkpoint; None for the newest best one under ./run.
 
     Raises:
-        OSError: there is none, or it cannot be opened.
+        FileError: there is none, or it cannot be opened.
         CheckpointError: it is damaged.
     """
     file = file or newest_best_checkpoint(Path("run"))
@@ -52,7 +52,7 @@ def load_public(weights: str, labels: str | None = None) -> TrainedModel:
             that the weights come with, or Kinetics-400's for 400 classes.
 
     Raises:
-        OSError: a file cannot be opened or downloaded.
+        FileError: a file cannot be opened or downloaded.
         ModelError: the weights fit no network.
         UsageError: they have no last layer, or their classes no names.
     """

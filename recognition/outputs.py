@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dataloaders.index import atomic_write
+from dataloaders.errors import FileError
+from dataloaders.files import atomic_write
 from engine.errors import UsageError
 
 EVENT_COLUMNS = ("video", "start", "end", "label", "probability")
@@ -157,7 +158,7 @@ def check_name_length(file: Path) -> None:
         limit = os.pathconf(folder, "PC_NAME_MAX")
     length = len(os.fsencode(partial))
     if length > limit:
-        raise OSError(
+        raise FileError(
             f"{file.parent / partial}: a name of {length} bytes, and the file system allows"
             f" {limit}; give the video a shorter name"
         )

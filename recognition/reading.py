@@ -25,7 +25,7 @@ class FileReader:
 
         Raises:
             Stopped: a signal came.
-            OSError: the source cannot be opened.
+            FileError: the source cannot be opened.
             DataError: no frame can be decoded.
         """
         frames = self.source.frames()

@@ -89,7 +89,7 @@ class Recognizer:
             **settings: those of `Settings`: `top_k`, `stride`, `threshold`, `smooth`.
 
         Raises:
-            OSError: a file cannot be read.
+            FileError: a file cannot be read.
             UsageError: a setting is out of range, or some do not go together.
             CheckpointError: the checkpoint is damaged.
             ModelError: the weights fit no network.
@@ -147,7 +147,7 @@ class Recognizer:
             (windows, 512 or 4096).
 
         Raises:
-            OSError: a file or a source cannot be read or written.
+            FileError: a file or a source cannot be read or written.
             DataError: the video is none, or has no frame that can be decoded.
             UsageError: `target` is the video itself.
         """
@@ -270,7 +270,7 @@ class Recognizer:
             grad_cam: whether the predictions have heat maps.
 
         Raises:
-            OSError: the source cannot be read.
+            FileError: the source cannot be read.
             DataError: no frame can be decoded.
         """
         cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataloaders.clips import TIME_TOLERANCE, ClipConfig, Extent, Spacing, make_clip, resize_frame
+from dataloaders.sampling import TIME_TOLERANCE, ClipConfig, Extent, Spacing
+from dataloaders.transforms import make_clip, resize_frame
 from dataloaders.video import Frame
 
 ASSUMED_FPS = 25  # where the rate is not known, and a single frame cannot tell it

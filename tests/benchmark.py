@@ -35,14 +35,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.frames import DataSettings
-from dataloaders.index import read_index, write_index
-from dataloaders.layouts import list_videos
 from dataloaders.preprocess import preprocess, split_records
+from dataloaders.records import read_index, write_index
+from dataloaders.sampling import ClipConfig
+from dataloaders.sources import list_videos
 from dataloaders.splits import assign_splits
+from dataloaders.transforms import resize_frame
 from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
 from dataloaders.workers import available_cores, worker_init_fn
@@ -225,9 +225,10 @@ def start_up(videos, work_dir, size):
     write_index(index, (known[i % len(known)] for i in range(size)))
     code = (
         "import resource, sys, time\n"
-        "from dataloaders.clips import ClipConfig\n"
-        "from dataloaders.dataset import DistributedBatchSampler, VideoDataset\n"
-        "from dataloaders.index import read_index\n"
+        "from dataloaders.sampling import ClipConfig\n"
+        "from dataloaders.dataset import VideoDataset\n"
+        "from dataloaders.samplers import DistributedBatchSampler\n"
+        "from dataloaders.records import read_index\n"
         "from torch.utils.data import DataLoader\n"
         "start = time.perf_counter()\n"
         "videos = read_index(sys.argv[1])\n"
@@ -529,7 +530,7 @@ def infer_model(name, checkpoint, long, short, device):
         held, writer, video = deque(maxlen=16), None, cv2.VideoCapture(str(long))
         for _ in range(fewer):
             _, image = video.read()
-            held.append(clips.resize_frame(image))
+            held.append(resize_frame(image))
             if len(held) == 16:
                 inputs = np.stack(held)[:, 8:120, 29:141, ::-1].astype(np.float32)
                 inputs = torch.from_numpy(inputs.transpose(3, 0, 1, 2)[None].copy()).to(device)

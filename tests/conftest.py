@@ -21,9 +21,9 @@ from tiny import Tiny
 
 import mypath
 from dataloaders import extract, preprocess
-from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings
+from dataloaders.sampling import ClipConfig
 from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
 from recognition import loading

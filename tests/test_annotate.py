@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import read_video
 
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
 from recognition import annotate, drawing

@@ -17,7 +17,7 @@ import mypath
 from dataloaders import copies, preprocess
 from dataloaders.copies import Copy, candidate_pairs, find_copies, join_groups
 from dataloaders.frames import DataSettings
-from dataloaders.index import VideoRecord, write_index
+from dataloaders.records import VideoRecord, write_index
 from dataloaders.splits import assign_splits, group_of, leaked_groups
 from engine.data import validate_split
 

@@ -14,16 +14,13 @@ from conftest import (
 )
 from torch.utils.data import DataLoader, Subset
 
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import (
-    DistributedBatchSampler,
-    VideoDataset,
-    class_names,
-    read_labels,
-)
-from dataloaders.errors import DataError
-from dataloaders.index import SPLITS, VideoRecord
+from dataloaders.dataset import VideoDataset
+from dataloaders.errors import DataError, FileError
+from dataloaders.labels import class_names, read_labels
 from dataloaders.preprocess import preprocess, split_records
+from dataloaders.records import SPLITS, VideoRecord
+from dataloaders.samplers import DistributedBatchSampler
+from dataloaders.sampling import ClipConfig
 from dataloaders.workers import worker_init_fn
 
 
@@ -150,7 +147,7 @@ def test_a_frame_that_is_cut_off_is_named(data, length):
     whole = file.read_bytes()
     file.write_bytes(whole[:length])
     try:
-        with pytest.raises(FileNotFoundError, match=f"{file.name}: missing or damaged; delete"):
+        with pytest.raises(FileError, match=f"{file.name}: missing or damaged; delete"):
             dataset[0]
     finally:
         file.write_bytes(whole)
@@ -159,7 +156,7 @@ def test_a_frame_that_is_cut_off_is_named(data, length):
 def test_a_missing_frame_is_named(tmp_path):
     video = record("train", "Run", "v")
     with pytest.raises(
-        FileNotFoundError,
+        FileError,
         match=r"train/Run/v/00001.jpg: missing or damaged; delete .*train/Run/v and start again",
     ):
         VideoDataset(tmp_path, [video], "train", ["Run"], ClipConfig())[0]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dataloaders import demo
-from dataloaders.clips import ClipConfig
 from dataloaders.preprocess import list_videos
+from dataloaders.sampling import ClipConfig
 
 GROUPS = 3  # fewer than the demo's own, for speed
 

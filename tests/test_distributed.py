@@ -11,7 +11,7 @@ import torch
 from conftest import data_settings, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
-from dataloaders.dataset import DistributedBatchSampler, shard_indices
+from dataloaders.samplers import DistributedBatchSampler, shard_indices
 from engine.checkpoint import load_checkpoint
 from engine.data import build_loaders, prepare_data
 from engine.distributed import Distributed

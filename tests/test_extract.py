@@ -20,9 +20,9 @@ from conftest import ROOT, tree
 from videos import B_FRAMES, encode, grey_frame, grey_number, overwrite, packet_places
 
 from dataloaders import extract
-from dataloaders.clips import ClipConfig
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.extract import Extraction, ExtractionJob, extract_all, extract_frames
+from dataloaders.sampling import ClipConfig
 from dataloaders.video import Damage
 
 
@@ -225,7 +225,7 @@ def test_a_video_that_cannot_be_read_now_is_tried_again_later(tmp_path, monkeypa
 
 
 def test_a_video_that_is_gone_is_no_fault_of_the_video(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.mp4: no such file"):
+    with pytest.raises(FileError, match="none.mp4: no such file"):
         extract_frames(make_job(tmp_path / "none.mp4", tmp_path / "f"))
 
 
@@ -358,7 +358,7 @@ def test_a_frame_that_cannot_be_written_stops_everything(tmp_path):
 
 @WORKERS
 def test_a_video_that_has_gone_and_a_fault_of_the_caller_stop_everything(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.avi: no such file"):
+    with pytest.raises(FileError, match="none.avi: no such file"):
         results_of([make_job(tmp_path / "none.avi", tmp_path / "0")])
 
     def jobs():
@@ -373,7 +373,7 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 from dataloaders import extract
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 
 def hang(job):
     (job.folder / str(os.getpid())).touch()
@@ -441,7 +441,7 @@ def test_log_levels_of_opencv_and_ffmpeg_do_not_matter(tmp_path):
     video = damaged_video(tmp_path / "v.avi", [3], 20)
     code = (
         "import sys; from pathlib import Path\n"
-        "from dataloaders.clips import ClipConfig\n"
+        "from dataloaders.sampling import ClipConfig\n"
         "from dataloaders.extract import ExtractionJob, extract_all\n"
         "if __name__ == '__main__':\n"
         "    job = ExtractionJob(Path(sys.argv[1]), Path(sys.argv[2]), ClipConfig())\n"

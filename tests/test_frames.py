@@ -27,11 +27,11 @@ from test_train import QUICK
 
 from dataloaders import frames as frame_tables
 from dataloaders import preprocess
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
-from dataloaders.index import PLACES, read_index
+from dataloaders.records import PLACES, read_index
+from dataloaders.sampling import ClipConfig
 from dataloaders.video import Damage
 
 SAMPLING = "16x4_171x128"
@@ -250,7 +250,7 @@ def test_starts_of_two_samplings_do_not_wait_for_each_other(settings, root, tmp_
 START = """
 import sys
 from pathlib import Path
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 from dataloaders.frames import DataSettings
 from dataloaders import preprocess
 preprocess.find_copies = lambda records, folders: []

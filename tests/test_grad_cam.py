@@ -4,8 +4,9 @@ import torch
 from conftest import NETWORKS, SIZES
 from torch import nn
 
-from dataloaders.clips import ClipConfig, make_clip, resize_frame
 from dataloaders.demo import draw_video
+from dataloaders.sampling import ClipConfig
+from dataloaders.transforms import make_clip, resize_frame
 from network import MODELS
 from network.grad_cam import grad_cam
 from network.normalize import Normalize

@@ -14,11 +14,11 @@ from PIL import Image, ImageCms
 
 import mypath
 from dataloaders import preprocess
-from dataloaders.clips import ClipConfig
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.images import ImageFolder, has_image_suffix, read_image
-from dataloaders.index import read_index
+from dataloaders.records import read_index
+from dataloaders.sampling import ClipConfig
 
 
 def touch(folder, *names):

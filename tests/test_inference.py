@@ -37,8 +37,9 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 import inference
-from dataloaders.clips import ClipConfig, make_clip
 from dataloaders.ffmpeg import av
+from dataloaders.sampling import ClipConfig
+from dataloaders.transforms import make_clip
 from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint

@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from dataloaders import clips
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import DistributedBatchSampler, VideoDataset
-from dataloaders.index import VideoRecord
+from dataloaders.dataset import VideoDataset
+from dataloaders.records import VideoRecord
+from dataloaders.samplers import DistributedBatchSampler
+from dataloaders.sampling import ClipConfig
+from dataloaders.transforms import make_clip
 from engine.build import amp_dtype, lr_factor
 from engine.checkpoint import TrainState
 from engine.distributed import Distributed
@@ -382,7 +383,7 @@ def test_windows_that_are_the_same_are_computed_once_and_count_as_often(tmp_path
             start = round(window * max(video.frames - 16, 0) / 9)
             numbers = [min(start + i, video.frames - 1) for i in range(16)]
             files = [f"{video.folder(tmp_path)}/{number + 1:05d}.jpg" for number in numbers]
-            clip = torch.from_numpy(clips.make_clip(map(cv2.imread, files), config))
+            clip = torch.from_numpy(make_clip(map(cv2.imread, files), config))
             logits = model(clip[None].permute(0, 4, 1, 2, 3)).detach()
             probabilities.append(logits.softmax(1))
             losses.append(F.cross_entropy(logits, torch.tensor([label])).item())

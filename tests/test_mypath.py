@@ -1,5 +1,6 @@
 import pytest
 
+from dataloaders.errors import FileError
 from mypath import Path
 
 
@@ -15,9 +16,9 @@ def test_one_entry_adds_a_data_set(monkeypatch):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(FileNotFoundError, match="ucf-101.*ucf101, hmdb51, demo"):
+    with pytest.raises(FileError, match="ucf-101.*ucf101, hmdb51, demo"):
         Path.db_dir("ucf-101")
-    with pytest.raises(FileNotFoundError, match="official lists of 'demo'.*ucf101, hmdb51"):
+    with pytest.raises(FileError, match="official lists of 'demo'.*ucf101, hmdb51"):
         Path.split_dir("demo")
 
 

@@ -18,10 +18,10 @@ from conftest import (
     write_video,
 )
 
-from dataloaders import layouts, preprocess
-from dataloaders.errors import DataError
+from dataloaders import preprocess, sources
+from dataloaders.errors import DataError, FileError
 from dataloaders.extract import ExtractionJob, extract_frames
-from dataloaders.index import SPLITS, read_index
+from dataloaders.records import SPLITS, read_index
 
 
 @pytest.fixture
@@ -200,8 +200,8 @@ def test_stray_files_are_ignored(root, tmp_path, capsys):
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = prepare(root, tmp_path / "plain")
-    listing = layouts._scan
-    monkeypatch.setattr(layouts, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
+    listing = sources._scan
+    monkeypatch.setattr(sources, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
     assert prepare(root, tmp_path / "frames") == plain
 
 
@@ -468,16 +468,16 @@ def test_frames_alone_will_do(root, tmp_path):
     assert prepare(root, tmp_path / "frames") == videos
     shutil.rmtree(videos[3].folder(frames_in(tmp_path / "frames")))
     before = tree(tmp_path / "frames")
-    with pytest.raises(FileNotFoundError, match="videos: no such folder, and 1 videos have no fr"):
+    with pytest.raises(FileError, match="videos: no such folder, and 1 videos have no fr"):
         prepare(root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == before
 
 
 def test_wrong_folders_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder.*mypath\.py"):
+    with pytest.raises(FileError, match=r"nowhere: no such folder.*mypath\.py"):
         prepare(tmp_path / "nowhere", tmp_path / "frames")
     (tmp_path / "empty" / "class").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="empty: no class folders"):
+    with pytest.raises(FileError, match="empty: no class folders"):
         prepare(tmp_path / "empty", tmp_path / "frames")
     assert not (tmp_path / "frames").exists()
 
@@ -516,7 +516,7 @@ def test_a_layout_that_is_not_read_is_named(tmp_path, files, message):
     for file in files:
         (tmp_path / "videos" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "videos" / file).write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=f"videos: .*{message}"):
+    with pytest.raises(FileError, match=f"videos: .*{message}"):
         prepare(tmp_path / "videos", tmp_path / "frames")
 
 

@@ -22,8 +22,8 @@ from conftest import (
 )
 from torch import nn
 
-from dataloaders.clips import ClipConfig
 from dataloaders.demo import LENGTH, draw_video
+from dataloaders.sampling import ClipConfig
 from engine.checkpoint import save_checkpoint
 from engine.errors import UsageError
 from inference import Recognizer

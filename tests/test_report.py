@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import Tiny
 
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
-from dataloaders.index import VideoRecord
 from dataloaders.preprocess import preprocess, split_records
+from dataloaders.records import VideoRecord
+from dataloaders.sampling import ClipConfig
 from engine import report
 from engine.loops import Evaluation
 from network import pretrained

@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT, make_checkpoint, write_video
 from tiny import Tiny
 
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 from engine.checkpoint import save_checkpoint
 
 

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from dataloaders.errors import FileError
 from engine import runs
 
 
@@ -26,13 +27,13 @@ def test_runs_are_ordered_by_number(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run to resume"):
+    with pytest.raises(FileError, match="no run to resume"):
         runs.last_checkpoint(tmp_path / "nowhere", "latest")
-    with pytest.raises(FileNotFoundError, match="--resume 7: no such run"):
+    with pytest.raises(FileError, match="--resume 7: no such run"):
         runs.last_checkpoint(tmp_path, "7")
-    with pytest.raises(FileNotFoundError, match="no checkpoint, it ended in its first epoch"):
+    with pytest.raises(FileError, match="no checkpoint, it ended in its first epoch"):
         runs.last_checkpoint(tmp_path, runs.create_run(tmp_path).name)
-    with pytest.raises(FileNotFoundError, match="no checkpoint under"):
+    with pytest.raises(FileError, match="no checkpoint under"):
         runs.newest_best_checkpoint(tmp_path)
 
 

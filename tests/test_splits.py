@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataloaders import splits
-from dataloaders.errors import DataError
-from dataloaders.index import (
+from dataloaders.errors import DataError, FileError
+from dataloaders.records import (
     SPLITS,
     VideoRecord,
     read_index,
@@ -291,7 +291,7 @@ def test_official_split_of_hmdb51(tmp_path):
     }
     assert leaked_groups(rows, "official2") == 0
     assert leaked_groups(rows, "group") == 1
-    with pytest.raises(FileNotFoundError, match="no lists of official split 1"):
+    with pytest.raises(FileError, match="no lists of official split 1"):
         assign_splits(videos, "official1", split_dir=tmp_path)
 
 

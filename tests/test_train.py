@@ -17,9 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import Tiny
 
 import train
-from dataloaders.clips import ClipConfig
-from dataloaders.dataset import DistributedBatchSampler
 from dataloaders.preprocess import preprocess
+from dataloaders.samplers import DistributedBatchSampler
+from dataloaders.sampling import ClipConfig
 from engine import data, loops
 from engine.checkpoint import TrainState, load_checkpoint, restore_model, save_checkpoint
 from mypath import Path

@@ -32,7 +32,7 @@ from videos import (
 
 from dataloaders import video as video_module
 from dataloaders.decoding import Decoder
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.ffmpeg import av
 from dataloaders.video import Camera, Damage, Stream, VideoFile, display_name, open_live_source
 
@@ -846,7 +846,7 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path):
     (tmp_path / "self.mp4").symlink_to("self.mp4")
     (tmp_path / "folder.mp4").mkdir()
     for name in ("none.mp4", "self.mp4", "folder.mp4", "no/such/folder.mp4", "%03d.mp4"):
-        with pytest.raises(FileNotFoundError, match="no such file"):
+        with pytest.raises(FileError, match="no such file"):
             open_file(tmp_path / name)
 
 

@@ -16,7 +16,7 @@ from test_pretrained import random_state, without
 
 import inference
 import train
-from dataloaders.clips import ClipConfig
+from dataloaders.sampling import ClipConfig
 from engine.checkpoint import load_checkpoint
 from network import MODELS, pretrained
 from network.errors import ModelError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import numbered_frame, read_number, write_video
 
-from dataloaders.clips import ClipConfig
 from dataloaders.extract import ExtractionJob, extract_frames
+from dataloaders.sampling import ClipConfig
 from dataloaders.video import VideoFile
 from recognition.classifier import Prediction
 from recognition.frames import ImageFrame

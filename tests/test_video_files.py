@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dataloaders.files import find_videos
+from dataloaders.errors import FileError
+from dataloaders.video_files import find_videos
 
 OUTPUT = Path("output")
 
@@ -42,9 +43,7 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
         "in/b.MP4"
     ]
     for name in ("none.avi", "*.webm", "in/deep.avi"):
-        with pytest.raises(
-            FileNotFoundError, match="no such file, nor a folder or pattern with videos"
-        ):
+        with pytest.raises(FileError, match="no such file, nor a folder or pattern with videos"):
             find_videos([name], OUTPUT)
 
 
@@ -76,6 +75,6 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
 
 def test_an_address_among_files_is_told_to_go_behind_source():
     with pytest.raises(
-        FileNotFoundError, match="^rtsp://host/1: an address of a stream goes behind --source$"
+        FileError, match="^rtsp://host/1: an address of a stream goes behind --source$"
     ):
         find_videos(["rtsp://user:secret@host/1"], OUTPUT)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataloaders.errors import DataError
-from dataloaders.files import is_hidden, print_ignored, read_lines, reason_to_ignore
+from dataloaders.errors import DataError, FileError
+from dataloaders.files import read_lines, shorten
 from dataloaders.images import ImageFolder, is_image_name
-from dataloaders.index import VideoRecord, is_folder_name, shorten
+from dataloaders.records import VideoRecord, is_folder_name
 from dataloaders.splits import group_of
 from dataloaders.video import VideoFile, has_video_suffix
+from dataloaders.video_files import is_hidden, print_ignored, reason_to_ignore
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -43,11 +44,11 @@ def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoR
         A record for each video.
 
     Raises:
-        FileNotFoundError: There is no video.
+        FileError: There is no video.
         DataError: Two videos would share a frame folder, or a row of a table is unusable.
     """
     if not root_dir.exists():
-        raise FileNotFoundError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
+        raise FileError(f"{root_dir}: no such folder. mypath.py says where the videos lie")
     videos = _read_table(root_dir) if root_dir.is_file() else _list_folders(root_dir)
     if group_pattern:
         videos = _set_groups(videos, group_pattern)
@@ -270,7 +271,7 @@ def _list_folders(root_dir: Path) -> list[VideoRecord]:
             listing.ignored["beside train, val and test"].append(folder)
     print_ignored(root_dir, listing.ignored)
     if not listing.videos:
-        raise FileNotFoundError(f"{root_dir}: {_describe_layout(root_dir)}")
+        raise FileError(f"{root_dir}: {_describe_layout(root_dir)}")
     return listing.videos
 
 

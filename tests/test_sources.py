@@ -13,14 +13,14 @@ from conftest import data_settings, numbered_frame, shown, write_dataset, write_
 from test_train import QUICK
 
 import mypath
-from dataloaders import index, preprocess
+from dataloaders import files, preprocess
 from dataloaders.arguments import open_settings
-from dataloaders.clips import ClipConfig
 from dataloaders.dataset import VideoDataset
-from dataloaders.errors import DataError
+from dataloaders.errors import DataError, FileError
 from dataloaders.extract import ExtractionJob, extract_frames
-from dataloaders.index import read_index
-from dataloaders.layouts import check_name_lengths, has_split, list_videos
+from dataloaders.records import read_index
+from dataloaders.sampling import ClipConfig
+from dataloaders.sources import check_name_lengths, has_split, list_videos
 from dataloaders.splits import assign_splits
 
 
@@ -397,12 +397,12 @@ def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_
         return replace(*paths)
 
     monkeypatch.setattr(os, "replace", refuse)
-    monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
     for limit, is_written in ((2, True), (9, False)):
         refusals.clear()
         with (
             contextlib.suppress(PermissionError),
-            index.atomic_write(tmp_path / f"{limit}.txt") as partial,
+            files.atomic_write(tmp_path / f"{limit}.txt") as partial,
         ):
             partial.write_text("new")
         assert (tmp_path / f"{limit}.txt").exists() == is_written
@@ -634,13 +634,13 @@ def test_videos_that_lie_too_deep_are_named_with_what_to_do(tmp_path, capsys):
         "videos lie deeper than <class>/<video>, as Jump/cam1/1.avi: move them there, or list them "
         "in a table with the columns path and label"
     )
-    with pytest.raises(FileNotFoundError, match=advice):
+    with pytest.raises(FileError, match=advice):
         list_videos(tmp_path / "videos")
     assert "4 folders of videos, one deeper than <class>/<video> (Jump/cam1, " in (
         capsys.readouterr().out
     )
     write_dataset(tmp_path / "more" / "videos")
-    with pytest.raises(FileNotFoundError, match="deeper; name .*more/videos in mypath.py"):
+    with pytest.raises(FileError, match="deeper; name .*more/videos in mypath.py"):
         list_videos(tmp_path / "more")
 
 

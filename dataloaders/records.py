@@ -1,17 +1,15 @@
 """The records of videos, the tables that store them, and how a change of the data is noticed."""
 
-import contextlib
 import csv
 import hashlib
-import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import intern
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dataloaders.errors import DataError
+from dataloaders.files import shorten, write_table
 
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"  # the split of videos that are in none of the three
@@ -137,7 +135,7 @@ def read_split(path: Path, indexed: Iterable[VideoRecord]) -> list[VideoRecord]:
         indexed: The records of the index, which know the frames.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileError: There is no such file.
         DataError: It is damaged, or names videos that are removed or changed.
     """
     known = {record.key: record for record in indexed}
@@ -186,36 +184,6 @@ def is_folder_name(name: str) -> bool:
     return name not in ("", ".", "..") and not SEPARATORS.search(name)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file atomically."""
-    with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(columns)
-        table.writerows(rows)
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path`, of the same ending, which replaces it, or is removed where the block fails."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    partial.unlink(
-        missing_ok=True
-    )  # left by a killed start, it may be another name (hard link) of a good file
-    try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())  # or a power failure may leave an empty file of this name
-        for seconds in (0.1, 0.4, 1.5):
-            with contextlib.suppress(
-                PermissionError
-            ):  # of Windows, while another program reads the file
-                return os.replace(partial, path)
-            time.sleep(seconds)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def fingerprint(videos: Sequence[VideoRecord]) -> dict[str, list]:
     """Return {split: [number of videos, hash of names and lengths]}, by which a resumed run notices other data."""
     pairs = {}
@@ -253,8 +221,3 @@ def validate_same_data(checkpoint: dict, classes: list[str], videos: dict[str, l
         raise DataError(
             f"not the data that the run was started with: {', '.join(changes)}; start a new run"
         )
-
-
-def shorten(names: Sequence[str]) -> str:
-    """Return the first five of `names` for a message."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
