@@ -53,7 +53,7 @@ from engine.data import BATCH_SIZE, build_loaders, prepare_data
 from engine.distributed import Distributed
 from engine.errors import NonFiniteLossError, Stopped, StopSignal, exit_on_user_error
 from engine.loops import evaluate, train_one_epoch
-from network import MODELS, count_flops
+from network import MODELS, count_flops, move_to_device
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Model
         if checkpoint:
             model, head = restore_model(checkpoint, args.checkpoint), checkpoint["head"]
-            freeze(model, args.freeze)
+            freeze(model, args.freeze, args.model)
         else:
             model, head = create_model(args, options, train_dataset.classes, pretrained)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(
             f"{args.model}: {num_parameters:,} parameters, {flops / 1e9:.1f} GFLOPs a clip of {shape}"
         )
-        model.to(device, memory_format=torch.channels_last_3d)
+        move_to_device(model, device)
         if args.compile:
             model.compile()
         torch.backends.cudnn.benchmark = True  # every training batch has the same shape
@@ -290,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     content = {
         "model": args.model,
-        "options": model.options,
+        "options": options,
         "classes": train_dataset.classes,
         "clip": asdict(config),
     }
@@ -386,7 +386,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if distributed.is_main:
                 results = {
                     "model": args.model,
-                    **model.options,
+                    **options,
                     "input": model.normalize.statistics["input"],
                 }
                 results |= {"dataset": args.dataset, "split": args.split, "fold": args.fold}

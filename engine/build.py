@@ -1,56 +1,33 @@
 """The model, the optimizer, its schedule and its precision."""
 
 import math
-import os
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from dataloaders.errors import FileError
-from engine.checkpoint import CONTENT, load_checkpoint, restore_model
 from engine.errors import UsageError
-from network import build_model
-from network.pretrained import (
-    TABLE,
-    describe_clip,
-    download_weights,
-    load_public,
-    read_weights,
-    weight_urls,
-)
+from network import build_model, head_of, weights
+from network.weights import TABLE, PretrainedModel, describe_clip
 
 
-def load_weights(name: str) -> nn.Module:
-    """Load a file of weights, or public ones by name ("help" lists them); OSError or ModelError where that fails."""
+def load_weights(name: str) -> PretrainedModel:
+    """Load a file of weights, or public ones by name ("help" lists them); ModelError where that fails."""
     if name == "help":
         print(TABLE.read_text(encoding="utf-8"), end="")
         sys.exit()
-    file = os.path.expanduser(name)
-    if name in weight_urls() and not os.path.isfile(file):
-        file = download_weights(name)
-    elif not os.path.isfile(file):
-        raise FileError(
-            f"{file}: no such file of weights; --weights help lists those that have a name"
-        )
-    content = read_weights(file)
-    if (
-        isinstance(content, dict) and CONTENT.keys() <= content.keys()
-    ):  # a checkpoint of ours, with checksums
-        return restore_model(load_checkpoint(Path(file)), file)
-    return load_public(file, content)
+    return weights.load_weights(name)
 
 
-def load_pretrained(args: Namespace, weights: str) -> nn.Module:
+def load_pretrained(args: Namespace, weights: str) -> PretrainedModel:
     """Load the model that a run starts from, and freeze its stages.
     Sets `args.input` and, where no flag does, the clips. UsageError where the flags name another model."""
     model = load_weights(weights)
     if (model.name, model.options.get("depth", 18)) != (args.model, args.depth):
         depth = f" --depth {model.options['depth']}" if "depth" in model.options else ""
         raise UsageError(f"{weights}: these weights go with --model {model.name}{depth}")
-    trained_with = model.normalize.statistics["input"]
+    trained_with = model.model.normalize.statistics["input"]
     if args.input not in (None, trained_with):
         raise UsageError(
             f"--input {args.input}: {weights} was trained with {trained_with}; leave the flag out"
@@ -65,45 +42,44 @@ def load_pretrained(args: Namespace, weights: str) -> nn.Module:
     print(
         f"{weights}: trained on clips of {describe_clip(model.clip)}; this run: {describe_clip(vars(args))}"
     )
-    freeze(model, args.freeze)
+    freeze(model.model, args.freeze, model.name)
     return model
 
 
-def freeze(model: nn.Module, last: str) -> None:
+def freeze(model: nn.Module, last: str, network: str) -> None:
     """Freeze the stages up to `last`, or "none", or all but the last layer ("backbone"); UsageError for another."""
     names = dict.fromkeys(
         name.partition(".")[0] for name, _ in model.named_parameters()
     )  # in order
-    stages = [name for name in names if name != model.head]
+    stages = [name for name in names if name != head_of(model)]
     choices = ["none", *stages, "backbone"]
     if last not in choices:
-        raise UsageError(f"--freeze {last}: {model.name} has {', '.join(choices)}")
+        raise UsageError(f"--freeze {last}: {network} has {', '.join(choices)}")
     for name in stages[: choices.index(last)]:
         model.get_submodule(name).requires_grad_(False)
 
 
 def create_model(
-    args: Namespace, options: dict, classes: list[str], pretrained: nn.Module | None
+    args: Namespace, options: dict, classes: list[str], pretrained: PretrainedModel | None
 ) -> tuple:
     """Build the model of a new run, or give a pretrained one a new last layer where the classes differ.
     Returns (model, head): head names the last layer where it is new on top of pretrained ones, else it is None."""
     torch.manual_seed(args.seed)
-    model, head = pretrained, None
+    model, head = pretrained and pretrained.model, None
     if not pretrained:
         args.input = args.input or "residual"
         model = build_model(args.model, len(classes), **options)
         model.normalize.set(**model.normalize.statistics | {"input": args.input})
     else:
-        if model.num_classes != len(classes) or model.classes not in (None, classes):
-            head = model.head
+        known = pretrained.num_classes
+        if known != len(classes) or pretrained.classes not in (None, classes):
+            head = head_of(model)
             model.set_submodule(
-                head, build_model(args.model, len(classes), **model.options).get_submodule(head)
+                head, build_model(args.model, len(classes), **options).get_submodule(head)
             )
-        print(
-            f"the weights know {model.num_classes} classes" + (f"; {head} is new" if head else "")
-        )
+        print(f"the weights know {known or 0} classes" + (f"; {head} is new" if head else ""))
     if args.dropout is not None:
-        model.dropout.p = model.options["dropout"] = args.dropout
+        model.dropout.p = options["dropout"] = args.dropout
     return model, head
 
 

@@ -15,7 +15,7 @@ from dataloaders.files import atomic_write
 from dataloaders.sampling import ClipConfig
 from engine.errors import CheckpointError
 from network import count_flops
-from network.pretrained import load_public, read_weights
+from network.weights import build_from_checkpoint, read_weights
 
 CONTENT = {
     "model": str,
@@ -114,7 +114,7 @@ def restore_model(
             ClipConfig.from_dict(checkpoint["clip"]).shape,
             **checkpoint["options"],
         )
-        model = load_public(file, checkpoint)
+        model = build_from_checkpoint(checkpoint)
         model.get_submodule(checkpoint.get("head") or "")
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error).removeprefix(f"{file}: "), 200, placeholder=" ...")
