@@ -16,10 +16,11 @@ import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from dataloaders.errors import DataError, FileError, TransientReadError
+from dataloaders.frame_source import Frame, FrameSource
 from dataloaders.images import ImageFolder
 from dataloaders.sampling import ClipConfig, Extent, Spacing, nearest_in_time
 from dataloaders.transforms import resize_frame
-from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
+from dataloaders.video import MIN_WHOLE_SHARE, Damage, VideoFile
 from dataloaders.workers import describe_missing_shared_memory
 
 BASE_TIME_LIMIT = 120.0  # seconds that any video may take

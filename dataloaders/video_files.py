@@ -10,8 +10,9 @@ from pathlib import Path
 
 from dataloaders.errors import FileError
 from dataloaders.files import shorten
+from dataloaders.frame_source import display_name
 from dataloaders.images import has_image_suffix
-from dataloaders.video import display_name, has_video_suffix
+from dataloaders.video import has_video_suffix
 
 
 def find_videos(names: Sequence[str], output_dir: Path) -> list[tuple[Path, Path]]:
