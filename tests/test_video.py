@@ -1086,7 +1086,7 @@ class Capture:
         self.device = device
         self.numbers = iter(range(3))
 
-    def isOpened(self):
+    def isOpened(self):  # noqa: N802  the name is of OpenCV
         return self.device in (0, "/dev/video0")
 
     def get(self, _):
@@ -1122,6 +1122,14 @@ def test_a_camera_has_the_times_of_the_clock(monkeypatch):
 def test_an_address_is_a_stream(server):
     server.pages["/cam"] = send_motion_jpeg
     assert isinstance(open_live_source(f"{server.address}/cam"), Stream)
+
+
+def test_what_is_neither_an_address_nor_a_camera_is_a_file(tmp_path, monkeypatch):
+    encode(tmp_path / "0", 3, "mpeg4", format="avi")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_live_source("0"), VideoFile)
+    with pytest.raises(FileError, match="^none.avi: no such file$"):
+        open_live_source("none.avi")
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb, a display without a screen")
