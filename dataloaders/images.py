@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from dataloaders.errors import DataError, FileError, TransientReadError
+from dataloaders.frame_source import Frame
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -40,23 +42,6 @@ def has_image_suffix(name: str) -> bool:
 def is_image_name(name: str) -> bool:
     """Whether a file of such a name is an image of a frame folder: `._1.jpg` of macOS is none."""
     return has_image_suffix(name) and not name.startswith(".")
-
-
-@dataclass(frozen=True)
-class ImageFrame:
-    """One image of a folder.
-
-    Attributes:
-        path: The file.
-        time: Seconds since the first image of the folder.
-    """
-
-    path: Path
-    time: float
-
-    def to_image(self) -> np.ndarray:
-        """Read the file as BGR, `uint8` (H, W, 3); DataError where it is damaged."""
-        return read_image(self.path)
 
 
 class ImageFolder:
@@ -102,7 +87,7 @@ class ImageFolder:
         self.num_frames = len(self.files)
         self.duration = self.num_frames / fps
 
-    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[ImageFrame]:
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
         """Yield the frames of a part.
 
         Args:
@@ -110,9 +95,9 @@ class ImageFolder:
             end: Time from which no frame is yielded, in seconds.
         """
         for number, file in enumerate(self.files):
-            frame = ImageFrame(file, number / self.fps)
-            if start <= frame.time < end:
-                yield frame
+            time = number / self.fps
+            if start <= time < end:
+                yield Frame(time, partial(read_image, file))
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

@@ -35,11 +35,60 @@ def open_sound(path: Path, output: av.container.OutputContainer) -> "Sound | Non
         start = _read_start_time(path)
         if start is None:
             return None
-        kind = CopiedSound if _can_copy(path) else EncodedSound
-        sound = kind(stream, start, output)
+        if _can_copy(path):
+            target = output.add_stream_from_template(stream)
+            packets = _copy(stream, start)
+        else:
+            layout = AAC_LAYOUTS.get(stream.layout.nb_channels, "stereo")
+            target = output.add_stream("aac", rate=AAC_RATE, layout=layout)
+            packets = _encode(_decode(stream, start), target)
+        sound = Sound(container, packets, target)
         stack.pop_all()  # the container stays open
         return sound
     return None
+
+
+class Sound:
+    """The sound of a video file on its way into another one, read as it is needed."""
+
+    def __init__(
+        self,
+        source: av.container.InputContainer,
+        packets: Iterator[av.Packet],
+        target: av.AudioStream,
+    ):
+        """Read the first packet.
+
+        Args:
+            source: The file that the sound is read from.
+            packets: What is written, with time stamps since the first frame.
+            target: The stream that is written.
+        """
+        self._source = source
+        self._packets = packets
+        self._target = target
+        self._next = self._read_next()
+
+    def write_until(self, end: float) -> None:
+        """Write the packets that begin before `end`, in seconds since the first frame."""
+        while self._next is not None and self._next.pts * self._next.time_base < end:
+            self._next.stream = self._target
+            try:
+                self._target.container.mux(self._next)
+            except OSError:
+                raise
+            except av.FFmpegError:
+                pass  # damaged sound never costs the picture
+            self._next = self._read_next()
+
+    def _read_next(self) -> av.Packet | None:
+        with contextlib.suppress(av.FFmpegError):  # of sound too damaged for the filter or encoder
+            return next(self._packets, None)
+        return None
+
+    def close(self) -> None:
+        """Close the file that the sound is read from."""
+        self._source.close()
 
 
 def _read_start_time(path: Path) -> float | None:
@@ -100,156 +149,95 @@ def _demux(stream: av.AudioStream | av.VideoStream) -> Iterator[av.Packet]:
         yield from stream.container.demux(stream)
 
 
-class Sound:
-    """The sound of a video file on its way into another one, read as it is needed.
-
-    Attributes:
-        stream: The sound that is read.
-        start: Time stamp of the first frame of that file, in seconds.
-        output: The video that the sound is written to.
-    """
-
-    def __init__(self, stream: av.AudioStream, start: float, output: av.container.OutputContainer):
-        self.stream = stream
-        self.start = start
-        self.output = output
-        self.target = self._add_stream()
-        self._packets = self._convert()
-        self._next = self._convert_next()
-
-    def _add_stream(self) -> av.AudioStream:
-        """Add a stream for this sound to the output."""
-        raise NotImplementedError
-
-    def _convert(self) -> Iterator[av.Packet]:
-        """Yield packets of the output, with time stamps since the first frame."""
-        raise NotImplementedError
-
-    def write_until(self, end: float) -> None:
-        """Write the packets that begin before `end`, in seconds since the first frame."""
-        while self._next is not None and self._next.pts * self._next.time_base < end:
-            self._next.stream = self.target
-            try:
-                self.output.mux(self._next)
-            except OSError:
-                raise
-            except av.FFmpegError:
-                pass  # damaged sound never costs the picture
-            self._next = self._convert_next()
-
-    def _convert_next(self) -> av.Packet | None:
-        with contextlib.suppress(av.FFmpegError):  # of sound too damaged for the filter or encoder
-            return next(self._packets, None)
-        return None
-
-    def close(self) -> None:
-        """Close the file that the sound is read from."""
-        self.stream.container.close()
+def _copy(stream: av.AudioStream, start: float) -> Iterator[av.Packet]:
+    """Yield the packets as they are, with time stamps since `start`."""
+    rate = stream.sample_rate
+    for packet in _demux(stream):
+        if packet.size == 0:  # the end
+            return
+        begin = float(packet.pts * packet.time_base) - start
+        duration = float(packet.duration * packet.time_base)
+        # The decoder needs the packet before the first one that is heard.
+        if begin + 2 * duration <= 0:
+            continue
+        packet.time_base = Fraction(1, rate)
+        packet.pts = packet.dts = round(begin * rate)
+        packet.duration = round(duration * rate)
+        yield packet
 
 
-class CopiedSound(Sound):
-    """Sound whose packets are written as they are."""
-
-    def _add_stream(self) -> av.AudioStream:
-        return self.output.add_stream_from_template(self.stream)
-
-    def _convert(self) -> Iterator[av.Packet]:
-        rate = self.stream.sample_rate
-        for packet in _demux(self.stream):
-            if packet.size == 0:  # the end
-                return
-            begin = float(packet.pts * packet.time_base) - self.start
-            duration = float(packet.duration * packet.time_base)
-            # The decoder needs the packet before the first one that is heard.
-            if begin + 2 * duration <= 0:
-                continue
-            packet.time_base = Fraction(1, rate)
-            packet.pts = packet.dts = round(begin * rate)
-            packet.duration = round(duration * rate)
-            yield packet
+def _decode(stream: av.AudioStream, start: float) -> Iterator[av.AudioFrame]:
+    """Yield the frames that can be decoded, with time stamps since `start`."""
+    end = 0.0
+    for packet in _demux(stream):
+        with contextlib.suppress(av.FFmpegError):
+            for frame in packet.decode():
+                begin = end if frame.pts is None else frame.time - start
+                end = begin + frame.samples / frame.sample_rate
+                frame.time_base = Fraction(1, frame.sample_rate)
+                frame.pts = round(begin * frame.sample_rate)
+                yield frame
 
 
-class EncodedSound(Sound):
-    """Sound that is decoded and encoded as AAC."""
+def _encode(frames: Iterator[av.AudioFrame], target: av.AudioStream) -> Iterator[av.Packet]:
+    for frame in _resample(frames, target):
+        yield from target.encode(frame)
+    yield from target.encode(None)
 
-    def _add_stream(self) -> av.AudioStream:
-        layout = AAC_LAYOUTS.get(self.stream.layout.nb_channels, "stereo")
-        return self.output.add_stream("aac", rate=AAC_RATE, layout=layout)
 
-    def _convert(self) -> Iterator[av.Packet]:
-        for frame in self._resample():
-            yield from self.target.encode(frame)
-        yield from self.target.encode(None)
+def _resample(frames: Iterator[av.AudioFrame], target: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """Yield the sound from 0 seconds on without gaps, in the form that the encoder takes."""
+    graph = None
+    form = None
+    end = 0  # of what was yielded, in samples
+    for frame in frames:
+        gap = frame.time - end / AAC_RATE
+        if gap + frame.samples / frame.sample_rate < -MAX_GAP:
+            continue  # it is before the picture, or overlaps what was yielded
+        previous_form = form
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != previous_form or gap > MAX_GAP:
+            silence = max(0, round(gap * AAC_RATE))
+            yield from _make_silence(end, silence, target)
+            end += silence
+            graph = _make_graph(frame, end, target)
+        graph.push(frame)
+        for resampled in _pull_all(graph):
+            end = resampled.pts + resampled.samples
+            yield resampled
+    if graph is not None:
+        graph.push(None)
+        yield from _pull_all(graph)
 
-    def _resample(self) -> Iterator[av.AudioFrame]:
-        """Yield the sound from 0 seconds on without gaps, in the form that the encoder takes."""
-        graph = None
-        form = None
-        end = 0  # of what was yielded, in samples
-        for frame in self._decode():
-            gap = frame.time - end / AAC_RATE
-            if gap + frame.samples / frame.sample_rate < -MAX_GAP:
-                continue  # it is before the picture, or overlaps what was yielded
-            previous_form = form
-            form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if form != previous_form or gap > MAX_GAP:
-                silence = max(0, round(gap * AAC_RATE))
-                yield from self._make_silence(end, silence)
-                end += silence
-                graph = self._make_graph(frame, begin=end)
-            graph.push(frame)
-            for resampled in _pull_all(graph):
-                end = resampled.pts + resampled.samples
-                yield resampled
-        if graph is not None:
-            graph.push(None)
-            yield from _pull_all(graph)
 
-    def _make_silence(self, begin: int, num_samples: int) -> Iterator[av.AudioFrame]:
-        """Yield silence in short frames, as a damaged time stamp can ask for hours of it."""
-        for pts in range(begin, begin + num_samples, AAC_RATE):
-            length = min(AAC_RATE, begin + num_samples - pts)
-            samples = np.zeros((self.target.layout.nb_channels, length), np.float32)
-            frame = av.AudioFrame.from_ndarray(samples, "fltp", self.target.layout)
-            frame.sample_rate = AAC_RATE
-            frame.time_base = Fraction(1, AAC_RATE)
-            frame.pts = pts
-            yield frame
+def _make_silence(begin: int, num_samples: int, target: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """Yield silence in short frames, as a damaged time stamp can ask for hours of it."""
+    for pts in range(begin, begin + num_samples, AAC_RATE):
+        length = min(AAC_RATE, begin + num_samples - pts)
+        samples = np.zeros((target.layout.nb_channels, length), np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, "fltp", target.layout)
+        frame.sample_rate = AAC_RATE
+        frame.time_base = Fraction(1, AAC_RATE)
+        frame.pts = pts
+        yield frame
 
-    def _decode(self) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded, with time stamps since the first image."""
-        end = 0.0
-        for packet in _demux(self.stream):
-            with contextlib.suppress(av.FFmpegError):
-                for frame in packet.decode():
-                    begin = end if frame.pts is None else frame.time - self.start
-                    end = begin + frame.samples / frame.sample_rate
-                    frame.time_base = Fraction(1, frame.sample_rate)
-                    frame.pts = round(begin * frame.sample_rate)
-                    yield frame
 
-    def _make_graph(self, frame: av.AudioFrame, begin: int) -> av.filter.Graph:
-        """Make the converter of sound like `frame`, which yields nothing before `begin`."""
-        first_pts = math.ceil(begin * frame.sample_rate / AAC_RATE)
-        graph = av.filter.Graph()
-        source = graph.add_abuffer(
-            sample_rate=frame.sample_rate,
-            format=frame.format,
-            layout=frame.layout,
-            time_base=frame.time_base,
-        )
-        # It also cuts what overlaps.
-        resample = graph.add(
-            "aresample",
-            f"{AAC_RATE}:async=1:min_hard_comp={MAX_GAP}:first_pts={first_pts}",
-        )
-        form = graph.add(
-            "aformat",
-            sample_fmts=self.target.format.name,
-            channel_layouts=self.target.layout.name,
-        )
-        graph.link_nodes(source, resample, form, graph.add("abuffersink")).configure()
-        return graph
+def _make_graph(frame: av.AudioFrame, begin: int, target: av.AudioStream) -> av.filter.Graph:
+    """Make the converter of sound like `frame`, which yields nothing before `begin`."""
+    first_pts = math.ceil(begin * frame.sample_rate / AAC_RATE)
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format,
+        layout=frame.layout,
+        time_base=frame.time_base,
+    )
+    resample = graph.add(  # it also cuts what overlaps
+        "aresample", f"{AAC_RATE}:async=1:min_hard_comp={MAX_GAP}:first_pts={first_pts}"
+    )
+    form = graph.add("aformat", sample_fmts=target.format.name, channel_layouts=target.layout.name)
+    graph.link_nodes(source, resample, form, graph.add("abuffersink")).configure()
+    return graph
 
 
 def _pull_all(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:

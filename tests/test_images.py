@@ -79,9 +79,9 @@ def test_a_frame_comes_at_its_number_divided_by_the_rate(tmp_path):
     assert [frame.time for frame in folder.frames()] == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75]
     part = list(folder.frames(0.5, 1.25))
     assert [frame.time for frame in part] == [0.5, 0.75, 1]
-    assert [frame.path.name for frame in part] == ["2.png", "3.png", "4.png"]
-    with pytest.raises(DataError, match="2.png: damaged, or not an image"):
-        part[0].to_image()
+    for number, frame in enumerate(part, 2):
+        with pytest.raises(DataError, match=f"{number}.png: damaged, or not an image"):
+            frame.to_image()
 
 
 KINDS = [f"{kind}{n:05d}.jpg" for kind in ("img_", "flow_x_", "flow_y_") for n in (1, 2, 3)]
