@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dataloaders.errors import DataError
 
 if TYPE_CHECKING:
-    from dataloaders.video import Frame
+    from dataloaders.frame_source import Frame
 
 FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
 TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps

@@ -9,8 +9,9 @@ import pytest
 from conftest import edit_mp4, numbered_frame, with_matrix
 from videos import encode, grey_number, planar_frame
 
-from dataloaders.decoding import Decoder, ImageConverter
+from dataloaders.decoding import Decoder
 from dataloaders.ffmpeg import av
+from dataloaders.image_converter import ImageConverter
 from dataloaders.video import VideoFile
 
 INTERLACED = av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me

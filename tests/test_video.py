@@ -30,11 +30,13 @@ from videos import (
     silence,
 )
 
-from dataloaders import video as video_module
+from dataloaders import live_sources
 from dataloaders.decoding import Decoder
 from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.ffmpeg import av
-from dataloaders.video import Camera, Damage, Stream, VideoFile, display_name, open_live_source
+from dataloaders.frame_source import display_name
+from dataloaders.live_sources import Camera, Stream, open_live_source
+from dataloaders.video import Damage, VideoFile
 
 # 20 s: 5 frames a second for 10 s, then 25. The number of a frame is 25 times its time, up to 99.
 UNEVEN = [0.2 * number for number in range(50)] + [10 + 0.04 * number for number in range(250)]
@@ -989,7 +991,7 @@ def send_motion_jpeg(handler, numbers=range(20)):
 
 def test_motion_jpeg_of_a_camera_has_the_times_of_the_clock(server, monkeypatch):
     clock = iter(np.arange(0, 100, 0.5))
-    monkeypatch.setattr(video_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(live_sources, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     server.pages["/cam"] = send_motion_jpeg
     stream = Stream(f"{server.address}/cam")
     assert stream.is_live and stream.duration is None and stream.num_frames is None
@@ -1036,7 +1038,7 @@ def test_a_stream_that_falls_silent_ends_after_the_time_limit(server, tmp_path, 
         gave_up.append(not server.is_over.wait(20))
 
     gave_up = []
-    monkeypatch.setattr(video_module, "STREAM_TIMEOUT", 0.5)
+    monkeypatch.setattr(live_sources, "STREAM_TIMEOUT", 0.5)
     server.pages["/live.ts"] = fall_silent
     stream = Stream(f"{server.address}/live.ts")
     assert len(list(stream.frames())) > 300
@@ -1044,7 +1046,7 @@ def test_a_stream_that_falls_silent_ends_after_the_time_limit(server, tmp_path, 
 
 
 def test_a_stream_that_never_starts_or_is_not_there_is_one_line(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_module, "STREAM_TIMEOUT", 0.3)
+    monkeypatch.setattr(live_sources, "STREAM_TIMEOUT", 0.3)
     server.pages["/silent"] = lambda handler: server.is_over.wait(100)
     server.pages["/text"] = b"Buy milk.\n" * 1000
     server.pages["/notes.txt"] = server.pages["/text"]
@@ -1059,7 +1061,7 @@ def test_a_stream_that_never_starts_or_is_not_there_is_one_line(server, tmp_path
 
 
 def test_a_stream_makes_us_open_no_file_of_this_machine(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_module, "STREAM_TIMEOUT", 2)
+    monkeypatch.setattr(live_sources, "STREAM_TIMEOUT", 2)
     secret = encode(tmp_path / "secret.ts", 30)
     server.pages["/secret.ts"] = secret.read_bytes()
     server.pages["/good.m3u8"] = LISTS["hls"].format(target="secret.ts").encode()
@@ -1084,7 +1086,7 @@ class Capture:
         self.device = device
         self.numbers = iter(range(3))
 
-    def isOpened(self):
+    def isOpened(self):  # noqa: N802  the name is of OpenCV
         return self.device in (0, "/dev/video0")
 
     def get(self, _):
@@ -1102,7 +1104,7 @@ class Capture:
 
 def test_a_camera_has_the_times_of_the_clock(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(video_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(live_sources, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
     camera = open_live_source("0")
     assert isinstance(camera, Camera) and camera.is_live and camera.fps is None
@@ -1120,6 +1122,14 @@ def test_a_camera_has_the_times_of_the_clock(monkeypatch):
 def test_an_address_is_a_stream(server):
     server.pages["/cam"] = send_motion_jpeg
     assert isinstance(open_live_source(f"{server.address}/cam"), Stream)
+
+
+def test_what_is_neither_an_address_nor_a_camera_is_a_file(tmp_path, monkeypatch):
+    encode(tmp_path / "0", 3, "mpeg4", format="avi")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_live_source("0"), VideoFile)
+    with pytest.raises(FileError, match="^none.avi: no such file$"):
+        open_live_source("none.avi")
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb, a display without a screen")

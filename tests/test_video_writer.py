@@ -14,8 +14,11 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from videos import encode
 
-from dataloaders.video_writer import VideoWriter, av
+from dataloaders.errors import FileError
+from dataloaders.ffmpeg import av
+from dataloaders.video_writer import VideoWriter
 
 SIZE = (64, 48)
 LARGE = (320, 240)  # enough for more than one thread
@@ -384,7 +387,14 @@ def test_sound_is_read_to_the_end_where_another_stream_begins_late(tmp_path):
     assert find_beeps(target)[1:] == pytest.approx([1, 2], abs=0.04)
 
 
-@pytest.mark.parametrize("make_source", [lambda path: write_seconds(path, 1), lambda path: path])
+@pytest.mark.parametrize(
+    "make_source",
+    [
+        lambda path: write_seconds(path, 1),
+        lambda path: path,  # not there
+        lambda path: encode(path.with_suffix(".h264"), 5),  # it has no time stamps either
+    ],
+)
 def test_a_file_without_sound_gives_a_video_without(tmp_path, make_source):
     source = make_source(tmp_path / "a.mp4")
     with av.open(str(write_seconds(tmp_path / "b.mp4", 1, sound_from=source))) as container:
@@ -450,7 +460,7 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, fragmented):
     for size in (0, 1000, whole // 2, whole - 1000, whole - 1):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
         try:
-            with pytest.raises(OSError, match="^.*a.mp4: cannot be written: File too large$"):
+            with pytest.raises(FileError, match="^.*a.mp4: cannot be written: File too large$"):
                 write(path, noise, np.arange(30) / 25, **options)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -466,7 +476,7 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, fragmented):
     ],
 )
 def test_what_cannot_be_written_is_named_at_once(tmp_path, path, size, message):
-    with pytest.raises(OSError, match=message):
+    with pytest.raises(FileError, match=message):
         VideoWriter(tmp_path / path, size=size)
 
 
