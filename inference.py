@@ -8,167 +8,54 @@ python inference.py --source 0
 import os
 import signal
 import sys
-import time
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from dataloaders.frame_source import display_name
 from dataloaders.live_sources import open_live_source
 from dataloaders.opencv import check_opencv
 from dataloaders.video import VideoFile
-from dataloaders.video_files import find_videos
-from engine.args import ArgumentParser, validate_range
 from engine.errors import (
     USER_ERRORS,
     Stopped,
     StopSignal,
-    UsageError,
     any_name_printable,
     exit_on_user_error,
 )
-from network.weights import TABLE
+from network import head_of, part_of
 from recognition.annotate import Preview
-from recognition.drawing import LAYOUTS
+from recognition.args import parse_inference_args
 from recognition.export import export
+from recognition.jobs import Job, check_name_length, check_output_collisions, live_job, video_jobs
 from recognition.live import LiveReader
-from recognition.outputs import (
-    Job,
-    Tables,
-    check_name_length,
-    check_output_collisions,
-    format_subtitles,
-    write_features,
-    write_json,
-    write_text,
-)
+from recognition.outputs import Tables, format_subtitles, write_features, write_json, write_text
 from recognition.reading import FileReader
 from recognition.recognizer import Recognizer
 from recognition.results import VideoResult
 
 
-def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        description="Recognise the actions in videos: an annotated copy and predictions of each."
-    )
-    add = parser.add_argument
-    add("videos", nargs="*", metavar="VIDEO", help="files, folders, or patterns like 'a/*.mp4'")
-    add("--source", help="instead, a camera by its number or a stream by its address, until Ctrl-C")
-    add("--export", type=Path, metavar="FILE", help="instead, write the model as .onnx and .pt2")
-    add_model_arguments(parser)
-    add_output_arguments(parser)
-    add("--reconnect", type=int, default=0, metavar="N", help="open --source again after N outages")
-    default_device = "cuda" if torch.cuda.is_available() else "cpu"
-    add("--device", default=default_device, help="where to compute (%(default)s)")
-    return parser
-
-
-def add_model_arguments(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--checkpoint", type=Path, metavar="FILE", help="of train.py (the newest best under ./run)")
-    add("--weights", metavar="FILE", help="instead, public weights: a file or a name (help: all)")
-    add("--labels", metavar="FILE", help="classes of the weights, one a line (Kinetics-400's)")
-    add("--top-k", type=int, default=5, metavar="K", help="classes to report (%(default)s)")
-    add("--stride", type=int, metavar="N", help="frames between windows (half a window)")
-    add("--threshold", type=float, default=0, metavar="P", help="label no less likely windows")
-    add("--smooth", type=int, default=1, metavar="N", help="average N windows (%(default)s)")
-
-
-def add_output_arguments(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--output",
-        type=Path,
-        default="output",
-        metavar="DIR",
-        help="folder of all files (%(default)s)",
-    )
-    add("--no-video", action="store_true", help="write no videos but a table, predictions.csv")
-    add("--grad-cam", action="store_true", help="colour where the model looks")
-    add("--layout", choices=LAYOUTS, default="overlay", help="place of labels (%(default)s)")
-    add("--features", action="store_true", help="write what the last layer sees, as FILE.npy")
-    add("--show", action="store_true", help="show the annotated video in a window as well")
-
-
-def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """Parse the flags; UsageError where they are wrong or do not go together."""
-    args = get_args_parser().parse_args(argv)
-    if args.weights != "help":
-        validate_args(args)
-    return args
-
-
-def validate_args(args: Namespace) -> None:
-    validate_range(reconnect=args.reconnect)
-    if bool(args.videos) + (args.source is not None) + (args.export is not None) != 1:
-        raise UsageError(
-            "name videos, or a --source, or a file to --export to; --help lists the flags"
-        )
-    if args.reconnect and args.source is None:
-        raise UsageError("--reconnect goes with --source")
-    if args.export is not None and args.export.name in ("", ".."):
-        raise UsageError(f"--export {args.export}: name a file")
-    if args.output.exists() and not args.output.is_dir():
-        raise UsageError(f"--output {args.output}: a file, not a folder")
-    if args.no_video and args.grad_cam:
-        raise UsageError("--no-video leaves nothing for --grad-cam")
-    if args.show:
-        validate_show(args)
-
-
-def validate_show(args: Namespace) -> None:
-    if args.no_video:
-        raise UsageError("--no-video leaves nothing for --show")
-    if not has_display():
-        raise UsageError(
-            "--show needs a display, and there is none; the annotated video is written without it"
-        )
-
-
-def has_display() -> bool:
-    if sys.platform != "linux":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def find_jobs(args: Namespace) -> list[Job]:
-    """Return the sources in order; OSError or UsageError where a name stands for none."""
+    """Return the sources in order; FileError or UsageError where a name stands for none."""
+    if args.export is not None:
+        return []
     if args.source is not None:
-        started_at = time.strftime("%Y-%m-%d_%H-%M-%S")
-        return [Job(args.source, args.output / f"{name_of_source(args.source)}_{started_at}")]
-    videos = find_videos(args.videos, args.output)
-    stems = Counter(args.output / folder / path.stem for path, folder in videos)
-    jobs = []
-    for path, folder in videos:
-        stem = args.output / folder / path.stem
-        # Videos that differ only in their ending keep it.
-        jobs.append(Job(path, stem if stems[stem] == 1 else stem.with_name(path.name)))
-    check_output_collisions(jobs, with_videos=not args.no_video, with_features=args.features)
+        return [live_job(args.source, args.output)]
+    jobs = video_jobs(args.videos, args.output)
+    if args.features or not args.no_video:
+        check_output_collisions(jobs, with_videos=not args.no_video)
     return jobs
 
 
-def name_of_source(source: str) -> str:
-    """Return the beginning of the names of what is written about a camera or stream."""
-    if source.isdecimal():
-        return f"camera_{source}"
-    try:
-        host = urlsplit(source).hostname
-    except ValueError:
-        raise UsageError(f"--source {display_name(source)}: not an address") from None
-    return f"stream_{host or Path(source).stem}"
-
-
 def load_recognizer(args: Namespace) -> Recognizer:
+    """Load the model; ModelError where it does not define what the flags need."""
     recognizer = Recognizer(
         checkpoint=args.checkpoint,
         weights=args.weights,
@@ -179,6 +66,11 @@ def load_recognizer(args: Namespace) -> Recognizer:
         threshold=args.threshold,
         smooth=args.smooth,
     )
+    if args.features:
+        head_of(recognizer.model)
+    if args.grad_cam:
+        part_of(recognizer.model, "normalize")
+        part_of(recognizer.model, "last_pool")
     num_classes = len(recognizer.labels.classes)
     print(f"{recognizer.file}: {recognizer.name}, {num_classes} classes")
     return recognizer
@@ -254,11 +146,9 @@ class VideoProcessor:
             stack.callback(reader.close)
             writer = None
             if not args.no_video:
+                preview = Preview(job.annotated.name) if args.show else None
                 writer = self._recognizer.open_writer(
-                    job.annotated,
-                    reader.source,
-                    args.layout,
-                    Preview(job.annotated.name) if args.show else None,
+                    job.annotated, reader.source, args.layout, preview
                 )
                 stack.enter_context(writer)
             segments = self._recognizer.recognize(
@@ -302,9 +192,9 @@ def process_all(jobs: list[Job], processor: VideoProcessor) -> bool:
         Whether each was whole and could be done.
     """
     is_fine = True
-    for number, job in enumerate(jobs, start=1):
+    for position, job in enumerate(jobs, start=1):
         name = display_name(job.source)
-        outcome = processor.process(job, f"{number}/{len(jobs)} {Path(name).name}")
+        outcome = processor.process(job, f"{position}/{len(jobs)} {Path(name).name}")
         if outcome.lines:
             print(*outcome.lines, sep="\n", flush=True)
         if outcome.problem is not None:
@@ -314,13 +204,11 @@ def process_all(jobs: list[Job], processor: VideoProcessor) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script; SystemExit where something is wrong."""
     with exit_on_user_error("inference.py", status=2):
         check_opencv()
-        args = parse_args(argv)
-        if args.weights == "help":
-            print(TABLE.read_text(encoding="utf-8"), end="")
-            return
-        jobs = [] if args.export else find_jobs(args)
+        args = parse_inference_args(argv)
+        jobs = find_jobs(args)
         recognizer = load_recognizer(args)
         if args.export:
             export(recognizer, args.export)

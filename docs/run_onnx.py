@@ -1,4 +1,6 @@
-"""Recognise the action in a video without PyTorch, by a network that `python inference.py --export model` has written.
+"""Recognise the action in a video without PyTorch.
+
+The network is one that `python inference.py --export model` has written.
 
     pip install onnxruntime opencv-python numpy
     python docs/run_onnx.py model.onnx VIDEO

@@ -2,8 +2,9 @@
 
 import argparse
 import math
+import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ from dataloaders.sampling import CROP_SIZE
 from engine import runs
 from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
 from engine.errors import CheckpointError, UsageError
+from network.weights import TABLE
 
 # Flags that a resumed run does not inherit from its checkpoint, and inherited ones that it may change.
 NOT_INHERITED = (
@@ -43,7 +45,42 @@ class ArgumentParser(argparse.ArgumentParser):
     """Raises UsageError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise UsageError with the flag, its value and what it must be."""
+        out_of_range = re.fullmatch(r"argument (--[\w-]+)\S*: (.*: must be .*)", message)
+        if out_of_range:
+            raise UsageError(" ".join(out_of_range.groups()))
         raise UsageError(f"{message}; --help lists the flags")
+
+
+def number(kind: type, low: float, high: float | None = None) -> Callable[[str], Any]:
+    """Return a type for argparse: a finite number within limits.
+
+    Args:
+        kind: int or float.
+        low: The smallest number that is allowed.
+        high: The largest; None for any.
+    """
+    limits = f"{low} or more" if high is None else f"{low} to {high}"
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        is_small_enough = high is None or value <= high
+        if not (math.isfinite(value) and value >= low and is_small_enough):
+            raise argparse.ArgumentTypeError(f"{text}: must be {limits}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number
+    return parse
+
+
+class WeightsAction(argparse.Action):
+    """Stores the name of weights; "help" prints the names of the public ones, and exits."""
+
+    def __call__(self, parser, namespace, value, option_string=None):  # noqa: D102
+        if value == "help":
+            print(TABLE.read_text(encoding="utf-8"), end="")
+            parser.exit()
+        setattr(namespace, self.dest, value)
 
 
 def validate_range(**flags: Any) -> None:

@@ -201,7 +201,7 @@ def _load_checkpoint(content: dict[str, Any]) -> PretrainedModel:
     if name == "R2Plus1D" and options.get("depth") == 34:
         # Not all checkpoints say how their planes are counted.
         options = {**residual_options(state), **options}
-    channels = len(statistics["mean"]) if statistics else clip.get("channels", 3)
+    channels = clip.get("channels", 3)
     model = build_model(name, len(classes), channels=channels, **options)
     _load_state(model, state)
     if statistics:

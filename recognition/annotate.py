@@ -29,6 +29,7 @@ from recognition.drawing import (
 )
 from recognition.forking import FORK_GUARD
 from recognition.frames import ImageFrame
+from recognition.outputs import make_folder
 from recognition.results import Labels
 from recognition.segments import Segment
 
@@ -203,7 +204,7 @@ class AnnotatedVideoWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> "AnnotatedVideoWriter":
-        self._target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._target.parent)
         self._partial = self._stack.enter_context(atomic_write(self._target))
         return self
 

@@ -1,5 +1,6 @@
 """Windows -> what a model predicts for them, in any number of threads and forked processes."""
 
+import math
 import threading
 from collections import deque
 from concurrent.futures import Executor, Future
@@ -17,7 +18,7 @@ from recognition.windows import Window
 
 BATCH_SIZE = 8  # windows
 CPU_BATCH_SIZE = 2  # more would not fit into the cache
-
+MAX_WAITING_FRAMES = 32  # whole images, half a window, for which a batch is delayed at most
 
 # Features and heat maps are read by hooks, which would also see the calls of other threads.
 FORWARD_LOCK = threading.Lock()
@@ -53,6 +54,26 @@ class Prediction:
     def heatmap_at(self, time: float) -> np.ndarray:
         """Return the heat map (H, W) of the image that is nearest to a time in seconds."""
         return self.heatmap[np.abs(self.image_times - time).argmin()]
+
+
+def choose_batch_size(
+    model: nn.Module, frames_per_stride: float, *, is_live: bool, keep_frames: bool
+) -> int:
+    """Return how many windows wait for each other.
+
+    Args:
+        model: on its device.
+        frames_per_stride: frames from one window to the next.
+        is_live: whether the video is shown while it happens.
+        keep_frames: whether whole images wait with their windows.
+    """
+    if is_live:
+        return 1
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    batch_size = CPU_BATCH_SIZE if is_on_cpu else BATCH_SIZE
+    if keep_frames:
+        batch_size = min(batch_size, math.ceil(MAX_WAITING_FRAMES / frames_per_stride))
+    return batch_size
 
 
 class WindowClassifier:
@@ -163,6 +184,7 @@ class BackgroundClassifier(WindowClassifier):
         self._running: Future[list[Prediction]] | None = None
 
     def flush(self) -> list[Prediction]:
+        """Return the predictions of all windows that have none yet."""
         predictions = super().flush()
         return predictions + self._wait()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from dataloaders.errors import FileError
 from dataloaders.files import atomic_write
 from network.export import export_model
+from recognition.outputs import make_folder
 from recognition.recognizer import Recognizer
 
 
@@ -26,7 +27,7 @@ def export(recognizer: Recognizer, file: Path) -> None:
         "clip": asdict(recognizer.config),
     }
     stem = file.with_suffix("") if file.suffix in (".onnx", ".pt2") else file
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(stem.parent)
     exported = export_model(recognizer.model, (3, *recognizer.config.shape), metadata)
     for ending in (".onnx", ".pt2"):
         target = stem.with_name(f"{stem.name}{ending}")

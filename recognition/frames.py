@@ -17,6 +17,7 @@ class ImageFrame:
     image: np.ndarray
 
     def to_image(self) -> np.ndarray:
+        """Return the image."""
         return self.image
 
 

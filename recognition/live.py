@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from dataloaders.errors import DataError
+from dataloaders.errors import UserError
 from dataloaders.frame_source import Frame, FrameSource
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
@@ -43,6 +43,7 @@ class LiveFrame:
     frame: Frame
 
     def to_image(self) -> np.ndarray:
+        """Return the image, BGR `uint8` (H, W, 3)."""
         return self.frame.to_image()
 
 
@@ -83,7 +84,6 @@ class LiveReader:
     """Reads a live source in a thread of its own, and opens it again after an outage.
 
     Attributes:
-        num_dropped: frames that came faster than they were used.
         latencies: for each window the seconds from its last frame to its prediction.
         end_reason: how the source ended; None where a signal stopped the reading.
     """
@@ -122,6 +122,7 @@ class LiveReader:
 
     @property
     def num_dropped(self) -> int:
+        """Frames that came faster than they were used."""
         return self._queue.num_dropped
 
     def __iter__(self) -> Iterator[LiveFrame | Gap]:
@@ -209,7 +210,7 @@ class LiveReader:
                 self._queue.put(self._newest)
                 if self._is_left.is_set():
                     return
-        except (OSError, DataError):
+        except UserError:
             if self._newest is None:
                 raise
 
@@ -226,7 +227,7 @@ class LiveReader:
             try:
                 frames = self.source.frames()
                 first = next(frames)
-            except (OSError, DataError, StopIteration):
+            except (UserError, StopIteration):
                 self._is_left.wait(ATTEMPT_PAUSE)
                 continue
             seconds = time.monotonic() - started_at

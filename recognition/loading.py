@@ -39,8 +39,8 @@ def load_trained(file: str | Path | None = None) -> TrainedModel:
         file: the checkpoint; None for the newest best one under ./run.
 
     Raises:
-        FileError: there is none, or it cannot be opened.
-        CheckpointError: it is damaged.
+        FileError: there is none.
+        CheckpointError: it cannot be read, or is damaged.
     """
     file = file or newest_best_checkpoint(Path("run"))
     content = load_checkpoint(Path(file))
@@ -63,8 +63,8 @@ def load_public(weights: str, labels: str | None = None) -> TrainedModel:
             that the weights come with, or Kinetics-400's for 400 classes.
 
     Raises:
-        FileError: a file cannot be opened or downloaded.
-        ModelError: the weights fit no network.
+        ModelError: the weights cannot be read or downloaded, or fit no network.
+        FileError: the file of the names cannot be read.
         UsageError: they have no last layer, or their classes no names.
     """
     model = load_weights(weights)

@@ -1,11 +1,9 @@
-"""The files that inference.py writes about videos."""
+"""The tables, texts and arrays that inference.py writes about videos."""
 
 import csv
 import html
 import json
-import os
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,31 +16,6 @@ from engine.errors import UsageError
 
 EVENT_COLUMNS = ("video", "start", "end", "label", "probability")
 PREDICTION_COLUMNS = ("video", "label", "probability", "frames", "seconds")
-DEFAULT_NAME_LIMIT = 255  # bytes, of file systems that do not say
-
-
-@dataclass(frozen=True)
-class Job:
-    """A source, and the path of what is written about it, without an ending."""
-
-    source: Path | str
-    stem: Path
-
-    @property
-    def annotated(self) -> Path:
-        return self.stem.with_name(f"{self.stem.name}_annotated.mp4")
-
-    @property
-    def subtitles(self) -> Path:
-        return self.stem.with_name(f"{self.stem.name}_annotated.vtt")
-
-    @property
-    def json(self) -> Path:
-        return self.stem.with_name(f"{self.stem.name}.json")
-
-    @property
-    def features(self) -> Path:
-        return self.stem.with_name(f"{self.stem.name}.npy")
 
 
 class Tables:
@@ -53,6 +26,7 @@ class Tables:
 
     def __init__(self, folder: Path, with_predictions: bool):
         """Open the tables; UsageError where the folder cannot be written to."""
+        self._folder = folder
         self._files = ExitStack()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,28 +61,47 @@ class Tables:
             name: that of the video.
             report: see `Recognizer.report`.
             seconds: duration of the video.
+
+        Raises:
+            FileError: the rows cannot be written.
         """
-        for event in report["events"]:
-            self._events.writerow([name, *event.values()])
-        if self._predictions is not None:
-            best = report["top_k"][0]
-            probability = f"{best['probability']:.4f}"
-            self._predictions.writerow(
-                [name, best["label"], probability, report["frames"], f"{seconds:.2f}"]
-            )
+        try:
+            for event in report["events"]:
+                self._events.writerow([name, *event.values()])
+            if self._predictions is not None:
+                best = report["top_k"][0]
+                probability = f"{best['probability']:.4f}"
+                self._predictions.writerow(
+                    [name, best["label"], probability, report["frames"], f"{seconds:.2f}"]
+                )
+        except OSError as error:
+            raise FileError(
+                f"{self._folder}: the tables cannot be written: {error.strerror}"
+            ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; FileError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made: {error.strerror}") from None
 
 
 def write_json(file: Path, report: dict[str, Any]) -> None:
+    """Write a report atomically, indented."""
     write_text(file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
+    """Write a text atomically, in UTF-8."""
     with atomic_write(file) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_features(file: Path, features: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write an array atomically, as NumPy's .npy."""
+    make_folder(file.parent)
     with atomic_write(file) as partial:
         np.save(partial, features)
 
@@ -125,40 +118,3 @@ def format_subtitles(events: list[dict[str, Any]]) -> str:
 
 def _format_time(seconds: float) -> str:
     return f"{datetime.min + timedelta(seconds=seconds):%H:%M:%S.%f}"[:-3]
-
-
-def check_output_collisions(jobs: list[Job], *, with_videos: bool, with_features: bool) -> None:
-    """Raise UsageError where two sources would write one file, or one would overwrite a source.
-
-    Args:
-        jobs: the sources.
-        with_videos: whether annotated videos are written.
-        with_features: whether features are written.
-    """
-    if not (with_videos or with_features):
-        return
-    owners: dict[Path, Path | str] = {}
-    sources = {os.path.realpath(job.source) for job in jobs}
-    for job in jobs:
-        owner = owners.setdefault(job.stem, job.source)
-        if owner is not job.source:
-            raise UsageError(
-                f"{owner} and {job.source} would write the same files; give each its own --output"
-            )
-        if with_videos and os.path.realpath(job.annotated) in sources:
-            raise UsageError(f"{job.annotated}: would be overwritten; choose another --output")
-
-
-def check_name_length(file: Path) -> None:
-    """Raise OSError where the file system allows no name as long as that of a file."""
-    partial = f"{file.stem}.partial{file.suffix}"  # as `atomic_write` names it
-    limit = DEFAULT_NAME_LIMIT
-    if hasattr(os, "pathconf"):
-        folder = next(path for path in file.absolute().parents if path.exists())
-        limit = os.pathconf(folder, "PC_NAME_MAX")
-    length = len(os.fsencode(partial))
-    if length > limit:
-        raise FileError(
-            f"{file.parent / partial}: a name of {length} bytes, and the file system allows"
-            f" {limit}; give the video a shorter name"
-        )

@@ -3,6 +3,7 @@
 from dataloaders.frame_source import Frame
 from recognition.classifier import Prediction, Smoother, WindowClassifier
 from recognition.forking import FORK_GUARD
+from recognition.live import Gap
 from recognition.windows import Window, WindowCutter
 
 
@@ -23,21 +24,17 @@ class WindowPipeline:
         """Number of the run of consecutive frames at hand, from 0."""
         return self._cutter.run
 
-    def push(self, frame: Frame) -> list[Prediction]:
-        """Take the next frame; return the predictions that it completes."""
+    def push(self, item: Frame | Gap) -> list[Prediction]:
+        """Take the next frame, or the gap before it; return the predictions that it completes."""
+        if item is Gap.OUTAGE:
+            return self.flush()
         with FORK_GUARD:
-            windows = self._cutter.push(frame)
-        return self._classify(windows)
-
-    def end_run(self) -> list[Prediction]:
-        """Note that the next frame does not follow the last one."""
-        with FORK_GUARD:
-            windows = self._cutter.flush()
+            windows = self._cutter.flush() if item is Gap.DROPPED else self._cutter.push(item)
         return self._classify(windows)
 
     def flush(self) -> list[Prediction]:
         """Return all predictions that wait; the next frame begins a new run."""
-        predictions = self.end_run()
+        predictions = self.push(Gap.DROPPED)
         predictions += self._smooth(self._classifier.flush())
         return predictions + self._smoother.flush()
 

@@ -1,7 +1,9 @@
-"""Sources are opened, and those that wait are read: files and folders of images."""
+"""Sources: how they are opened, how those that wait are read, and what is said about them."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from dataloaders.frame_source import Frame, FrameSource
 from dataloaders.live_sources import open_live_source
@@ -9,6 +11,7 @@ from dataloaders.video import VideoFile
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
 from recognition.forking import FORK_GUARD
+from recognition.live import LiveReader
 
 
 class FileReader:
@@ -67,3 +70,29 @@ def open_source(video: str | int | Path | FrameSource) -> FrameSource:
         return open_live_source(name)
     with FORK_GUARD:
         return VideoFile(Path(name))
+
+
+def describe_reading(reader: FileReader | LiveReader) -> dict[str, Any]:
+    """Return what the JSON says about a source that has been read.
+
+    Args:
+        reader: has read it.
+
+    Returns:
+        Of a live source its "latency" and its "dropped" frames; of a damaged one its "damage".
+    """
+    described = {}
+    if reader.source.is_live:
+        described["latency"] = {
+            "mean": round(fmean(reader.latencies), 3),
+            "max": round(max(reader.latencies), 3),
+        }
+        described["dropped"] = reader.num_dropped
+    damage = getattr(reader.source, "damage", None)
+    if damage is not None:
+        described["damage"] = {
+            "lost": damage.num_lost,
+            "frames": damage.num_frames,
+            "first": round(damage.first_time, 3),
+        }
+    return described

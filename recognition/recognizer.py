@@ -4,59 +4,33 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
-from dataloaders.frame_source import Frame, FrameSource
-from engine.args import validate_range
+from dataloaders.frame_source import FrameSource
 from engine.distributed import Distributed
 from engine.errors import StopSignal, UsageError
 from network import move_to_device
 from recognition.annotate import AnnotatedVideoWriter, Painter, Preview
 from recognition.classifier import (
-    BATCH_SIZE,
-    CPU_BATCH_SIZE,
     BackgroundClassifier,
-    Prediction,
     Smoother,
     WindowClassifier,
+    choose_batch_size,
 )
 from recognition.forking import FORK_GUARD
 from recognition.frames import ImageFrame, number_images
 from recognition.live import Gap, LiveReader
 from recognition.loading import load_public, load_trained
 from recognition.pipeline import WindowPipeline
-from recognition.reading import FileReader, open_source
+from recognition.reading import FileReader, describe_reading, open_source
 from recognition.results import Labels, VideoResult
 from recognition.segments import Segment, SegmentBuilder
+from recognition.settings import Settings
 from recognition.windows import WindowCutter
-
-MAX_WAITING_FRAMES = 32  # whole images, half a window, for which a batch is delayed at most
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model is applied to a video.
-
-    Attributes:
-        top_k: how many of the likeliest classes are reported.
-        stride: frames from the start of one window to that of the next; None for half a window.
-        threshold: a window whose likeliest class is less probable has no label.
-        smooth: probabilities are the mean over so many windows.
-    """
-
-    top_k: int = 5
-    stride: int | None = None
-    threshold: float = 0.0
-    smooth: int = 1
-
-    def __post_init__(self):
-        validate_range(**asdict(self))
 
 
 class Recognizer:
@@ -277,36 +251,36 @@ class Recognizer:
         """
         cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
         segments = SegmentBuilder(keep_frames)
+        batch_size = choose_batch_size(
+            self.model,
+            cutter.frames_per_stride,
+            is_live=reader.source.is_live,
+            keep_frames=keep_frames,
+        )
         with ThreadPoolExecutor(1) as executor:
             classifier = BackgroundClassifier(
                 executor,
                 self.model,
-                self._batch_size(cutter, reader.source.is_live, keep_frames),
+                batch_size,
                 with_features=features,
                 with_heatmaps=grad_cam,
                 is_prompt=reader.source.is_live,
             )
             pipeline = WindowPipeline(cutter, classifier, Smoother(self.settings.smooth))
-            for frame in reader:
-                for prediction in _push(frame, pipeline, segments):
+            for item in reader:
+                if not isinstance(item, Gap):
+                    with FORK_GUARD:
+                        item = ImageFrame(item.time, item.to_image())
+                    segments.push_frame(item, pipeline.run)
+                for prediction in pipeline.push(item):
                     reader.note_prediction(prediction)
                     yield from segments.push(prediction)
-                if frame is Gap.OUTAGE:  # what was seen before it waits for nothing
+                if item is Gap.OUTAGE:  # what was seen before it waits for nothing
                     yield from segments.flush()
             for prediction in pipeline.flush():
                 reader.note_prediction(prediction)
                 yield from segments.push(prediction)
             yield from segments.flush()
-
-    def _batch_size(self, cutter: WindowCutter, is_live: bool, keep_frames: bool) -> int:
-        """Return how many windows wait for each other."""
-        if is_live:
-            return 1
-        is_on_cpu = next(self.model.parameters()).device.type == "cpu"
-        batch_size = CPU_BATCH_SIZE if is_on_cpu else BATCH_SIZE
-        if keep_frames:  # which wait with their windows
-            batch_size = min(batch_size, math.ceil(MAX_WAITING_FRAMES / cutter.frames_per_stride))
-        return batch_size
 
     def report(self, reader: FileReader | LiveReader, result: VideoResult) -> dict[str, Any]:
         """Return what inference.py writes about a video as JSON, when all segments are in.
@@ -315,39 +289,12 @@ class Recognizer:
             reader: has read the video.
             result: has all its segments.
         """
-        report = {
+        return {
             "video": reader.source.name,
             "checkpoint": str(self.file),
             "model": self.name,
             "fps": reader.fps or result.fps,
             "frames": result.num_frames + reader.num_dropped,
             **result.describe(),
+            **describe_reading(reader),
         }
-        if reader.source.is_live:
-            report["latency"] = {
-                "mean": round(fmean(reader.latencies), 3),
-                "max": round(max(reader.latencies), 3),
-            }
-            report["dropped"] = reader.num_dropped
-        damage = getattr(reader.source, "damage", None)
-        if damage is not None:
-            report["damage"] = {
-                "lost": damage.num_lost,
-                "frames": damage.num_frames,
-                "first": round(damage.first_time, 3),
-            }
-        return report
-
-
-def _push(
-    frame: Frame | Gap, pipeline: WindowPipeline, segments: SegmentBuilder
-) -> list[Prediction]:
-    """Hand the next frame of a source, or the gap before it, to the pipeline."""
-    if frame is Gap.OUTAGE:
-        return pipeline.flush()
-    if frame is Gap.DROPPED:
-        return pipeline.end_run()
-    with FORK_GUARD:
-        frame = ImageFrame(frame.time, frame.to_image())
-    segments.push_frame(frame, pipeline.run)
-    return pipeline.push(frame)

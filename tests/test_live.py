@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_checkpoint, numbered_frame, read_number, read_video, write_video
 
+from dataloaders.errors import FileError
 from engine.checkpoint import save_checkpoint
 from engine.errors import Stopped
 from inference import Recognizer
@@ -51,7 +52,7 @@ class Source:
         self.before_opening(self.num_opened)
         self.num_opened += 1
         if self.num_opened > len(self.connections):
-            raise OSError("refused")
+            raise FileError("refused")
         connection = self.connections[self.num_opened - 1]
         if isinstance(connection, Exception):
             raise connection
@@ -186,7 +187,7 @@ def test_an_outage_is_reported_when_it_is_over_and_counts_as_time(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(live.time, "monotonic", clock.monotonic)
     lines = []
-    source = Source(3, OSError("refused"), OSError("refused"), 2)
+    source = Source(3, FileError("refused"), FileError("refused"), 2)
     reader = LiveReader(source, 61, reconnect=2, report=lines.append)
     reader._is_left = clock
     reader._read()
@@ -212,8 +213,8 @@ def test_without_reconnecting_the_first_outage_is_the_end():
 
 
 def test_an_error_before_the_first_frame_is_raised_and_a_later_one_is_an_outage():
-    with pytest.raises(OSError, match="refused"):
-        list(LiveReader(Source(OSError("refused"), 5), 61, reconnect=3))
+    with pytest.raises(FileError, match="refused"):
+        list(LiveReader(Source(FileError("refused"), 5), 61, reconnect=3))
     lines = []
     items = list(LiveReader(Source(5, 5), 61, reconnect=1, report=lines.append))
     assert items[5] is Gap.OUTAGE and len(items) == 11 and len(lines) == 1

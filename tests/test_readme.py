@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import ROOT, write_dataset, write_video
 
-import inference
 import train
 from engine.args import validate_args
 from network import MODELS
 from network.weights import TABLE
+from recognition import args as inference_args
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_each_picture_is_there():
 
 
 @pytest.mark.parametrize(
-    ("script", "page"), [(train, "docs/train.md"), (inference, "docs/inference.md")]
+    ("script", "page"), [(train, "docs/train.md"), (inference_args, "docs/inference.md")]
 )
 def test_the_table_of_flags_is_that_of_the_parser(script, page):
     rows = {}

@@ -1,0 +1,39 @@
+"""How a model is applied to a video: the settings, with their limits."""
+
+import math
+from dataclasses import dataclass
+
+from engine.errors import UsageError
+
+# The smallest and the largest value, None for any.
+LIMITS = {"top_k": (1, None), "stride": (1, None), "threshold": (0, 1), "smooth": (1, 10_000)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is applied to a video.
+
+    Attributes:
+        top_k: how many of the likeliest classes are reported.
+        stride: frames from the start of one window to that of the next; None for half a window.
+        threshold: a window whose likeliest class is less probable has no label.
+        smooth: probabilities are the mean over so many windows.
+
+    Raises:
+        UsageError: a setting is out of range.
+    """
+
+    top_k: int = 5
+    stride: int | None = None
+    threshold: float = 0.0
+    smooth: int = 1
+
+    def __post_init__(self):
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if value is None and name == "stride":
+                continue
+            is_small_enough = high is None or value <= high
+            if not (math.isfinite(value) and value >= low and is_small_enough):
+                limits = f"{low} or more" if high is None else f"{low} to {high}"
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be {limits}")
