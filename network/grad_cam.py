@@ -5,31 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from network import part_of
-
-
-class _Recorder:
-    """Records the normalised clips and the features behind the last convolutional stage."""
-
-    def __init__(self, model: nn.Module):
-        self._normalize = part_of(model, "normalize")
-        self._last_pool = model.get_submodule(part_of(model, "last_pool"))
-
-    def __enter__(self) -> "_Recorder":
-        self._hooks = (
-            self._normalize.register_forward_hook(self._record_pixels),
-            self._last_pool.register_forward_pre_hook(self._record_features),
-        )
-        return self
-
-    def __exit__(self, *_) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _record_pixels(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        self.pixels = output.requires_grad_()  # (N, C, T, H, W)
-
-    def _record_features(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
-        self.features = inputs[0]  # (N, planes, t, h, w)
+from network.recorder import Recorder
 
 
 def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,12 +27,14 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ModelError: the network defines no `normalize` or no `last_pool`.
     """
-    with _Recorder(model) as recorder, torch.enable_grad():
+    normalize = Recorder(part_of(model, "normalize"), with_gradient=True)
+    last_pool = Recorder(model.get_submodule(part_of(model, "last_pool")))
+    with normalize, last_pool, torch.enable_grad():
         logits = model(clips)
-    recorded = (recorder.features, recorder.pixels)
+    recorded = (last_pool.input, normalize.output)
     feature_grad, pixel_grad = torch.autograd.grad(logits.amax(1).sum(), recorded)
-    features = recorder.features.detach()
-    pixels = recorder.pixels.detach()
+    features = last_pool.input.detach()  # (N, planes, t, h, w)
+    pixels = normalize.output.detach()  # (N, C, T, H, W)
     weights = feature_grad.mean((2, 3, 4), keepdim=True)
     cam = (weights * features).sum(1, keepdim=True).relu()  # (N, 1, t, h, w)
     distance = pixels - pixels.mean((3, 4), keepdim=True)

@@ -129,8 +129,8 @@ class VideoResNet(nn.Module):
         depth: int,
         *,
         num_classes: int,
-        eps: float,
         dropout: float,
+        eps: float = 1e-5,
     ):
         """Build a network with random weights.
 
@@ -139,8 +139,8 @@ class VideoResNet(nn.Module):
             block: builds a block from its planes and its stride.
             depth: 18 or 34 layers.
             num_classes: the number of logits.
-            eps: of batch norm.
             dropout: its probability, before the last layer.
+            eps: of batch norm.
 
         Raises:
             ModelError: there is no such depth.
@@ -198,7 +198,6 @@ def r3d(
     num_classes: int,
     depth: int = 18,
     *,
-    eps: float = 1e-5,
     dropout: float = 0.0,
     channels: int = 3,
 ) -> VideoResNet:
@@ -207,14 +206,13 @@ def r3d(
     Args:
         num_classes: the number of logits.
         depth: 18 or 34 layers.
-        eps: of batch norm.
         dropout: its probability, before the last layer.
         channels: those of the clips.
     """
     conv = nn.Conv3d(channels, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)  # table 1
     stem = nn.Sequential(conv, BatchNorm3d(64), nn.ReLU())
     block = partial(BasicBlock, conv3d)
-    return VideoResNet(stem, block, depth, num_classes=num_classes, eps=eps, dropout=dropout)
+    return VideoResNet(stem, block, depth, num_classes=num_classes, dropout=dropout)
 
 
 def r2plus1d(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from engine.loops import clips_to_device
 from network import head_of
 from network.grad_cam import grad_cam
+from network.recorder import Recorder
 from recognition.forking import FORK_GUARD
 from recognition.windows import Window
 
@@ -133,9 +134,9 @@ class WindowClassifier:
         inputs = clips_to_device(torch.from_numpy(clips), device)
         if not self._with_features:
             return self._compute(inputs)
-        with InputRecorder(self._model.get_submodule(head_of(self._model))) as recorder:
+        with Recorder(self._model.get_submodule(head_of(self._model))) as head:
             outputs = self._compute(inputs)
-        return replace(outputs, features=recorder.inputs)
+        return replace(outputs, features=head.input.detach())
 
     def _compute(self, inputs: Tensor) -> "_Outputs":
         if self._with_heatmaps:
@@ -198,24 +199,6 @@ class BackgroundClassifier(WindowClassifier):
         running = self._running
         self._running = None
         return [] if running is None else running.result()
-
-
-class InputRecorder:
-    """Keeps what a layer is given in the forward pass within a `with` block, as `inputs`."""
-
-    def __init__(self, layer: nn.Module):
-        self._layer = layer
-        self.inputs: Tensor | None = None
-
-    def __enter__(self) -> "InputRecorder":
-        self._hook = self._layer.register_forward_pre_hook(self._record)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._hook.remove()
-
-    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.inputs = inputs[0].detach()
 
 
 def _rows(values: Tensor | None, count: int) -> list[np.ndarray | None]:

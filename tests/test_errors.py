@@ -42,8 +42,8 @@ def test_leaving_the_block_restores_the_handlers(error):
 
 def test_the_scripts_run_without_docstrings():
     code = (
-        "import inference, train; from dataloaders import preprocess; "
-        "print(train.get_args_parser().format_help(), inference.get_args_parser().format_help()); "
+        "import inference, train; from dataloaders import preprocess; from recognition import args; "
+        "print(train.get_args_parser().format_help(), args.get_args_parser().format_help()); "
         "preprocess.main(['--help'])"
     )
     command = [sys.executable, "-OO", "-c", code]
