@@ -35,7 +35,7 @@ from engine.errors import (
     any_name_printable,
     exit_on_user_error,
 )
-from network.pretrained import TABLE
+from network.weights import TABLE
 from recognition.annotate import Preview
 from recognition.drawing import LAYOUTS
 from recognition.export import export
@@ -178,7 +178,7 @@ def load_recognizer(args: Namespace) -> Recognizer:
         smooth=args.smooth,
     )
     num_classes = len(recognizer.labels.classes)
-    print(f"{recognizer.file}: {recognizer.model.name}, {num_classes} classes")
+    print(f"{recognizer.file}: {recognizer.name}, {num_classes} classes")
     return recognizer
 
 

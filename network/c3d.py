@@ -1,27 +1,42 @@
-"""C3D: eight 3x3x3 convolutions and three linear layers (Tran et al. 2015, arXiv:1412.0767, figure 3)."""
+"""C3D (Tran et al. 2015, arXiv:1412.0767, figure 3)."""
 
 from torch import Tensor, nn
 
 from network.errors import ModelError
 from network.normalize import Normalize
 
-# The mean colour that C3D subtracts, RGB, and a standard deviation that gives inputs of unit variance: without batch
-# norm, training from scratch on differences of up to 255 diverges.
+# The mean colour that C3D subtracts, RGB, and a standard deviation that gives inputs of unit
+# variance: without batch norm, training from scratch on differences of up to 255 diverges.
 MEAN = (102 / 255, 98 / 255, 90 / 255)
 STD = (0.225, 0.225, 0.225)
+CLIP_SHAPE = (16, 112, 112)
 
 
 class C3D(nn.Module):
-    """C3D with 78,409,573 parameters at 101 classes; dropout follows fc6 and fc7 (section 3.3).
-    `ceil_mode` pads pool5 on the right alone, as Caffe does; by default both sides are padded.
-    Input: RGB clips (N, 3, 16, 112, 112), 0..255; ModelError for another size, as of fc6. Output: (N, num_classes)."""
+    """Eight 3x3x3 convolutions and three linear layers: 78,409,573 parameters at 101 classes."""
 
+    head = "fc8"
     last_pool = "pool5"
 
-    def __init__(self, num_classes: int, dropout: float = 0.5, ceil_mode: bool = False):
+    def __init__(
+        self,
+        num_classes: int,
+        dropout: float = 0.5,
+        *,
+        ceil_mode: bool = False,
+        channels: int = 3,
+    ):
+        """Build C3D with random weights.
+
+        Args:
+            num_classes: the number of logits.
+            dropout: its probability, behind fc6 and fc7 (section 3.3).
+            ceil_mode: pad pool5 on the right alone, as Caffe does, not on both sides.
+            channels: those of the clips.
+        """
         super().__init__()
-        self.normalize = Normalize(MEAN, STD)
-        self.conv1 = nn.Conv3d(3, 64, 3, padding=1)
+        self.normalize = Normalize.for_channels(channels, MEAN, STD)
+        self.conv1 = nn.Conv3d(channels, 64, 3, padding=1)
         self.conv2 = nn.Conv3d(64, 128, 3, padding=1)
         self.conv3a = nn.Conv3d(128, 256, 3, padding=1)
         self.conv3b = nn.Conv3d(256, 256, 3, padding=1)
@@ -47,10 +62,21 @@ class C3D(nn.Module):
 
     # fmt: off
     def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[2:]) != (16, 112, 112):
+        """Compute logits.
+
+        Args:
+            x: clips (N, C, 16, 112, 112), 0..255, `uint8` or float.
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ModelError: the clips have another size, which fc6 does not fit.
+        """
+        if x.shape[2:] != CLIP_SHAPE:
             size = "x".join(map(str, x.shape[2:]))
             raise ModelError(f"C3D takes clips of 16x112x112 (frames x height x width), got {size}")
-        x = self.normalize(x)                            # (N,   3, 16, 112, 112)
+        x = self.normalize(x)                            # (N,   C, 16, 112, 112)
         x = self.pool1(self.relu(self.conv1(x)))         # (N,  64, 16,  56,  56)
         x = self.pool(self.relu(self.conv2(x)))          # (N, 128,  8,  28,  28)
         x = self.relu(self.conv3a(x))                    # (N, 256,  8,  28,  28)

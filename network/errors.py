@@ -2,4 +2,4 @@
 
 
 class ModelError(ValueError):
-    """A model, its options, its weights and the clips it is given do not fit together; the message says which."""
+    """A network, its options, its weights or its clips are wrong; the message says which."""

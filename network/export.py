@@ -1,12 +1,13 @@
-"""Models for other programs: ONNX and `torch.export`."""
+"""Networks for other programs: ONNX and `torch.export`."""
 
 import contextlib
 import io
 import json
 import logging
 import warnings
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,29 +15,55 @@ from torch import nn
 from network.errors import ModelError
 
 
+@dataclass(frozen=True)
+class ExportedModel:
+    """A network in two forms: `uint8` clips (N, C, T, H, W) -> `logits` (N, num_classes).
+
+    Attributes:
+        onnx: has the metadata as metadata properties.
+        program: of `torch.export`; gets them as extra files of the same names.
+        metadata: JSON by name.
+    """
+
+    onnx: torch.onnx.ONNXProgram
+    program: torch.export.ExportedProgram
+    metadata: dict[str, str]
+
+    def save(self, path: Path) -> None:
+        """Write the form that the ending of the path names, ".onnx" or ".pt2"."""
+        if path.suffix == ".onnx":
+            self.onnx.save(path, external_data=False)
+        else:
+            torch.export.save(self.program, path, extra_files=self.metadata)
+
+
 def export_model(
-    model: nn.Module, clip_shape: tuple[int, int, int], metadata: dict
-) -> dict[str, Callable]:
-    """Export a model in evaluation mode, on the CPU: RGB `clips`, `uint8` (N, 3, T, H, W) -> `logits` (N, num_classes).
-    The metadata travel along as JSON: in ONNX as metadata properties, in the program as extra files of the same names.
-    Returns the functions that write it to a path, by the ending of the file; ModelError where a package is missing."""
+    model: nn.Module, clip_shape: tuple[int, int, int, int], metadata: dict[str, Any]
+) -> ExportedModel:
+    """Export a network.
+
+    Args:
+        model: the network, in evaluation mode, on the CPU.
+        clip_shape: (C, T, H, W).
+        metadata: what JSON can hold, by name.
+
+    Raises:
+        ModelError: a package is missing.
+    """
     try:
         import onnxscript  # noqa: F401
     except ImportError:
         raise ModelError("--export needs one more package: pip install onnxscript") from None
-    example = torch.zeros(2, 3, *clip_shape, dtype=torch.uint8)
+    example = torch.zeros(2, *clip_shape, dtype=torch.uint8)
     texts = {name: json.dumps(value, ensure_ascii=False) for name, value in metadata.items()}
+    batch = torch.export.Dim("batch")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(
-            logging.ERROR
-        )  # it misses torchvision, which is not needed
-        program = torch.export.export(
-            model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-        )
+        # It reports that torchvision is missing, which is not needed.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
         onnx = torch.onnx.export(
             program, dynamo=True, input_names=["clips"], output_names=["logits"]
         )
     onnx.model.metadata_props.update(texts)
-    save_program = partial(torch.export.save, program, extra_files=texts)
-    return {".onnx": partial(onnx.save, external_data=False), ".pt2": save_program}
+    return ExportedModel(onnx, program, texts)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.loops import clips_to_device
+from network import head_of
 from network.grad_cam import grad_cam
 from recognition.forking import FORK_GUARD
 from recognition.windows import Window
@@ -111,7 +112,7 @@ class WindowClassifier:
         inputs = clips_to_device(torch.from_numpy(clips), device)
         if not self._with_features:
             return self._compute(inputs)
-        with InputRecorder(self._model.get_submodule(self._model.head)) as recorder:
+        with InputRecorder(self._model.get_submodule(head_of(self._model))) as recorder:
             outputs = self._compute(inputs)
         return replace(outputs, features=recorder.inputs)
 

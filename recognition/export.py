@@ -21,18 +21,18 @@ def export(recognizer: Recognizer, file: Path) -> None:
         ModelError: a package is missing.
     """
     metadata = {
-        "model": recognizer.model.name,
+        "model": recognizer.name,
         "classes": recognizer.labels.classes,
         "clip": asdict(recognizer.config),
     }
     stem = file.with_suffix("") if file.suffix in (".onnx", ".pt2") else file
     stem.parent.mkdir(parents=True, exist_ok=True)
-    writers = export_model(recognizer.model, recognizer.config.shape, metadata)
-    for ending, write in writers.items():
+    exported = export_model(recognizer.model, (3, *recognizer.config.shape), metadata)
+    for ending in (".onnx", ".pt2"):
         target = stem.with_name(f"{stem.name}{ending}")
         with atomic_write(target) as partial:
             try:
-                write(partial)
+                exported.save(partial)
             except (OSError, RuntimeError) as error:  # PyTorch's, where the disk is full
                 reason = str(error).partition("\n")[0]
                 raise FileError(f"{target}: cannot be written: {reason}") from error

@@ -7,10 +7,10 @@ from torch import nn
 
 from dataloaders.labels import KINETICS_LABELS, read_labels
 from dataloaders.sampling import ClipConfig
-from engine.build import load_weights
 from engine.checkpoint import load_checkpoint, restore_model
 from engine.errors import UsageError
 from engine.runs import newest_best_checkpoint
+from network.weights import PretrainedModel, load_weights
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,14 @@ class TrainedModel:
 
     Attributes:
         file: the checkpoint, or the file or the name of the weights.
+        name: of the network, in `network.MODELS`.
+        model: the network.
+        config: how its clips are cut.
+        classes: their names.
     """
 
     file: str | Path
+    name: str
     model: nn.Module
     config: ClipConfig
     classes: list[str]
@@ -40,7 +45,13 @@ def load_trained(file: str | Path | None = None) -> TrainedModel:
     file = file or newest_best_checkpoint(Path("run"))
     content = load_checkpoint(Path(file))
     config = ClipConfig.from_dict(content["clip"])
-    return TrainedModel(file, restore_model(content, file), config, content["classes"])
+    return TrainedModel(
+        file=file,
+        name=content["model"],
+        model=restore_model(content, file),
+        config=config,
+        classes=content["classes"],
+    )
 
 
 def load_public(weights: str, labels: str | None = None) -> TrainedModel:
@@ -57,7 +68,7 @@ def load_public(weights: str, labels: str | None = None) -> TrainedModel:
         UsageError: they have no last layer, or their classes no names.
     """
     model = load_weights(weights)
-    if not model.num_classes:
+    if model.num_classes is None:
         raise UsageError(f"--weights {weights}: has no last layer; train.py --weights trains one")
     classes = _class_names(model, weights, labels)
     if len(classes) != model.num_classes:
@@ -67,10 +78,12 @@ def load_public(weights: str, labels: str | None = None) -> TrainedModel:
         )
     is_ours = "height" in model.clip  # a checkpoint of train.py
     config = ClipConfig.from_dict(model.clip) if is_ours else ClipConfig.from_flags(**model.clip)
-    return TrainedModel(weights, model, config, classes)
+    return TrainedModel(
+        file=weights, name=model.name, model=model.model, config=config, classes=classes
+    )
 
 
-def _class_names(model: nn.Module, weights: str, labels: str | None) -> list[str]:
+def _class_names(model: PretrainedModel, weights: str, labels: str | None) -> list[str]:
     if labels:
         return read_labels(labels)
     if model.classes:

@@ -16,6 +16,7 @@ from dataloaders.video import Frame, FrameSource
 from engine.args import validate_range
 from engine.distributed import Distributed
 from engine.errors import StopSignal, UsageError
+from network import move_to_device
 from recognition.annotate import AnnotatedVideoWriter, Painter, Preview
 from recognition.classifier import (
     BATCH_SIZE,
@@ -65,6 +66,7 @@ class Recognizer:
 
     Attributes:
         file: the checkpoint, or the file or the name of the weights.
+        name: of the network, in `network.MODELS`.
         model: the network.
         config: how its clips are cut.
         labels: its classes, and how predictions are reported.
@@ -102,8 +104,8 @@ class Recognizer:
         loaded = load_public(weights, labels) if weights else load_trained(checkpoint)
         self.file = loaded.file
         self.config = loaded.config
-        self.model = loaded.model.eval()
-        self.model.to(torch_device, memory_format=torch.channels_last_3d)
+        self.name = loaded.name
+        self.model = move_to_device(loaded.model.eval(), torch_device)
         self.labels = Labels(loaded.classes, self.settings.top_k, self.settings.threshold)
 
     @classmethod
@@ -316,7 +318,7 @@ class Recognizer:
         report = {
             "video": reader.source.name,
             "checkpoint": str(self.file),
-            "model": self.model.name,
+            "model": self.name,
             "fps": reader.fps or result.fps,
             "frames": result.num_frames + reader.num_dropped,
             **result.describe(),

@@ -11,7 +11,6 @@ class BrightnessModel(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.name = "Tiny"
         self.unused = nn.Parameter(torch.zeros(1))
         self.clips = []
 

@@ -5,9 +5,11 @@ import torch
 from conftest import NETWORKS, SIZES
 from torch import nn
 
-from network import MODELS, build_model, count_flops
+from network import MODELS, build_model, count_flops, head_of, move_to_device
 from network.c3d import C3D
-from network.normalize import RESIDUAL_GAIN
+from network.errors import ModelError
+from network.grad_cam import grad_cam
+from network.normalize import RESIDUAL_GAIN, Normalize
 
 
 def clip(size, batch=1, length=16):
@@ -218,3 +220,79 @@ def test_a_clip_of_which_batch_norm_sees_one_value_trains_in_a_batch_of_two(name
     loss = network(clip(8, batch=2, length=8)).square().sum()
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+class FrameLSTM(nn.Module):
+    """A network that defines nothing but what it computes; it looks at values when it is built."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.frame = nn.Conv2d(3, 4, 3, stride=4)
+        self.motion = nn.Conv3d(4, 4, (3, 1, 1))
+        self.lstm = nn.LSTM(4, 8, batch_first=True)
+        self.scale = torch.linspace(1, 2, 3)[1].item()
+        self.classify = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        images = x.transpose(1, 2).flatten(0, 1) / 255
+        frames = self.frame(images).unflatten(0, x.shape[::2][:2]).transpose(1, 2)
+        features = self.motion(frames).mean((3, 4)).transpose(1, 2)
+        return self.classify(self.scale * self.lstm(features)[0][:, -1])
+
+
+@pytest.fixture
+def frame_lstm(monkeypatch):
+    monkeypatch.setitem(MODELS, "FrameLSTM", FrameLSTM)
+    return build_model("FrameLSTM", 5)
+
+
+def test_any_module_from_clips_to_logits_is_a_network(frame_lstm):
+    assert move_to_device(frame_lstm, "cpu") is frame_lstm
+    assert frame_lstm.motion.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert frame_lstm(clip(16, batch=2)).shape == (2, 5)
+    assert count_flops("FrameLSTM", (16, 16, 16)) > 0
+
+
+def test_what_a_network_does_not_define_is_named(frame_lstm):
+    with pytest.raises(ModelError, match="FrameLSTM defines no head"):
+        head_of(frame_lstm)
+    with pytest.raises(ModelError, match="FrameLSTM defines no normalize"):
+        grad_cam(frame_lstm, clip(16))
+    frame_lstm.head = nn.Linear(1, 1)
+    assert head_of(frame_lstm) == "head"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_head_gives_the_logits(name):
+    with torch.device("meta"):
+        model = build_model(name, 7)
+    assert model.get_submodule(head_of(model)).out_features == 7
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_networks_take_clips_of_other_channels(name, channels):
+    model = build_model(name, 3, channels=channels).eval()
+    pixels = clip(SIZES[name])
+    with torch.inference_mode():
+        assert model(pixels[:, :channels]).shape == (1, 3)
+    with pytest.raises(ModelError, match=f"clips of 3 channels for a network of {channels}"):
+        model(pixels)
+    assert count_flops(name, tuple(pixels.shape[2:]), channels=channels) > 0
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: build_model("VGG", 3), "unknown model 'VGG', known are C3D"),
+        (lambda: build_model("C3D", 3, depth=18), "C3D cannot take the options .*'depth'"),
+        (lambda: build_model("FrameLSTM", 3, channels=2), "FrameLSTM cannot take .*'channels'"),
+        (lambda: build_model("R3D", 3, depth=50), "no network of depth 50, known are 18, 34"),
+        (lambda: Normalize([0, 0, 0], [1]), "3 means and 1 standard deviations for 3 channels"),
+        (lambda: Normalize([0], [1]).set([0, 0], [1, 1]), "2 means .* for 1 channels"),
+        (lambda: count_flops("FrameLSTM", (16, 2, 2)), "cannot take clips of .16, 2, 2.: .*size"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(frame_lstm, build, message):
+    with pytest.raises(ModelError, match=message):
+        build()

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from engine.build import create_model, load_pretrained
 from engine.checkpoint import restore_model, save_checkpoint
 from engine.errors import UsageError
-from network import MODELS, build_model
+from network import MODELS
 from network.errors import ModelError
-from network.pretrained import load_public, read_weights
+from network.weights import load_weights, read_weights
 from train import get_args_parser
 
 
@@ -37,18 +37,29 @@ def test_a_file_without_tensors_is_refused_unread(tmp_path, content):
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
         read_weights(tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 def test_hostile_objects_among_weights_are_refused(tmp_path):
     torch.save(Tiny(num_classes=3).state_dict() | {"args": Hostile()}, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
-def test_a_missing_file_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ModelError, match="none.pth: cannot be read: No such file"):
         read_weights(tmp_path / "none.pth")
+    with pytest.raises(ModelError, match="cannot be read: Is a directory"):
+        read_weights(tmp_path)
+
+
+def test_a_changed_byte_is_found_by_the_checksums_of_the_file(tmp_path):
+    torch.save({"conv.weight": torch.arange(4096.0)}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
+        read_weights(tmp_path / "a.pth")
 
 
 def random_state(name, num_classes, **options):
@@ -184,12 +195,9 @@ def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
     state = random_state(name, 19, **options)
     content = layout(state)
     torch.save(content, tmp_path / "public.pth")
-    model = load_public(tmp_path / "public.pth")
-    assert (model.name, model.options.get("depth"), model.training) == (
-        name,
-        options.get("depth", 18),
-        False,
-    )
+    loaded = load_weights(tmp_path / "public.pth")
+    assert (loaded.name, loaded.options["depth"]) == (name, options.get("depth", 18))
+    assert not loaded.model.training
     clips = torch.randint(0, 256, (2, 3, 8, 40, 48), dtype=torch.uint8)
     has_head = any(
         key.endswith("fc.weight")
@@ -199,7 +207,8 @@ def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
         state if has_head else without(state, "fc"), clips, *statistics, eps
     )
     assert expected.shape == (2, 19 if has_head else 512)
-    assert_same_logits(model, clips, expected)
+    assert loaded.num_classes == (19 if has_head else None)
+    assert_same_logits(loaded.model, clips, expected)
 
 
 def test_the_planes_and_parameters_of_each_depth():
@@ -221,7 +230,6 @@ def test_checkpoints_of_34_layers_from_before_still_load():
     old = MODELS["R2Plus1D"](3, depth=34, shared_midplanes=True)
     content = {"model": "R2Plus1D", "options": {"depth": 34}, "state_dict": old.state_dict()}
     model = restore_model(make_checkpoint(**content))
-    assert model.options == {"depth": 34, "shared_midplanes": True}
     assert all(
         torch.equal(value, old.state_dict()[key]) for key, value in model.state_dict().items()
     )
@@ -305,8 +313,9 @@ def c3d_state():
 def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3d_state, family):
     layout, is_bgr, mean, padding = C3D[family]
     torch.save(layout(c3d_state), tmp_path / "public.pth")
-    model = load_public(tmp_path / "public.pth").double()
-    assert model.name == "C3D" and not model.training
+    loaded = load_weights(tmp_path / "public.pth")
+    model = loaded.model.double()
+    assert loaded.name == "C3D" and not model.training
     clips = torch.randint(0, 256, (1, 3, 3, 8, 8), dtype=torch.uint8)
     seen = (clips.flip(1) if is_bgr else clips).double() - torch.tensor(
         mean, dtype=torch.double
@@ -346,7 +355,7 @@ def test_a_family_of_c3d_gives_the_logits_of_its_publisher(tmp_path, c3d_state, 
     for layer in LAYERS[8:10] if family == "mmaction2" else LAYERS[8:]:
         x = F.linear(x, state[f"{layer}.weight"], state[f"{layer}.bias"])
         x = x if layer == "fc8" else x.relu()
-    assert_same_logits(load_public(tmp_path / "public.pth"), clips, x)
+    assert_same_logits(load_weights(tmp_path / "public.pth").model, clips, x)
 
 
 REFUSED = {
@@ -364,7 +373,7 @@ REFUSED = {
         "stem.0.weight": torch.rand(64, 3, 3, 7, 7),
         "layer2.0.conv1.0.weight": torch.rand(128, 64, 1, 3, 3),
     },
-    "they have no conv1.weight": {"encoder.weight": torch.rand(3)},
+    "of no family that docs/weights.md lists": {"encoder.weight": torch.rand(3)},
 }
 
 
@@ -372,7 +381,7 @@ REFUSED = {
 def test_another_network_is_refused_by_its_name(tmp_path, reason):
     torch.save(REFUSED[reason], tmp_path / "a.pth")
     with pytest.raises(ModelError, match=f"a.pth: .*{reason}"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -388,7 +397,7 @@ def test_another_network_is_refused_by_its_name(tmp_path, reason):
 def test_what_people_save_in_place_of_weights_is_named(tmp_path, content, message):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 def test_a_truncated_file_is_damaged(tmp_path):
@@ -396,24 +405,24 @@ def test_a_truncated_file_is_damaged(tmp_path):
     data = (tmp_path / "a.pth").read_bytes()
     (tmp_path / "a.pth").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError, match="a.pth: damaged, or not a checkpoint"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 def test_a_layer_too_many_too_few_or_of_another_shape_is_named(tmp_path):
     state = random_state("R3D", 3)
     for change, message in (
-        ({"layer9.weight": torch.rand(1)}, "R3D has no layer9.weight"),
+        ({"layer9.weight": torch.rand(1)}, "another network, with layer9.weight"),
         (
             {"layer4.1.conv2.1.bias": torch.rand(9)},
-            r"their layer4.1.conv2.1.bias is \(9,\), not \(512,\)",
+            r"size mismatch for layer4.1.conv2.1.bias: .*\[9\].*\[512\]",
         ),
     ):
         torch.save(state | change, tmp_path / "a.pth")
         with pytest.raises(ModelError, match=message):
-            load_public(tmp_path / "a.pth")
+            load_weights(tmp_path / "a.pth")
     torch.save(without(state, "layer4.1.conv2.1"), tmp_path / "a.pth")
     with pytest.raises(ModelError, match="they have no layer4.1.conv2.1.weight"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 def arguments(**flags):
@@ -423,12 +432,10 @@ def arguments(**flags):
 def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
     statistics = {"mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 4.0], "input": "residual"}
     save_checkpoint(make_checkpoint(normalization=statistics), tmp_path / "a.pth")
-    model = load_public(tmp_path / "a.pth")
-    assert (model.name, model.classes, model.normalize.statistics) == (
-        "Tiny",
-        ["a", "b", "c"],
-        statistics,
-    )
+    loaded = load_weights(tmp_path / "a.pth")
+    model = loaded.model
+    assert (loaded.name, loaded.classes, loaded.num_classes) == ("Tiny", ["a", "b", "c"], 3)
+    assert model.normalize.statistics == statistics
     assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [
         0.5,
         0.375,
@@ -477,8 +484,6 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
             args, {}, list("abcdefg")[:num_classes], load_pretrained(args, tmp_path / "a.pth")
         )
         assert (new, model.fc.out_features, args.input) == (head, num_classes, "rgb")
-        rebuilt = build_model("R3D", num_classes, **model.options)
-        rebuilt.load_state_dict(model.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -502,23 +507,26 @@ def test_flags_that_name_another_model_are_refused(tmp_path, flags, message):
 def test_a_file_without_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="a.pth: no weights in it"):
-        load_public(tmp_path / "a.pth")
+        load_weights(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("name", ["Tiny", "R3D"])
 def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
-    model, _ = create_model(arguments(model=name, dropout=0.75), {}, ["a", "b"], None)
-    assert model.dropout.p == model.options["dropout"] == 0.75
-    model, _ = create_model(arguments(model=name), {}, ["a", "b"], None)
-    assert model.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not model.options
+    options = {}
+    model, _ = create_model(arguments(model=name, dropout=0.75), options, ["a", "b"], None)
+    assert model.dropout.p == options["dropout"] == 0.75
+    options = {}
+    model, _ = create_model(arguments(model=name), options, ["a", "b"], None)
+    assert model.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not options
 
 
-def test_a_file_of_sports_1m_is_one_however_it_is_wrapped():
+def test_a_file_of_sports_1m_is_one_however_it_is_wrapped(tmp_path):
     state = random_state("C3D", 487)
     for content in (
         state,
         {"state_dict": state},
         {"model": {f"module.{key}": state[key] for key in state}},
     ):
-        model = load_public("a.pth", content)
-        assert (model.options, model.clip["frame_interval"]) == ({"ceil_mode": True}, 1)
+        torch.save(content, tmp_path / "a.pth")
+        loaded = load_weights(tmp_path / "a.pth")
+        assert (loaded.options, loaded.clip["frame_interval"]) == ({"ceil_mode": True}, 1)

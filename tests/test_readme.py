@@ -12,7 +12,7 @@ import inference
 import train
 from engine.args import validate_args
 from network import MODELS
-from network.pretrained import TABLE
+from network.weights import TABLE
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from dataloaders.sampling import ClipConfig
 from engine.checkpoint import save_checkpoint
 from engine.errors import UsageError
 from inference import Recognizer
-from network import build_model
+from network import build_model, head_of
 from recognition.classifier import Prediction, Smoother
 from recognition.outputs import format_subtitles
 from recognition.results import LabelledSpan, find_events
@@ -136,7 +136,7 @@ def test_smoothed_probabilities_bridge_a_short_change(project, brightness):
 def test_features_are_what_the_last_layer_sees(project, tmp_path, name, size):
     torch.manual_seed(0)
     model = build_model(name, 3)
-    nn.init.normal_(model.get_submodule(model.head).weight, std=0.3)
+    nn.init.normal_(model.get_submodule(head_of(model)).weight, std=0.3)
     config = ClipConfig.from_flags(112 if name == "C3D" else 32)
     changes = {
         "model": name,
@@ -153,7 +153,7 @@ def test_features_are_what_the_last_layer_sees(project, tmp_path, name, size):
         3,
         size,
     )
-    probabilities = model.get_submodule(model.head)(torch.from_numpy(features)).softmax(1)
+    probabilities = model.get_submodule(head_of(model))(torch.from_numpy(features)).softmax(1)
     for row, window in zip(probabilities, report["windows"], strict=True):
         found = {guess["label"]: guess["probability"] for guess in window["top_k"]}
         assert [found[label] for label in "abc"] == pytest.approx(row.tolist(), abs=1e-5)

@@ -19,7 +19,7 @@ from dataloaders.records import VideoRecord
 from dataloaders.sampling import ClipConfig
 from engine import report
 from engine.loops import Evaluation
-from network import pretrained
+from network.converters import CLASSIC_STATISTICS
 
 
 def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
@@ -262,7 +262,7 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
 
 
 @pytest.mark.parametrize(
-    "statistics", [{"input": "residual"}, {"input": "rgb"} | pretrained.CLASSIC[0]], ids=str
+    "statistics", [{"input": "residual"}, {"input": "rgb"} | CLASSIC_STATISTICS], ids=str
 )
 def test_hyperparameters_and_training_clips(tmp_path, statistics):
     frames = preprocess(data_settings(write_dataset(tmp_path / "videos"), tmp_path / "frames"))

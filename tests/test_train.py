@@ -967,17 +967,12 @@ def test_batches_of_a_step_are_named_where_they_are_too_many(
     )
 
 
-@pytest.mark.parametrize(
-    "change", [{"classes": [1, 2, 3]}, {"clip": {}}, {"state_dict": "nan"}, {"normalization": {}}]
-)
-def test_weights_that_are_a_damaged_checkpoint_are_refused(mistake, tmp_path, change):
+def test_weights_that_are_a_damaged_checkpoint_are_refused(mistake, tmp_path):
     checkpoint = make_checkpoint()
-    if change == {"state_dict": "nan"}:
-        checkpoint["state_dict"]["fc.weight"][0, 0] = float("nan")
-        change = {}
-    save_checkpoint(checkpoint | change, tmp_path / "a.pth")
-    assert "a.pth" in mistake(train, "--model", "Tiny", "--weights", "a.pth")
-    content = bytearray((tmp_path / "a.pth").read_bytes())
+    checkpoint["state_dict"]["fc.weight"][0, 0] = float("nan")
+    save_checkpoint(checkpoint, tmp_path / "a.pth")
+    line = mistake(train, "--model", "Tiny", "--weights", "a.pth")
+    assert "a.pth: some of the weights are not finite" in line
     bias = make_checkpoint()["state_dict"]["fc.bias"].numpy().tobytes()
     save_checkpoint(make_checkpoint(), tmp_path / "b.pth")
     content = bytearray((tmp_path / "b.pth").read_bytes())

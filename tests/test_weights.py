@@ -18,9 +18,9 @@ import inference
 import train
 from dataloaders.sampling import ClipConfig
 from engine.checkpoint import load_checkpoint
-from network import MODELS, pretrained
+from network import MODELS, weights
 from network.errors import ModelError
-from network.pretrained import TABLE, describe_clip, download_weights, weight_urls
+from network.weights import TABLE, describe_clip, download_weights, load_weights, weight_urls
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_server_that_falls_silent_is_given_up(publish, monkeypatch):
     is_over = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(pretrained, "DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(weights, "DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setitem(weight_urls(), "r3d_18", f"http://127.0.0.1:{server.server_port}/a-00.pth")
     with pytest.raises(ModelError, match="cannot be downloaded .*timed out"):
         download_weights("r3d_18")
@@ -156,11 +156,11 @@ def test_a_file_says_which_clips_it_was_trained_on(tmp_path):
         if not name.startswith(("r3d", "r2plus1d_18")):
             continue
         torch.save(random_state(model, 400), tmp_path / url.rpartition("/")[2])
-        assert describe_clip(pretrained.load_public(tmp_path / url.rpartition("/")[2]).clip) == clip
+        assert describe_clip(load_weights(tmp_path / url.rpartition("/")[2]).clip) == clip
     state = random_state("R2Plus1D", 3, shared_midplanes=False)
     for file, clip_len in (("r2plus1d_34_clip8_ig65m.pth", 8), ("clip32.pth", 32), ("xdc.pth", 32)):
         torch.save(state, tmp_path / file)
-        assert pretrained.load_public(tmp_path / file).clip == {
+        assert load_weights(tmp_path / file).clip == {
             "clip_len": clip_len,
             "frame_interval": 1,
         }

@@ -8,12 +8,13 @@ from network.normalize import Normalize
 class Tiny(nn.Module):
     """One strided convolution, batch norm, dropout, a mean and a linear layer; clips of any size."""
 
+    head = "fc"
     last_pool = "avgpool"
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes, channels=3):
         super().__init__()
-        self.normalize = Normalize((0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
-        self.conv = nn.Conv3d(3, 8, 3, (2, 4, 4), 1, bias=False)
+        self.normalize = Normalize((0.4,) * channels, (0.2,) * channels)
+        self.conv = nn.Conv3d(channels, 8, 3, (2, 4, 4), 1, bias=False)
         self.norm = nn.BatchNorm3d(8)
         self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
