@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,38 +17,23 @@ import torch
 from tqdm import tqdm
 
 import mypath
-from dataloaders.arguments import open_settings
 from dataloaders.opencv import check_opencv
-from dataloaders.records import SPLIT_FILE, write_split
 from dataloaders.workers import available_cores, kill_workers
 from engine import report, runs
-from engine.args import PreviousRun, parse_training_args
+from engine.args import parse_training_args
 from engine.checkpoint import load_checkpoint, save_checkpoint
-from engine.config import TrainConfig, resolve_clip, resolve_config, resolve_options
-from engine.data import (
-    Loaders,
-    RunData,
-    build_loaders,
-    choose_batch_size,
-    choose_split,
-    describe_divergence,
-    prepare_data,
-)
+from engine.config import TrainConfig
+from engine.data import RunData
 from engine.distributed import Distributed
-from engine.events import RunWriter
 from engine.errors import Ending, NonFiniteLossError, Stopped, StopSignal, exit_on_user_error
+from engine.events import RunWriter
+from engine.loaders import Loaders, build_loaders, describe_divergence
 from engine.metrics import score_of
-from engine.model import (
-    RunModel,
-    build_run_model,
-    describe_model,
-    load_pretrained,
-    validate_batch_norm,
-    validate_clips,
-)
+from engine.model import RunModel, build_run_model, describe_model, load_pretrained
+from engine.resume import PreviousRun
+from engine.setup import open_run_folder, prepare_run
 from engine.trainer import Trainer, build_trainer
 from network import move_to_device
-from network.weights import PretrainedModel
 
 
 @dataclass(frozen=True)
@@ -117,7 +101,7 @@ def train_and_test(argv: Sequence[str] | None, distributed: Distributed, ending:
 
     # Data: clips are cut as the weights saw them, where no flag says how
     pretrained = None if previous else load_pretrained(args, mypath.Path)
-    data, config = prepare_run(args, previous, pretrained, distributed)
+    data, config = prepare_run(args, mypath.Path, previous, pretrained, distributed)
     loaders = build_loaders(config, data, distributed, workers=args.workers, device=device)
 
     # Model
@@ -140,66 +124,14 @@ def train_and_test(argv: Sequence[str] | None, distributed: Distributed, ending:
         folder = open_run_folder(stack, args, previous, data, distributed)
         ending.error_status = 1  # from here on a mistake is one of the run
         first_epoch = None if args.test_only else trainer.state.epoch + 1
-        writer = stack.enter_context(RunWriter(folder, first_epoch=first_epoch, is_main=distributed.is_main))
+        writer = stack.enter_context(
+            RunWriter(folder, first_epoch=first_epoch, is_main=distributed.is_main)
+        )
         stop_signal = stack.enter_context(StopSignal())
         run = Run(folder, config, data, loaders, model, trainer, writer, distributed, stop_signal)
         print(f"{folder}: {len(data.classes)} classes, on {device}; ", end="")
         print(f"{trainer.state.epoch} of {config.epochs} epochs done")
         ending.status = run_to_the_end(run, previous, test_only=args.test_only)
-
-
-def prepare_run(
-    args: Namespace,
-    previous: PreviousRun | None,
-    pretrained: PretrainedModel | None,
-    distributed: Distributed,
-) -> tuple[RunData, TrainConfig]:
-    """Prepare the data of a run, and decide what its flags leave open.
-
-    Args:
-        args: The flags.
-        previous: The run that is resumed or tested; None for a new one.
-        pretrained: The weights that a new run starts from; None without.
-        distributed: The processes that train together.
-
-    Raises:
-        UserError: The data cannot be used, or does not go with the flags.
-    """
-    clip = resolve_clip(args, pretrained)
-    options = resolve_options(args, previous, pretrained)
-    validate_clips(args.model, clip, options)
-    settings = open_settings(mypath.Path, args.dataset, clip, args.source_fps)
-    rule = choose_split(args, settings, mypath.Path, previous)
-    data = prepare_data(args, settings, rule, distributed, previous)
-    batch_size = choose_batch_size(args, data, distributed)
-    config = resolve_config(args, clip, pretrained, split=rule.protocol, batch_size=batch_size)
-    validate_batch_norm(config, options, clip)
-    return data, config
-
-
-def open_run_folder(
-    stack: contextlib.ExitStack,
-    args: Namespace,
-    previous: PreviousRun | None,
-    data: RunData,
-    distributed: Distributed,
-) -> Path:
-    """Return the folder of a run, which no other process works on until the stack is closed.
-
-    Args:
-        stack: Releases the folder.
-        args: The flags.
-        previous: The run that is resumed or tested; None for a new one, which gets a folder.
-        data: Its videos.
-        distributed: The processes that train together.
-    """
-    folder = None
-    if distributed.is_main:
-        folder = previous.folder if previous else runs.create_run(args.run_dir)
-        stack.enter_context(runs.lock_run(folder))
-        if previous is None:
-            write_split(folder / SPLIT_FILE, data.records)
-    return distributed.broadcast_object(folder)
 
 
 def run_to_the_end(run: Run, previous: PreviousRun | None, *, test_only: bool) -> int:
@@ -326,7 +258,9 @@ def stop(run: Run, signum: int, *, test_only: bool) -> int:
         if run.distributed.world_size > 1:
             launcher = f"torchrun --nproc_per_node={run.distributed.local_world_size}"
         name = signal.Signals(signum).name
-        print(f"{name}: {launcher} train.py --resume {run.folder} continues the run", file=sys.stderr)
+        print(
+            f"{name}: {launcher} train.py --resume {run.folder} continues the run", file=sys.stderr
+        )
     run.distributed.barrier()
     return 128 + signum
 

@@ -139,7 +139,7 @@ class ClipConfig:
         return name
 
     def spacing(self, extent: "Extent | None") -> "Spacing":
-        """Return how far apart the frames of a clip are, closer where the video is too short for one.
+        """Return how far apart the frames of a clip are, closer in a short video.
 
         Args:
             extent: How long the video is; None for one that is long enough.

@@ -5,7 +5,6 @@ import math
 import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,35 +13,21 @@ import torch
 from dataloaders.arguments import add_data_arguments
 from dataloaders.sampling import CROP_SIZE
 from dataloaders.workers import available_cores
-from engine import runs
-from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
-from engine.errors import CheckpointError, UsageError
+from engine.config import BATCH_SIZE
+from engine.errors import UsageError
 from engine.metrics import BEST_BY
 from engine.optimizer import SCHEDULES
+from engine.resume import PreviousRun, inherited_flags, open_previous_run, validate_unchanged
 from network import MODELS
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 from network.weights import TABLE
 
-BATCH_SIZE = 16  # where there are as many training videos
 MAX_SEED = 2**63 - 1
 
 # Defaults that differ for one data set or network.
 DEMO_DEFAULTS = {"epochs": 7, "batch_size": 12, "crop_size": 16}
 C3D_DEFAULTS = {"lr": 0.003, "crop_size": CROP_SIZE}
-
-# Flags that describe a start, not a run: a resumed run takes them from its own command line.
-OF_A_START = (
-    "workers",
-    "device",
-    "compile",
-    "run_dir",
-    "resume",
-    "test_only",
-    "checkpoint",
-)
-CHANGEABLE = ("epochs", "snapshot", "test_windows")  # flags of a run that may be given again
-RENAMED = {"clips_per_video": "test_windows"}  # flags in older checkpoints
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -261,21 +246,6 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-@dataclass(frozen=True)
-class PreviousRun:
-    """A run that is resumed or tested.
-
-    Attributes:
-        folder: Of the run.
-        file: The checkpoint.
-        checkpoint: What it contains, see `engine.checkpoint`.
-    """
-
-    folder: Path
-    file: Path
-    checkpoint: dict[str, Any]
-
-
 def parse_training_args(argv: Sequence[str] | None) -> tuple[Namespace, PreviousRun | None]:
     """Parse the flags of a start.
 
@@ -317,60 +287,17 @@ def validate_args(args: Namespace) -> None:
         raise UsageError(
             "--resume or --test-only, not both; --test-only --checkpoint FILE names what to test"
         )
-    if args.weights and args.pretrained:
+    if args.depth != 18 and args.model == "C3D":
+        raise UsageError(f"--depth {args.depth}: C3D has one depth")
+    validate_weights_flags(args)
+
+
+def validate_weights_flags(args: Namespace) -> None:
+    """Raise UsageError where the flags of pretrained weights do not go together."""
+    has_weights = args.weights is not None or args.pretrained
+    if args.weights is not None and args.pretrained:
         raise UsageError("--weights or --pretrained, not both")
-    if args.freeze != "none" and not (args.weights or args.pretrained):
+    if args.freeze != "none" and not has_weights:
         raise UsageError(
             f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping"
         )
-    if args.depth != 18 and args.model == "C3D":
-        raise UsageError(f"--depth {args.depth}: C3D has one depth")
-
-
-def open_previous_run(args: Namespace) -> PreviousRun | None:
-    """Read the checkpoint that the flags resume or test; None where they start a new run."""
-    if args.test_only:
-        file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
-    elif args.resume is not None:
-        file = runs.last_checkpoint(args.run_dir, args.resume)
-    else:
-        return None
-    checkpoint = load_checkpoint(file)
-    validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
-    folder = file.parent.parent if file.parent.name == "models" else file.parent
-    return PreviousRun(folder, file, checkpoint)
-
-
-def inherited_flags(previous: PreviousRun, args: Namespace) -> dict[str, Any]:
-    """Return the flags that a run was started with.
-
-    Args:
-        previous: The run.
-        args: Any flags of today, which have the same names.
-
-    Raises:
-        CheckpointError: The checkpoint has a flag that train.py does not know.
-    """
-    flags = {}
-    for name, value in previous.checkpoint["args"].items():
-        name = RENAMED.get(name, name)
-        if name not in vars(args) or name in OF_A_START:
-            raise CheckpointError(f"{previous.file}: of another version: unknown flag {name}")
-        flags[name] = value
-    return flags
-
-
-def validate_unchanged(args: Namespace, inherited: dict[str, Any], folder: Path) -> None:
-    """Raise UsageError where a flag is given that is not that of the run.
-
-    Args:
-        args: The flags.
-        inherited: Those that the run was started with.
-        folder: Of the run.
-    """
-    changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
-    for name, before in inherited.items():
-        value = getattr(args, name)
-        if value != before and name not in changeable:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} {value}: {folder} was started with {before}")

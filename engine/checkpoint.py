@@ -1,4 +1,4 @@
-"""Checkpoints: dicts of tensors and plain values, from which runs resume and videos are recognised."""
+"""Checkpoints: dicts of tensors and plain values, to resume runs and to recognise actions."""
 
 import os
 import shutil
@@ -127,9 +127,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def validate_types(
-    checkpoint: dict[str, Any], kinds: dict[str, type], problem: str
-) -> None:
+def validate_types(checkpoint: dict[str, Any], kinds: dict[str, type], problem: str) -> None:
     """Raise CheckpointError where a value is missing or of another type.
 
     Args:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from dataloaders.sampling import ClipConfig
-from engine.args import PreviousRun
+from engine.resume import PreviousRun
 from network import build_model
 from network.normalize import input_of
 from network.weights import PretrainedModel
 
-
+BATCH_SIZE = 16  # where there are as many training videos
 DEFAULT_INPUT = "residual"  # from scratch, where the network can choose
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from dataloaders.sampling import ClipConfig
-from engine.args import PreviousRun
 from engine.checkpoint import restore_model
 from engine.config import TrainConfig, resolve_clip, resolve_options
 from engine.data import RunData
 from engine.errors import UsageError
+from engine.resume import PreviousRun
 from network import build_model, count_flops, head_of, part_of
 from network.errors import ModelError
 from network.normalize import input_of

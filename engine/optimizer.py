@@ -3,7 +3,6 @@
 import math
 from functools import partial
 
-import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR

@@ -103,9 +103,7 @@ def last_checkpoint(root: Path, name: str) -> Path:
         raise FileError(f"--resume {name}: no such run in {root}")
     files = sorted((run_dir / "models").glob("*_last.pth"))
     if not files:
-        raise FileError(
-            f"{run_dir}: no checkpoint, it ended in its first epoch; start a new run"
-        )
+        raise FileError(f"{run_dir}: no checkpoint, it ended in its first epoch; start a new run")
     return files[0]
 
 
