@@ -23,9 +23,9 @@ LIMITS = {
     "clip_len": (2, 4096),
     "frame_interval": (1, 4096),
     "frame_rate": (0.01, 1000),
+    "crop_size": (1, 1024),
     "height": (1, 4096),
     "width": (1, 4096),
-    "crop_size": (1, 1024),
     "channels": (1, 64),
 }
 
@@ -95,11 +95,14 @@ class ClipConfig:
     def from_dict(cls, values: dict[str, Any]) -> "ClipConfig":
         """Read the values that a checkpoint stores; DataError where no clip can be cut by them."""
         problem = f"no clip can be cut with the settings {values}"
+        # Older checkpoints know no rate, and no channels.
+        if not {"clip_len", "frame_interval", "height", "width", "crop_size"} <= values.keys():
+            raise DataError(problem)
         for field in fields(cls):
-            value = values.get(field.name, field.default)
+            value = values.get(field.name, None if field.name == "frame_rate" else field.default)
             kinds = (int, float) if field.name == "frame_rate" else (int,)
-            is_optional = field.name in ("frame_interval", "frame_rate")
-            if type(value) not in kinds and not (is_optional and value is None):
+            is_unset = value is None and field.name in ("frame_interval", "frame_rate")
+            if type(value) not in kinds and not is_unset:
                 raise DataError(problem)
         try:
             config = cls(**values)

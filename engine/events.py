@@ -1,8 +1,9 @@
 """The TensorBoard events of a run."""
 
+import contextlib
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,13 @@ class RunWriter:
         if self._events is None:
             return
         event.wall_time = time.time()
-        try:
+        with self._named_errors():
             self._events.write_event(event)
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise FileError(f"{self._run_dir}: cannot be written: {error.strerror}") from error
 
@@ -121,7 +127,8 @@ class RunWriter:
     def flush(self) -> None:
         """Hand what is written to the operating system."""
         if self._events is not None:
-            self._events.flush()
+            with self._named_errors():
+                self._events.flush()
 
     def close(self) -> None:
         """Close the file."""

@@ -27,7 +27,7 @@ from test_train import QUICK
 
 from dataloaders import frames as frame_tables
 from dataloaders import preprocess
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import EvalWindows, TrainClips
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
 from dataloaders.records import PLACES, read_index
@@ -328,19 +328,24 @@ def running(settings):
     """The data sets of a run that has started, and the clips that they give."""
     frames = preprocess.preprocess(settings)
     records = preprocess.split_records(frames, "group", 2)
-    parts = [
-        VideoDataset(frames.frames_dir, records, part, ["Jump", "Run"], ClipConfig(), windows=2)
-        for part in ("train", "val", "test")
-    ]
+    parts = [open_part(frames, records, part) for part in ("train", "val", "test")]
     return parts, read_clips(parts)
+
+
+def open_part(frames, records, name):
+    """The windows and the training clips of one part."""
+    part = [record for record in records if record.split == name]
+    classes = ["Jump", "Run"]
+    windows = EvalWindows(frames.frames_dir, part, classes, ClipConfig(), windows=2)
+    return windows, TrainClips(frames.frames_dir, part, classes, ClipConfig())
 
 
 def read_clips(parts):
     """All clips of evaluation, and some of training."""
     clips = []
-    for part in parts:
-        clips += [part[i][0] for i in range(len(part))]
-        clips += [part[i, (0, 1, i)][0] for i in range(len(part.labels))]
+    for windows, train in parts:
+        clips += [windows[i][0] for i in range(len(windows))]
+        clips += [train[i, (0, 1, i)][0] for i in range(len(train))]
     return clips
 
 
@@ -377,7 +382,7 @@ def test_a_running_run_reads_what_it_read_whatever_happens_to_the_data(
     now = []
     for prepared in (frames, fresh):
         records = preprocess.split_records(prepared, "group")
-        part = VideoDataset(prepared.frames_dir, records, "train", ["Jump", "Run"], ClipConfig())
+        part = open_part(prepared, records, "train")
         now.append(read_clips([part]))
     assert is_same(*now)
     CHANGES["replaced"](root)
