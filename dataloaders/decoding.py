@@ -253,9 +253,7 @@ class _Deinterlacer:
     """FFmpeg's filter bwdif for pictures that say that they are interlaced; others pass."""
 
     def __init__(self, frame):
-        self._width = frame.width
-        self._height = frame.height
-        self._format = frame.format.name
+        self._form = _form(frame)
         self._times: deque[float] = deque()  # of the pictures that the filter holds
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
@@ -269,8 +267,7 @@ class _Deinterlacer:
 
     def fits(self, frame) -> bool:
         """Whether the filter takes a frame of this size and format."""
-        has_same_size = frame.width == self._width and frame.height == self._height
-        return has_same_size and frame.format.name == self._format
+        return _form(frame) == self._form
 
     def push(self, picture: Picture) -> Iterator[Picture]:
         """Hand over a picture and yield those that are done."""
@@ -290,3 +287,7 @@ class _Deinterlacer:
             except (av.BlockingIOError, av.EOFError):
                 return
             yield Picture(self._times.popleft(), frame)
+
+
+def _form(frame) -> str:
+    return f"{frame.width}x{frame.height} {frame.format.name}"

@@ -78,7 +78,6 @@ class VideoFile:
         self._opened: Decoder | None = decoder
         self._first_seconds = decoder.peek().seconds
         stream = decoder.stream
-        self._stream_index = stream.index
         self._duration = None
         if stream.duration is not None:
             self._duration = float(stream.duration * stream.time_base)
@@ -202,7 +201,7 @@ class VideoFile:
         begin = math.inf
         end = -math.inf
         with _open_container(self.path, self.name) as container:
-            stream = container.streams[self._stream_index]
+            stream = container.streams.best("video")
             try:
                 for packet in container.demux(stream):
                     stamp = time_stamp(packet)

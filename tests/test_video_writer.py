@@ -418,7 +418,7 @@ def find_media(data):
 
 def test_a_live_video_that_is_cut_off_plays_up_to_there(tmp_path):
     cut = tmp_path / "cut.mp4"
-    with VideoWriter(tmp_path / "a.mp4", size=SIZE, fragmented=True, threads=2) as writer:
+    with VideoWriter(tmp_path / "a.mp4", size=SIZE, fragmented=True) as writer:
         for number in range(100):
             writer.write(numbered(number), number / 20)
         data = (tmp_path / "a.mp4").read_bytes()
@@ -481,26 +481,19 @@ def test_what_cannot_be_written_is_named_at_once(tmp_path, path, size, message):
 
 
 @pytest.mark.skipif(not ON_LINUX, reason="counts open files and threads in /proc")
-def test_an_exception_closes_the_files_and_ends_the_threads(tmp_path):
+def test_an_exception_closes_the_files_and_ends_the_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataloaders.video_writer.available_cores", lambda: 3)
     source = write_flashes(tmp_path / "s.mp4")
     files, threads = open_files(), len(os.listdir("/proc/self/task"))
     with (
         contextlib.suppress(ZeroDivisionError),
-        VideoWriter(tmp_path / "a.mp4", size=LARGE, sound_from=source, threads=3) as writer,
+        VideoWriter(tmp_path / "a.mp4", size=LARGE, sound_from=source) as writer,
     ):
         writer.write(grey(0, LARGE), 0)
         assert len(os.listdir("/proc/self/task")) > threads
         raise ZeroDivisionError
     assert open_files() == files
     assert len(os.listdir("/proc/self/task")) == threads
-
-
-@pytest.mark.skipif(not ON_LINUX, reason="counts threads in /proc")
-def test_the_encoder_takes_the_threads_that_it_is_given(tmp_path):
-    threads = len(os.listdir("/proc/self/task"))
-    with VideoWriter(tmp_path / "a.mp4", size=LARGE, threads=1) as writer:
-        writer.write(grey(0, LARGE), 0)
-        assert len(os.listdir("/proc/self/task")) == threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs the affinity of Linux")
