@@ -31,11 +31,17 @@ MIN_WHOLE_SHARE = 0.5  # of the frames of a video, below which it is not used
 
 @dataclass(frozen=True)
 class Damage:
-    """What of a video could not be decoded."""
+    """What of a video could not be decoded.
+
+    Attributes:
+        num_lost: Number of frames that are lost.
+        num_frames: Number of frames that the whole video or part would have.
+        first_time: Time of the first frame that is lost, in seconds since that of the first frame.
+    """
 
     num_lost: int
-    num_frames: int  # that there would be in the whole video or part
-    first_time: float  # seconds since the first frame, of the first that is lost
+    num_frames: int
+    first_time: float
 
     def __str__(self) -> str:
         lost = f"{self.num_lost} of {self.num_frames} frames are damaged or missing"
