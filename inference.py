@@ -23,8 +23,10 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from dataloaders.frame_source import display_name
+from dataloaders.live_sources import open_live_source
 from dataloaders.opencv import check_opencv
-from dataloaders.video import VideoFile, display_name, open_live_source
+from dataloaders.video import VideoFile
 from dataloaders.video_files import find_videos
 from engine.args import ArgumentParser, validate_range
 from engine.errors import (

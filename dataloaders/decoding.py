@@ -1,4 +1,4 @@
-"""The packets of an open container -> pictures with their times -> images."""
+"""The packets of an open container -> pictures with their times."""
 
 import errno
 import math
@@ -7,14 +7,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
-from dataloaders.ffmpeg import av
-from dataloaders.hdr import HLG, PQ, tone_map
+from dataloaders.ffmpeg import av, time_stamp
+from dataloaders.image_converter import DisplayMatrix
 
 DEFAULT_FPS = 25.0  # of a video that has neither time stamps nor a rate
-DISPLAY_MATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
 # In AVI a packet has a number and no time of its own, so the time at which a picture is shown is
 # that of the packet behind which the decoder gives it out.
 COUNTED_FORMATS = ("avi",)
@@ -27,9 +23,14 @@ MAX_DISORDER = 1.0
 
 
 class Picture(NamedTuple):
-    """A decoded picture and its time."""
+    """A decoded picture and its time.
 
-    seconds: float  # on the clock of the container
+    Attributes:
+        seconds: When it is shown, on the clock of the container.
+        frame: The picture.
+    """
+
+    seconds: float
     frame: av.VideoFrame
 
 
@@ -37,6 +38,7 @@ class Decoder:
     """Decodes a video stream of an open container; what cannot be decoded is left out and counted.
 
     Attributes:
+        counts_packets: Whether the container is of `COUNTED_FORMATS`.
         end: When the last packet that was read ends, of any stream, in seconds on that clock.
         has_timestamps: Whether the container has times; otherwise pictures are counted by the rate.
     """
@@ -54,6 +56,7 @@ class Decoder:
         """
         self.container = container
         self.stream = stream
+        self.counts_packets = container.format.name in COUNTED_FORMATS
         codec = stream.codec_context
         codec.thread_type = "SLICE"
         codec.thread_count = threads
@@ -68,24 +71,34 @@ class Decoder:
         self._awaited: set[int] = set()  # time stamps of packets whose pictures have not come
         self._has_fields = False  # of which each may be a packet of its own
         self._corrupt_stamps: set[int] = set()
+        self._pictures = self._decode_all()
+        self._next: Picture | None = None  # decoded and not yet yielded
 
     @property
     def fps(self) -> float | None:
         """Mean frame rate by the container, or by the codec where the container has no times."""
         rates = [self.stream.average_rate, self.stream.guessed_rate]
-        rate = rates[0] or rates[1] if self.has_timestamps else rates[1] or rates[0]
+        if not self.has_timestamps:
+            rates.reverse()
+        rate = rates[0] or rates[1]
         return float(rate) if rate else None
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Width of a pixel of the next picture divided by its height, upright."""
+        aspect = float(self.stream.sample_aspect_ratio or 1) or 1.0
+        return 1 / aspect if DisplayMatrix.of(self.peek().frame).swaps_axes else aspect
 
     @property
     def lost(self) -> list[float]:
         """The time of each picture that could not be decoded or is corrupt, in seconds.
 
-        They are on the clock of the container, and complete up to the last picture that was yielded.
-        Where times are counted, packets that gave no picture are known at the end alone: until
-        then the decoder may hold their pictures, whose times differ from those of the packets.
+        They are on the clock of the container, and complete up to the last picture that was
+        yielded. Where times are counted, packets that gave no picture are known at the end alone:
+        until then the decoder may hold their pictures, whose times differ from those of the
+        packets.
         """
-        is_counted = self.container.format.name in COUNTED_FORMATS
-        if self._has_fields or (is_counted and not self._is_at_end):
+        if self._has_fields or (self.counts_packets and not self._is_at_end):
             return self._lost
         codec = self.stream.codec_context.name
         if not self._lost and codec not in PICTURE_A_PACKET_CODECS:
@@ -101,23 +114,41 @@ class Decoder:
         """Yield the pictures from here to the end, in the order and at the times of showing.
 
         Raises:
-            FileError: The container cannot be read on, other than for damage.
+            OSError: The container cannot be read on, other than for damage.
         """
-        for packet in self._packets():
-            yield from self._decode(packet)
-        yield from self._decode(None)
-        self._is_at_end = True
+        while self.peek() is not None:
+            picture = self._next
+            self._next = None
+            yield picture
+
+    def peek(self) -> Picture | None:
+        """Return the picture that `pictures` yields next; None at the end.
+
+        Raises:
+            OSError: The container cannot be read on, other than for damage.
+        """
+        if self._next is None:
+            self._next = next(self._pictures, None)
+        return self._next
 
     def seek(self, seconds: float) -> None:
         """Go on with the last key picture before a time on the clock of the container."""
         stamp = int(seconds / self.stream.time_base)
         self.container.seek(stamp, stream=self.stream, backward=True)
         self._previous = None
+        self._pictures = self._decode_all()
+        self._next = None
+
+    def _decode_all(self) -> Iterator[Picture]:
+        for packet in self._packets():
+            yield from self._decode(packet)
+        yield from self._decode(None)
+        self._is_at_end = True
 
     def _packets(self) -> Iterator["av.Packet"]:
         """Yield the packets of the stream."""
         for packet in self._all_packets():
-            stamp = packet.dts if packet.pts is None else packet.pts
+            stamp = time_stamp(packet)
             if stamp is None and not packet.size:
                 continue  # the end of a stream
             if stamp is not None and packet.time_base:
@@ -175,7 +206,7 @@ class Decoder:
             return
         self._awaited.discard(packet.pts)
         self._corrupt_stamps.discard(packet.pts)
-        stamp = packet.dts if packet.pts is None else packet.pts
+        stamp = time_stamp(packet)
         if stamp is not None:
             self._lost.append(float(stamp * packet.time_base))
         elif self._previous is not None:
@@ -185,11 +216,10 @@ class Decoder:
 
     def _time(self, frame) -> float:
         """Return when a picture is shown; times always increase."""
-        is_counted = self.container.format.name in COUNTED_FORMATS
-        stamp = frame.dts if is_counted else frame.pts
+        stamp = frame.dts if self.counts_packets else frame.pts
         previous = self._previous
         if stamp is None and previous is None:
-            self.has_timestamps = is_counted
+            self.has_timestamps = self.counts_packets
             seconds = 0.0
         elif stamp is None:
             seconds = previous + self.interval
@@ -209,116 +239,57 @@ class Decoder:
 
 def deinterlace(pictures: Iterator[Picture]) -> Iterator[Picture]:
     """Yield the pictures, the interlaced ones as whole pictures, as many as there are."""
-    graph = None
-    waiting: deque[float] = deque()  # times of the pictures that the filter holds
+    deinterlacer = None
     for picture in pictures:
-        frame = picture.frame
-        if graph is None and not frame.interlaced_frame:
+        if deinterlacer is None and not picture.frame.interlaced_frame:
             yield picture
             continue
-        if graph is None or graph.geometry != _geometry(frame):
-            yield from _pull(graph, waiting, is_last=True)
-            graph = _Deinterlacer(frame)
-        waiting.append(picture.seconds)
-        graph.push(frame)
-        yield from _pull(graph, waiting, is_last=False)
-    yield from _pull(graph, waiting, is_last=True)
-
-
-def _pull(graph: "_Deinterlacer | None", waiting: deque[float], is_last: bool) -> Iterator[Picture]:
-    if graph is None:
-        return
-    if is_last:
-        graph.push(None)
-    for frame in graph.pull():
-        yield Picture(waiting.popleft(), frame)
-
-
-def _geometry(frame) -> tuple[int, int, str]:
-    return frame.width, frame.height, frame.format.name
+        if deinterlacer is not None and not deinterlacer.fits(picture.frame):
+            yield from deinterlacer.finish()
+            deinterlacer = None
+        if deinterlacer is None:
+            deinterlacer = _Deinterlacer(picture.frame)
+        yield from deinterlacer.push(picture)
+    if deinterlacer is not None:
+        yield from deinterlacer.finish()
 
 
 class _Deinterlacer:
     """FFmpeg's filter bwdif for pictures that say that they are interlaced; others pass."""
 
     def __init__(self, frame):
-        self.geometry = _geometry(frame)
+        self._size_and_format = _size_and_format(frame)
+        self._times: deque[float] = deque()  # of the pictures that the filter holds
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
         )
         bwdif = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        sink = self._graph.add("buffersink")
-        source.link_to(bwdif)
-        bwdif.link_to(sink)
-        self._graph.configure()
+        self._graph.link_nodes(source, bwdif, self._graph.add("buffersink")).configure()
 
-    def push(self, frame) -> None:
-        self._graph.push(frame)
+    def fits(self, frame) -> bool:
+        """Whether the filter takes a frame of this size and format."""
+        return _size_and_format(frame) == self._size_and_format
 
-    def pull(self) -> Iterator["av.VideoFrame"]:
+    def push(self, picture: Picture) -> Iterator[Picture]:
+        """Hand over a picture and yield those that are done."""
+        self._times.append(picture.seconds)
+        self._graph.push(picture.frame)
+        yield from self._pull()
+
+    def finish(self) -> Iterator[Picture]:
+        """Yield the pictures that the filter still holds."""
+        self._graph.push(None)
+        yield from self._pull()
+
+    def _pull(self) -> Iterator[Picture]:
         while True:
             try:
-                yield self._graph.pull()
+                frame = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
+            yield Picture(self._times.popleft(), frame)
 
 
-class ImageConverter:
-    """Turns decoded pictures into images, by the colour matrix and range that they name.
-
-    One converter serves one video, in one thread: it reuses the tables of FFmpeg's scaler.
-    """
-
-    def __init__(self):
-        self._reformatter = av.video.reformatter.VideoReformatter()
-
-    def convert(self, frame) -> np.ndarray:
-        """Return a picture as an upright image, BGR `uint8` (H, W, 3).
-
-        HDR pictures (PQ, HLG) get the colours of an ordinary screen.
-        """
-        if frame.color_trc in (PQ, HLG):
-            image = tone_map(self._to_array(frame, "bgr48le"), frame.color_trc)
-        else:
-            image = self._to_array(frame, "bgr24")
-        return _apply_display_matrix(image, display_matrix(frame))
-
-    def _to_array(self, frame, pixel_format: str) -> np.ndarray:
-        return self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
-
-
-def display_matrix(frame) -> tuple[int, int, int, int] | None:
-    """Return a, b, c, d of the matrix by which players show a picture; None where it has none.
-
-    A pixel at (x, y) is shown at (ax + cy, bx + dy), in units of 1/65536.
-    """
-    for data in frame.side_data:
-        if int(data.type.value) == DISPLAY_MATRIX:
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            return a, b, c, d
-    return None
-
-
-def is_turned_sideways(matrix: tuple[int, int, int, int] | None) -> bool:
-    """Whether a display matrix swaps width and height."""
-    return matrix is not None and abs(matrix[1]) > abs(matrix[0])
-
-
-def _apply_display_matrix(
-    image: np.ndarray, matrix: tuple[int, int, int, int] | None
-) -> np.ndarray:
-    """Turn and mirror an image by the multiple of 90 degrees that is nearest to its matrix."""
-    if matrix is None:
-        return image
-    a, b, c, d = matrix
-    if is_turned_sideways(matrix):
-        image = cv2.transpose(image)
-        flips_columns, flips_rows = c < 0, b < 0
-    else:
-        flips_columns, flips_rows = a < 0, d < 0
-    if flips_columns and flips_rows:
-        return cv2.flip(image, -1)
-    if flips_columns:
-        return cv2.flip(image, 1)
-    return cv2.flip(image, 0) if flips_rows else image
+def _size_and_format(frame) -> str:
+    return f"{frame.width}x{frame.height} {frame.format.name}"

@@ -1,6 +1,7 @@
 """Videos -> folders of JPEG frames, in worker processes, which may hang or crash."""
 
 import concurrent.futures
+import itertools
 import math
 import multiprocessing
 import os
@@ -9,17 +10,18 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from dataloaders.errors import DataError, FileError, TransientReadError
+from dataloaders.frame_source import Frame, FrameSource
 from dataloaders.images import ImageFolder
 from dataloaders.sampling import ClipConfig, Extent, Spacing, nearest_in_time
 from dataloaders.transforms import resize_frame
-from dataloaders.video import MIN_WHOLE_SHARE, Damage, Frame, FrameSource, VideoFile
+from dataloaders.video import MIN_WHOLE_SHARE, Damage, VideoFile
 from dataloaders.workers import describe_missing_shared_memory
 
 BASE_TIME_LIMIT = 120.0  # seconds that any video may take
@@ -51,10 +53,6 @@ class ExtractionJob:
     source_fps: float = 25.0
     image_prefix: str | None = None
 
-    @property
-    def is_part(self) -> bool:
-        return self.start > 0 or self.end is not None
-
 
 @dataclass(frozen=True)
 class Extraction:
@@ -77,8 +75,7 @@ def extract_frames(job: ExtractionJob) -> Extraction:
     """Write the frames that clips of a video are cut from.
 
     Raises:
-        FileError: The source is gone.
-        FileError: A frame cannot be written.
+        FileError: The source is gone, or a frame cannot be written.
         TransientReadError: The source cannot be read, which may be no fault of its own.
         DataError: No frame of the part can be decoded, or less than half of it.
     """
@@ -124,14 +121,9 @@ class _Counted:
 
 
 def _open_source(job: ExtractionJob) -> FrameSource:
-    try:
-        if job.source.is_dir():
-            return ImageFolder(job.source, job.source_fps, job.image_prefix)
-        return VideoFile(job.source, threads=1)
-    except FileError:
-        raise
-    except OSError as error:
-        raise TransientReadError(f"{job.source}: {error.strerror or error}") from None
+    if os.path.isdir(job.source):
+        return ImageFolder(job.source, job.source_fps, job.image_prefix)
+    return VideoFile(job.source, threads=1)
 
 
 def _expected_extent(source: FrameSource, job: ExtractionJob) -> Extent | None:
@@ -157,7 +149,10 @@ def _select(frames: Iterable[Frame], spacing: Spacing) -> Iterator[Frame]:
 def _write_frames(frames: Iterable[Frame], job: ExtractionJob) -> int:
     """Write frames as `00001.jpg`, ... and return their number."""
     shutil.rmtree(job.folder, ignore_errors=True)
-    job.folder.mkdir(parents=True)
+    try:
+        job.folder.mkdir(parents=True)
+    except OSError as error:
+        raise FileError(f"{job.folder}: cannot be written: {error.strerror}") from None
     num_written = 0
     for frame in frames:
         num_written += 1
@@ -187,29 +182,12 @@ def extract_all(
     if describe_missing_shared_memory(0):  # which a pool of processes needs
         yield from _extract_here(jobs)
         return
-    numbered = enumerate(jobs)
-    running: dict[Future, _Attempt] = {}
-    pool = ProcessPool(
-        max_workers=processes, initializer=_prepare_worker, context=_worker_context()
-    )
+    # Workers are forked where that is safe, as they then import nothing again.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPool(max_workers=processes, initializer=_prepare_worker, context=context)
     try:
-        while True:
-            # Twice as many jobs as workers are scheduled, so that these wait for nobody.
-            while len(running) < 2 * processes:
-                number, job = next(numbered, (None, None))
-                if job is None:
-                    break
-                _schedule(pool, running, _Attempt(number, job))
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                attempt = running.pop(future)
-                result = _result_of(future, attempt)
-                if result is None:
-                    _schedule(pool, running, _Attempt(attempt.number, attempt.job, is_last=True))
-                else:
-                    yield attempt.number, result
+        # Twice as many jobs as workers are scheduled, so that these wait for nobody.
+        yield from _extract_in_pool(pool, jobs, max_scheduled=2 * processes)
     finally:
         pool.stop()
         pool.join()
@@ -234,6 +212,26 @@ class _Attempt:
 def _schedule(pool: ProcessPool, running: dict[Future, _Attempt], attempt: _Attempt) -> None:
     limit = time_limit(attempt.job.source)
     running[pool.schedule(extract_frames, args=[attempt.job], timeout=limit)] = attempt
+
+
+def _extract_in_pool(
+    pool: ProcessPool, jobs: Iterable[ExtractionJob], max_scheduled: int
+) -> Iterator[tuple[int, Extraction | DataError]]:
+    numbered = enumerate(jobs)
+    running: dict[Future, _Attempt] = {}
+    while True:
+        for number, job in itertools.islice(numbered, max_scheduled - len(running)):
+            _schedule(pool, running, _Attempt(number, job))
+        if not running:
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            attempt = running.pop(future)
+            result = _result_of(future, attempt)
+            if result is None:
+                _schedule(pool, running, replace(attempt, is_last=True))
+            else:
+                yield attempt.number, result
 
 
 def _result_of(future: Future, attempt: _Attempt) -> Extraction | DataError | None:
@@ -261,11 +259,6 @@ def time_limit(source: Path) -> float:
         return BASE_TIME_LIMIT + source.stat().st_size / BYTES_PER_SECOND
     except OSError:  # the worker reports it
         return BASE_TIME_LIMIT
-
-
-def _worker_context() -> multiprocessing.context.BaseContext:
-    """Return how workers start: by a fork where that is safe, as they then import nothing again."""
-    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def _prepare_worker() -> None:

@@ -18,12 +18,17 @@ FILE_FORMATS = (
 
 
 def open_file(path: Path) -> "av.container.InputContainer":
-    """Open a file by one of the formats that open no other file; whatever it holds, nothing else is read.
+    """Open a file by one of the formats that open no other file; nothing else is read.
 
     Raises:
-        FileError: The file cannot be read.
+        OSError: The file cannot be read.
         av.FFmpegError: It is of another format.
     """
     options = {"format_whitelist": FILE_FORMATS, "protocol_whitelist": "file"}
     # Metadata may be in any encoding. FFmpeg takes "a:b.mp4" for an address without "file:".
     return av.open(f"file:{path}", options=options, metadata_errors="ignore")
+
+
+def time_stamp(item: "av.Packet | av.VideoFrame") -> int | None:
+    """Return when a packet or frame is shown or, where it does not say, when it is decoded."""
+    return item.dts if item.pts is None else item.pts

@@ -5,7 +5,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
+PQ = 16  # transfer characteristics (ITU-T H.273, table 3)
+HLG = 18
 REFERENCE_WHITE = 203.0  # cd/m2 of white paper in HDR video (ITU-R BT.2408, section 2)
 HLG_PEAK = 1000.0  # cd/m2 of the nominal HLG display (ITU-R BT.2100, table 5)
 KNEE = 0.8  # linear light, relative to reference white, from which highlights are compressed
@@ -48,7 +49,7 @@ def tone_map(image: np.ndarray, transfer: int) -> np.ndarray:
 
 @cache
 def _linear_table(transfer: int) -> np.ndarray:
-    """Return linear light by code value, for PQ relative to reference white, for HLG of the scene."""
+    """Return linear light by code value: of PQ relative to reference white, of HLG of the scene."""
     code = np.linspace(0, 1, MAX_CODE + 1)
     if transfer == PQ:
         power = code ** (1 / 78.84375)

@@ -1,7 +1,6 @@
 """Folders of images that stand for a video: which of them, in which order, and their pixels."""
 
 import io
-import itertools
 import math
 import os
 import re
@@ -9,13 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageChops
 
-from dataloaders.errors import DataError, TransientReadError
+from dataloaders.errors import DataError, FileError, TransientReadError
+from dataloaders.frame_source import Frame
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -40,23 +41,6 @@ def has_image_suffix(name: str) -> bool:
 def is_image_name(name: str) -> bool:
     """Whether a file of such a name is an image of a frame folder: `._1.jpg` of macOS is none."""
     return has_image_suffix(name) and not name.startswith(".")
-
-
-@dataclass(frozen=True)
-class ImageFrame:
-    """One image of a folder.
-
-    Attributes:
-        path: The file.
-        time: Seconds since the first image of the folder.
-    """
-
-    path: Path
-    time: float
-
-    def to_image(self) -> np.ndarray:
-        """Read the file as BGR, `uint8` (H, W, 3); DataError where it is damaged."""
-        return read_image(self.path)
 
 
 class ImageFolder:
@@ -85,11 +69,15 @@ class ImageFolder:
                 number of their names, or the start of that.
 
         Raises:
-            TransientReadError: There is no image with this prefix, or there are several kinds of images,
-                or two with the same number. Another prefix mends it, not another file.
+            TransientReadError: The folder cannot be listed. Or there is no image with this prefix,
+                or there are several kinds of images, or two with the same number: another prefix
+                mends it, not another file.
             DataError: There are no images.
         """
-        names = sorted(filter(is_image_name, os.listdir(folder)))
+        try:
+            names = sorted(filter(is_image_name, os.listdir(folder)))
+        except OSError as error:
+            raise TransientReadError(f"{folder}: {error.strerror}") from None
         if not names:
             raise DataError(f"{folder}: no images in it")
         self.name = str(folder)
@@ -98,12 +86,17 @@ class ImageFolder:
         self.num_frames = len(self.files)
         self.duration = self.num_frames / fps
 
-    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[ImageFrame]:
-        """Yield the frames with start <= time < end, in seconds."""
+    def frames(self, start: float = 0.0, end: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames of a part.
+
+        Args:
+            start: Time of the first frame to yield, in seconds.
+            end: Time from which no frame is yielded, in seconds.
+        """
         for number, file in enumerate(self.files):
-            frame = ImageFrame(file, number / self.fps)
-            if start <= frame.time < end:
-                yield frame
+            time = number / self.fps
+            if start <= time < end:
+                yield Frame(time, partial(read_image, file))
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -121,10 +114,11 @@ class _Name:
     @classmethod
     def split(cls, text: str, pattern: re.Pattern) -> "_Name":
         pieces = pattern.split(os.path.splitext(text)[0])
-        parts = tuple(Decimal(s) if i % 2 else s for i, s in enumerate(pieces))
+        parts = list(pieces)
+        parts[1::2] = [Decimal(number) for number in pieces[1::2]]
         if len(parts) == 1:
-            return cls(text, parts, None, None)
-        return cls(text, parts, "".join(pieces[:-2]), parts[-2])
+            return cls(text, tuple(parts), None, None)
+        return cls(text, tuple(parts), "".join(pieces[:-2]), parts[-2])
 
 
 Kinds = dict[str | None, list[_Name]]  # the names of images, by their prefix
@@ -159,7 +153,7 @@ def sort_names(folder: Path, texts: Sequence[str], prefix: str | None) -> list[s
 
 
 def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_Name]:
-    """Return the names with a prefix, by default all; TransientReadError unless they are of one kind."""
+    """Return the names with a prefix, by default all, which must be of one kind."""
     kinds = defaultdict(list)
     for name in names:
         kinds[name.prefix].append(name)
@@ -173,15 +167,18 @@ def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_
             f"{folder}: several kinds of images: {_describe(chosen)}; "
             "IMAGES in mypath.py names the one to take"
         )
-    return list(itertools.chain.from_iterable(chosen.values()))
+    return [name for name in names if name.prefix in chosen]
 
 
 def _choose(kinds: Kinds, prefix: str) -> Kinds:
     """Return the kind of a prefix or, where there is none, those whose prefix begins with it."""
     if prefix in kinds:
         return {prefix: kinds[prefix]}
-    matching = [kind for kind in kinds if kind is not None and kind.startswith(prefix)]
-    return {kind: kinds[kind] for kind in matching}
+    matching = {}
+    for kind, names in kinds.items():
+        if kind is not None and kind.startswith(prefix):
+            matching[kind] = names
+    return matching
 
 
 def _describe(kinds: Kinds) -> str:
@@ -202,11 +199,16 @@ def _is_one_sequence(kinds: Kinds) -> bool:
     """
     if len(kinds) == 1:
         return True
-    texts = {None if kind is None else COUNTER.sub("0", kind) for kind in kinds}
-    numbers = [sorted(name.number for name in kinds[kind]) for kind in kinds if kind is not None]
+    if None in kinds:
+        return False
+    texts = {COUNTER.sub("0", kind) for kind in kinds}
+    if len(texts) > 1:
+        return False
+    numbers = []
+    for names in kinds.values():
+        numbers.append(sorted(name.number for name in names))
     have_same_numbers = all(column == numbers[0] for column in numbers)
-    are_side_by_side = have_same_numbers and len(numbers[0]) > len(kinds)
-    return len(texts) == 1 and not are_side_by_side
+    return not (have_same_numbers and len(numbers[0]) > len(kinds))
 
 
 def _find_same_number(names: Sequence[_Name]) -> tuple[str, str] | None:
@@ -236,7 +238,10 @@ def read_image(path: Path) -> np.ndarray:
         DataError: The file is damaged, or not an image.
         FileError: It cannot be opened.
     """
-    data = Path(path).read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         if data.startswith(JPEG_START):
             return _decode_jpeg(data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dataloaders.errors import DataError
 
 if TYPE_CHECKING:
-    from dataloaders.video import Frame
+    from dataloaders.frame_source import Frame
 
 FRAME_HEIGHT = 128  # of the frames on disk, in pixels; larger for larger crops
 FRAME_WIDTH = 171

@@ -12,8 +12,8 @@ import numpy as np
 
 from dataloaders.errors import FileError
 from dataloaders.files import atomic_write
+from dataloaders.frame_source import FrameSource
 from dataloaders.sampling import ClipConfig
-from dataloaders.video import FrameSource
 from dataloaders.video_writer import VideoWriter
 from engine.text import drawable_names
 from recognition.drawing import (

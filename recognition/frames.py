@@ -11,7 +11,7 @@ from dataloaders.errors import DataError
 
 @dataclass(frozen=True)
 class ImageFrame:
-    """A frame of a source whose image is at hand; see `dataloaders.video.Frame`."""
+    """A frame of a source whose image is at hand; see `dataloaders.frame_source.Frame`."""
 
     time: float
     image: np.ndarray

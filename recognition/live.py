@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from dataloaders.errors import DataError
-from dataloaders.video import Frame, FrameSource
+from dataloaders.frame_source import Frame, FrameSource
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
 

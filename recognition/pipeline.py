@@ -1,6 +1,6 @@
 """Frames in, predictions of windows out."""
 
-from dataloaders.video import Frame
+from dataloaders.frame_source import Frame
 from recognition.classifier import Prediction, Smoother, WindowClassifier
 from recognition.forking import FORK_GUARD
 from recognition.windows import Window, WindowCutter

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataloaders.video import Frame, FrameSource, VideoFile, open_live_source
+from dataloaders.frame_source import Frame, FrameSource
+from dataloaders.live_sources import open_live_source
+from dataloaders.video import VideoFile
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
 from recognition.forking import FORK_GUARD

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataloaders.video import Frame, FrameSource
+from dataloaders.frame_source import Frame, FrameSource
 from engine.args import validate_range
 from engine.distributed import Distributed
 from engine.errors import StopSignal, UsageError

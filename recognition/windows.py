@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dataloaders.frame_source import Frame
 from dataloaders.sampling import TIME_TOLERANCE, ClipConfig, Extent, Spacing
 from dataloaders.transforms import make_clip, resize_frame
-from dataloaders.video import Frame
 
 ASSUMED_FPS = 25  # where the rate is not known, and a single frame cannot tell it
 

@@ -1,12 +1,13 @@
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import pytest
 
 from dataloaders import demo
+from dataloaders.errors import FileError
 from dataloaders.preprocess import list_videos
 from dataloaders.sampling import ClipConfig
+from dataloaders.video import VideoFile
 
 GROUPS = 3  # fewer than the demo's own, for speed
 
@@ -21,10 +22,7 @@ def root(tmp_path_factory):
 
 
 def frames(path):
-    video, images = cv2.VideoCapture(str(path)), []
-    while (result := video.read())[0]:
-        images.append(result[1])
-    return np.stack(images)
+    return np.stack([frame.to_image() for frame in VideoFile(path).frames()])
 
 
 def test_layout_and_groups_are_those_of_ucf101(root):
@@ -71,6 +69,12 @@ def test_videos_are_the_same_every_time_and_written_once(root, tmp_path, monkeyp
     before = (root / files[0]).stat().st_mtime_ns
     demo.write_videos(root)
     assert (root / files[0]).stat().st_mtime_ns == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="file/videos: cannot be written: Not a directory$"):
+        demo.write_videos(tmp_path / "file" / "videos")
 
 
 def test_an_interrupted_start_leaves_no_half_of_it(tmp_path, monkeypatch):

@@ -320,7 +320,7 @@ def test_a_slow_source_is_seen_whole(brightness, camera):
 
 
 def test_a_source_that_closes_or_stalls_is_opened_again(project, brightness, camera, monkeypatch):
-    monkeypatch.setattr("dataloaders.video.STREAM_TIMEOUT", 1.0)
+    monkeypatch.setattr("dataloaders.live_sources.STREAM_TIMEOUT", 1.0)
     camera.count = 100
     camera.stall = 5
     flags = ("inference.py", "--source", camera.address, "--checkpoint", brightness, "--output")

@@ -42,7 +42,7 @@ def test_files_folders_and_patterns_are_found_each_once(tmp_path, monkeypatch):
     assert [str(path) for path, _ in find_videos(["in", "in/**/*.[mM]*"], Path("in/deep"))] == [
         "in/b.MP4"
     ]
-    for name in ("none.avi", "*.webm", "in/deep.avi"):
+    for name in ("none.avi", "*.webm", "in/deep.avi", ""):
         with pytest.raises(FileError, match="no such file, nor a folder or pattern with videos"):
             find_videos([name], OUTPUT)
 
@@ -71,6 +71,15 @@ def test_folders_are_searched_through_links_and_without_what_is_hidden(tmp_path,
     said = capsys.readouterr().out
     reasons = "1 hidden (._a.avi); 1 that are no files (self.avi); 1 without the ending of a video (c.txt)"
     assert said == f"ignored in {tmp_path / 'in'}: {reasons}\n"
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", fail)
+    with pytest.raises(FileError, match=f"^{tmp_path}: cannot be read: Permission denied$"):
+        find_videos([str(tmp_path)], OUTPUT)
 
 
 def test_an_address_among_files_is_told_to_go_behind_source():
