@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dataloaders import demo
-from dataloaders.preprocess import list_videos
+from dataloaders.sources import list_videos
 from dataloaders.sampling import ClipConfig
 
 GROUPS = 3  # fewer than the demo's own, for speed
