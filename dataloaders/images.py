@@ -165,7 +165,7 @@ def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_
     if not _is_one_sequence(chosen):
         raise TransientReadError(
             f"{folder}: several kinds of images: {_describe(chosen)}; "
-            "IMAGES in mypath.py names the one to take"
+            "image_prefix in mypath.py names the one to take"
         )
     return [name for name in names if name.prefix in chosen]
 

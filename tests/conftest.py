@@ -279,6 +279,13 @@ class Project:
     def set_path(self, dataset, root_dir):
         self.datasets[dataset] = str(root_dir), f"data/{dataset}_frames"
 
+    def add_entry(self, dataset, **fields):
+        """Add to what mypath.py says of a data set."""
+        entry = self.datasets[dataset]
+        if isinstance(entry, tuple):
+            entry = {"videos": entry[0], "frames": entry[1]}
+        self.datasets[dataset] = entry | fields
+
     def run(self, *command, ok=True):
         """Run what `python ...` would in this process; its exit status must be 0, or not 0 if not `ok`."""
         script, *flags = map(str, command)

@@ -7,12 +7,12 @@ from itertools import islice
 
 import numpy as np
 import torch
+from engine.build import amp_dtype
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data import train_dataset, train_loader
 from benchmarks.timing import CUDA_COLUMNS, best, make_row
-from engine.build import amp_dtype
 from engine.checkpoint import TrainState
 from engine.loops import train_one_epoch
 from network import MODELS
