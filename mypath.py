@@ -1,70 +1,53 @@
-"""Where things lie on your machine. The one file to edit; relative paths start where you run the scripts, or here."""
+"""Where things lie on your machine: the one file to edit.
+
+Relative paths start where you run the scripts, or beside this file.
+"""
 
 from os.path import abspath, dirname, exists, expanduser, join
 
+from dataloaders.entries import find_entry
 from dataloaders.errors import FileError
 
 
 class Path:
-    # name: (folder of class folders of videos, or a table; folder for the frames extracted from them)
+    """The data sets and the weights."""
+
+    # name: (folder of class folders of videos, or a table; folder for the frames of them)
+    # or name: {"videos": ..., "frames": ...}, with any of these beside the two:
+    #     "lists": folder of the official split lists
+    #     "group_pattern": regular expression that finds the group of a video in its path, in one
+    #         pair of brackets, as r"(person\d+)_"
+    #     "finds_copies": False where videos that show the same share no group
+    #     "source_fps": frames a second of a data set of images (25)
+    #     "image_prefix": which images to take, where folders of images have several kinds: what
+    #         stands before the number in their names, as "img_"
     DATASETS = {
-        "ucf101": ("data/UCF-101", "data/ucf101_frames"),
-        "hmdb51": ("data/hmdb51", "data/hmdb51_frames"),
+        "ucf101": {
+            "videos": "data/UCF-101",
+            "frames": "data/ucf101_frames",
+            "lists": "data/ucfTrainTestlist",
+        },
+        "hmdb51": {
+            "videos": "data/hmdb51",
+            "frames": "data/hmdb51_frames",
+            "lists": "data/testTrainMulti_7030_splits",
+        },
         "demo": ("data/demo", "data/demo_frames"),
     }
 
-    # name: regular expression that finds the group of a video in its path, in one pair of brackets, as r"(person\d+)_"
-    GROUPS = {}
-
-    # name: False where videos that show the same must not be looked for, nor share a group
-    COPIES = {}
-
-    # name: frames a second of a data set of images (25)
-    SOURCE_FPS = {}
-
-    # name: which images to take, where folders of images have several kinds: what stands before the
-    # number in their names, as "img_"
-    IMAGES = {}
-
-    # name: folder of the official split lists
-    SPLITS = {"ucf101": "data/ucfTrainTestlist", "hmdb51": "data/testTrainMulti_7030_splits"}
-
     @classmethod
     def db_dir(cls, dataset: str) -> tuple[str, str]:
-        """Return (root_dir, output_dir) of a data set; FileError for a name without an entry."""
-        if dataset not in cls.DATASETS:
-            raise FileError(
-                f"unknown data set {dataset!r}: mypath.py knows {', '.join(cls.DATASETS)}"
-            )
-        folders = cls.DATASETS[dataset]
-        if isinstance(folders, str) or len(folders) != 2:
-            raise FileError(
-                f"mypath.py: the entry {dataset!r} is not a pair of folders, but {folders!r}"
-            )
-        return _locate(*folders)
-
-    @classmethod
-    def options(cls, dataset: str, source_fps: float | None = None) -> dict:
-        """Return how a data set is preprocessed: groups, copies, and the rate and kind of its images.
-
-        `source_fps` overrides the rate in SOURCE_FPS.
-        """
-        source_fps = cls.SOURCE_FPS.get(dataset, 25) if source_fps is None else source_fps
-        return {
-            "group_pattern": cls.GROUPS.get(dataset),
-            "source_fps": source_fps,
-            "image_prefix": cls.IMAGES.get(dataset),
-            "finds_copies": cls.COPIES.get(dataset, True),
-        }
+        """Return (videos, frames) of a data set; FileError for a name without an entry."""
+        entry = find_entry(cls.DATASETS, dataset)
+        return _locate(entry.videos, entry.frames)
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
-        """Return the folder of official split lists of a data set; FileError for a name without an entry."""
-        if dataset not in cls.SPLITS:
-            raise FileError(
-                f"no official lists of {dataset!r}: mypath.py has those of {', '.join(cls.SPLITS)}"
-            )
-        return _locate(cls.SPLITS[dataset])[0]
+        """Return the folder of official lists of a data set; FileError where it has none."""
+        lists = find_entry(cls.DATASETS, dataset).lists
+        if lists is None:
+            raise FileError(f"no official lists of {dataset!r}: mypath.py names none in its entry")
+        return _locate(lists)[0]
 
     @staticmethod
     def model_dir() -> str:
@@ -73,7 +56,7 @@ class Path:
 
 
 def _locate(*paths: str) -> tuple[str, ...]:
-    """Return the paths as they are, or, where none of them exists, beside this file if one exists there."""
+    """Return the paths as they are, or beside this file where only there one of them exists."""
     paths = tuple(map(expanduser, paths))
     beside = tuple(join(dirname(abspath(__file__)), path) for path in paths)
     return beside if any(map(exists, beside)) and not any(map(exists, paths)) else paths

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from dataloaders.entries import Entry, find_entry
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings, default_protocol
 from dataloaders.records import VideoRecord
@@ -54,7 +55,12 @@ def add_data_arguments(parser) -> None:
 
 
 def settings_of(paths, args: argparse.Namespace) -> DataSettings:
-    """Return the settings of a data set by `mypath.Path` and the flags of `add_data_arguments`."""
+    """Return the settings of the data set that the flags name.
+
+    Args:
+        paths: `mypath.Path`.
+        args: The flags of `add_data_arguments`, and `dataset`.
+    """
     config = ClipConfig.from_flags(
         args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
     )
@@ -64,16 +70,43 @@ def settings_of(paths, args: argparse.Namespace) -> DataSettings:
 def open_settings(
     paths, name: str, config: ClipConfig, source_fps: float | None = None
 ) -> DataSettings:
-    """Return the settings of a data set by `mypath.Path`, with its frames for clips of `config`."""
+    """Return the settings of a data set.
+
+    Args:
+        paths: `mypath.Path`, or a class of another project with a method `db_dir`.
+        name: Of the data set.
+        config: The clips that the frames are for.
+        source_fps: Frame rate of folders of images, by default that of the entry.
+
+    Raises:
+        FileError: There is no such data set.
+        DataError: Its entry is wrong.
+    """
     root_dir, output_dir = paths.db_dir(name)
-    options = paths.options(name, source_fps)
-    return DataSettings(name, Path(root_dir), Path(output_dir), config, **options)
+    datasets = getattr(paths, "DATASETS", {})
+    entry = find_entry(datasets, name) if name in datasets else Entry(root_dir, output_dir)
+    return DataSettings(
+        name=name,
+        root_dir=Path(root_dir),
+        output_dir=Path(output_dir),
+        config=config,
+        group_pattern=entry.group_pattern,
+        source_fps=entry.source_fps if source_fps is None else source_fps,
+        image_prefix=entry.image_prefix,
+        finds_copies=entry.finds_copies,
+    )
 
 
 def choose_protocol(
     settings: DataSettings, split: str | None, fold: int, records: Iterable[VideoRecord] = ()
 ) -> str:
-    """Return `split`, by default that of the data set, if it has one.
+    """Return the protocol of a split, by default that of the data set, if it has one.
+
+    Args:
+        settings: The data set.
+        split: The flag `--split`.
+        fold: The flag `--fold`.
+        records: The videos, by which this is known where their folder is gone.
 
     Raises:
         DataError: A fold of another split than "group" is asked for.
@@ -87,5 +120,11 @@ def choose_protocol(
 
 
 def find_split_dir(paths, name: str, protocol: str) -> str | None:
-    """Return the folder of official lists by `mypath.Path`; None for a split that needs none."""
+    """Return the folder of official lists; None for a split that needs none.
+
+    Args:
+        paths: `mypath.Path`.
+        name: Of the data set.
+        protocol: Of the split.
+    """
     return paths.split_dir(name) if protocol.startswith("official") else None

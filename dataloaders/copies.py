@@ -23,7 +23,6 @@ Measured with the limits below, on stored frames of 171x128 pixels:
   grey: none is joined.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -199,7 +198,12 @@ class _ContentReader:
         return Content(blocks, frames, float(_self_distances(frames).mean()))
 
     def differences(self, first: int, second: int) -> tuple[float, float]:
-        """Return the `_difference` of two videos, and that of a mirror image to the other video."""
+        """Return the `_difference` of two videos, and that of a mirror image to the other video.
+
+        Args:
+            first: The number of one video.
+            second: The number of the other.
+        """
         one, other = self.read(first), self.read(second)
         if one is None or other is None:
             return np.inf, np.inf
@@ -209,7 +213,12 @@ class _ContentReader:
         return _difference(one.frames, other.frames), _difference(_mirror(one.frames), other.frames)
 
     def kind(self, copy: int, original: int) -> str:
-        """Return in what a copy differs from its original."""
+        """Return in what a copy differs from its original.
+
+        Args:
+            copy: Its number.
+            original: The number of the other video.
+        """
         if np.array_equal(self.read(copy).blocks, self.read(original).blocks):
             return IDENTICAL
         as_it_is, mirrored = self.differences(copy, original)
@@ -281,91 +290,3 @@ def _self_distances(frames: np.ndarray) -> np.ndarray:
 
 def _mirror(frames: np.ndarray) -> np.ndarray:
     return frames.reshape(-1, GRID, GRID, 3)[:, :, ::-1].reshape(frames.shape)
-
-
-def joins_groups(copy: VideoRecord, original: VideoRecord) -> bool:
-    """Return whether two videos that show the same share a group.
-
-    Args:
-        copy: one of them.
-        original: the other one.
-
-    Returns:
-        False where the user has named the group of one of them.
-    """
-    return not (copy.group_is_given or original.group_is_given)
-
-
-def copies_across_groups(
-    videos: Sequence[VideoRecord], copies: Sequence[Copy], are_joined: bool
-) -> list[Copy]:
-    """Return the copies that have another group than their original, as the records have it.
-
-    Args:
-        videos: the records of a data set; copies of other videos are left out.
-        copies: which videos show the same.
-        are_joined: whether those are meant that then share a group, or those that do not.
-    """
-    by_source = {video.source: video for video in videos}
-    found = []
-    for copy in copies:
-        video = by_source.get(copy.source)
-        original = by_source.get(copy.original)
-        if video is None or original is None or video.group == original.group:
-            continue
-        if joins_groups(video, original) == are_joined:
-            found.append(copy)
-    return found
-
-
-def join_groups(
-    videos: Sequence[VideoRecord], copies: Sequence[Copy], within_class: bool
-) -> list[VideoRecord]:
-    """Give videos that show the same, and all others of their groups, one group.
-
-    Args:
-        videos: the rows of a data set.
-        copies: which of them show the same; those of other videos are ignored.
-        within_class: a group ends where its class does, as UCF101 numbers the groups of each class
-            from 1. This is also done where a joined group would hold more than half of the videos.
-
-    Returns:
-        The rows, in the same order; a joined group has the first name of those in it.
-    """
-    first_names = _first_names(videos, copies, within_class)
-    sizes = Counter()
-    rows = []
-    for video in videos:
-        name = first_names.get(_group_name(video, within_class))
-        if name is not None:
-            sizes[name] += 1
-            video = video._replace(group=name)
-        rows.append(video)
-    if not within_class and 2 * max(sizes.values(), default=0) > len(rows):
-        return join_groups(videos, copies, within_class=True)
-    return rows
-
-
-def _first_names(
-    videos: Sequence[VideoRecord], copies: Sequence[Copy], within_class: bool
-) -> dict[str, str]:
-    """Return for each group that is joined with others the first name of them."""
-    from scipy.cluster.hierarchy import DisjointSet
-
-    by_source = {video.source: video for video in videos}
-    groups = DisjointSet()
-    for copy in copies:
-        video = by_source.get(copy.source)
-        original = by_source.get(copy.original)
-        if video is None or original is None or not joins_groups(video, original):
-            continue
-        names = _group_name(video, within_class), _group_name(original, within_class)
-        groups.add(names[0])
-        groups.add(names[1])
-        groups.merge(*names)
-    joined = [names for names in groups.subsets() if len(names) > 1]
-    return {name: min(names) for names in joined for name in names}
-
-
-def _group_name(video: VideoRecord, within_class: bool) -> str:
-    return f"{video.class_name}/{video.group}" if within_class else video.group

@@ -23,9 +23,14 @@ MAX_DISORDER = 1.0
 
 
 class Picture(NamedTuple):
-    """A decoded picture and its time."""
+    """A decoded picture and its time.
 
-    seconds: float  # on the clock of the container
+    Attributes:
+        seconds: When it is shown, on the clock of the container.
+        frame: The picture.
+    """
+
+    seconds: float
     frame: av.VideoFrame
 
 
@@ -253,24 +258,18 @@ class _Deinterlacer:
     """FFmpeg's filter bwdif for pictures that say that they are interlaced; others pass."""
 
     def __init__(self, frame):
-        self._width = frame.width
-        self._height = frame.height
-        self._format = frame.format.name
+        self._size_and_format = _size_and_format(frame)
         self._times: deque[float] = deque()  # of the pictures that the filter holds
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
         )
         bwdif = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        sink = self._graph.add("buffersink")
-        source.link_to(bwdif)
-        bwdif.link_to(sink)
-        self._graph.configure()
+        self._graph.link_nodes(source, bwdif, self._graph.add("buffersink")).configure()
 
     def fits(self, frame) -> bool:
         """Whether the filter takes a frame of this size and format."""
-        has_same_size = frame.width == self._width and frame.height == self._height
-        return has_same_size and frame.format.name == self._format
+        return _size_and_format(frame) == self._size_and_format
 
     def push(self, picture: Picture) -> Iterator[Picture]:
         """Hand over a picture and yield those that are done."""
@@ -290,3 +289,7 @@ class _Deinterlacer:
             except (av.BlockingIOError, av.EOFError):
                 return
             yield Picture(self._times.popleft(), frame)
+
+
+def _size_and_format(frame) -> str:
+    return f"{frame.width}x{frame.height} {frame.format.name}"

@@ -182,9 +182,9 @@ def extract_all(
     if describe_missing_shared_memory(0):  # which a pool of processes needs
         yield from _extract_here(jobs)
         return
-    pool = ProcessPool(
-        max_workers=processes, initializer=_prepare_worker, context=_worker_context()
-    )
+    # Workers are forked where that is safe, as they then import nothing again.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPool(max_workers=processes, initializer=_prepare_worker, context=context)
     try:
         # Twice as many jobs as workers are scheduled, so that these wait for nobody.
         yield from _extract_in_pool(pool, jobs, max_scheduled=2 * processes)
@@ -259,11 +259,6 @@ def time_limit(source: Path) -> float:
         return BASE_TIME_LIMIT + source.stat().st_size / BYTES_PER_SECOND
     except OSError:  # the worker reports it
         return BASE_TIME_LIMIT
-
-
-def _worker_context() -> multiprocessing.context.BaseContext:
-    """Return how workers start: by a fork where that is safe, as they then import nothing again."""
-    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def _prepare_worker() -> None:

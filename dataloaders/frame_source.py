@@ -60,14 +60,6 @@ def display_name(source: str | Path) -> str:
     """Return a path as it is, and an address without user, password and tokens, in one line."""
     name = str(source)
     if not isinstance(source, Path):
-        name = _hide_secrets(name)
+        name = re.sub(r"(?i)((pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", name)
+        name = re.sub(r"(?s)^(.*?://)?.*@", r"\1", name)  # a password may have any character
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], name)
-
-
-def _hide_secrets(address: str) -> str:
-    """Drop all between the scheme of an address and its last @, and values of secret parameters."""
-    address = re.sub(r"(?i)((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&#]*", r"\1...", address)
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address.rpartition("@")[2]
-    return scheme + separator + rest.rpartition("@")[2]

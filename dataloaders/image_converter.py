@@ -78,8 +78,8 @@ class DisplayMatrix:
         else:
             flips_columns = self.a < 0
             flips_rows = self.d < 0
-        if flips_columns and flips_rows:
-            return cv2.flip(image, -1)
         if flips_columns:
-            return cv2.flip(image, 1)
-        return cv2.flip(image, 0) if flips_rows else image
+            image = cv2.flip(image, 1)
+        if flips_rows:
+            image = cv2.flip(image, 0)
+        return image

@@ -1,7 +1,6 @@
 """Folders of images that stand for a video: which of them, in which order, and their pixels."""
 
 import io
-import itertools
 import math
 import os
 import re
@@ -166,17 +165,20 @@ def _with_prefix(folder: Path, names: list[_Name], prefix: str | None) -> list[_
     if not _is_one_sequence(chosen):
         raise TransientReadError(
             f"{folder}: several kinds of images: {_describe(chosen)}; "
-            "IMAGES in mypath.py names the one to take"
+            "image_prefix in mypath.py names the one to take"
         )
-    return list(itertools.chain.from_iterable(chosen.values()))
+    return [name for name in names if name.prefix in chosen]
 
 
 def _choose(kinds: Kinds, prefix: str) -> Kinds:
     """Return the kind of a prefix or, where there is none, those whose prefix begins with it."""
     if prefix in kinds:
         return {prefix: kinds[prefix]}
-    matching = [kind for kind in kinds if kind is not None and kind.startswith(prefix)]
-    return {kind: kinds[kind] for kind in matching}
+    matching = {}
+    for kind, names in kinds.items():
+        if kind is not None and kind.startswith(prefix):
+            matching[kind] = names
+    return matching
 
 
 def _describe(kinds: Kinds) -> str:

@@ -1,81 +1,116 @@
-"""Which frames make a clip, and their pixels.
-A clip is `uint8`, (T, H, W, 3), RGB. Training cuts it from JPEG frames on disk and inference from the video itself.
-Frame numbers are chosen first, and only those frames are read."""
+"""Which frames of a video make a clip.
 
-import contextlib
-import math
+A clip is `uint8`, (T, H, W, C), RGB. Training cuts it from JPEG frames on disk, inference from the
+video itself. Frame numbers are chosen first, and only those frames are read.
+"""
+
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from dataloaders.errors import DataError
 
 if TYPE_CHECKING:
     from dataloaders.frame_source import Frame
 
-FRAME_HEIGHT, FRAME_WIDTH = 128, 171  # size of the frames on disk, larger for larger crops
+FRAME_HEIGHT = 128  # of the frames on disk, in pixels; larger for larger crops
+FRAME_WIDTH = 171
+CROP_SIZE = 112  # side of the square that the network sees, in pixels
 TIME_TOLERANCE = 1e-6  # seconds, below the resolution of time stamps
-CROP_SIZE = 112  # side of the square that the network sees
+
 LIMITS = {
     "clip_len": (2, 4096),
     "frame_interval": (1, 4096),
     "frame_rate": (0.01, 1000),
     "crop_size": (1, 1024),
+    "height": (1, 4096),
+    "width": (1, 4096),
+    "channels": (1, 64),
 }
-LIMITS |= {"height": (1, 4096), "width": (1, 4096)}
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How clips are cut from a video; a checkpoint stores it as a dict. DataError for a value that is out of range."""
+    """How clips are cut from a video; a checkpoint stores it as a dict.
 
-    clip_len: int = 16  # frames in a clip
-    frame_interval: int | None = 4  # keep every Nth frame of a video
-    frame_rate: float | None = None  # or so many frames a second; the other one is None
-    height: int = FRAME_HEIGHT  # size to which frames are scaled, in pixels
+    Attributes:
+        clip_len: Frames in a clip.
+        frame_interval: Every Nth frame of the video is kept; None where there is a frame rate.
+        frame_rate: So many frames a second are kept; None where there is an interval.
+        height: Height to which frames are scaled, in pixels.
+        width: Width to which frames are scaled, in pixels.
+        crop_size: Side of the square crop, in pixels.
+        channels: Values of a pixel.
+
+    Raises:
+        DataError: A value is out of range.
+    """
+
+    clip_len: int = 16
+    frame_interval: int | None = 4
+    frame_rate: float | None = None
+    height: int = FRAME_HEIGHT
     width: int = FRAME_WIDTH
-    crop_size: int = CROP_SIZE  # side of the square crop, in pixels
+    crop_size: int = CROP_SIZE
+    channels: int = 3
 
     def __post_init__(self):
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            if not (value is None and name.startswith("frame_") or low <= value <= high):
+            is_unset = value is None and name in ("frame_interval", "frame_rate")
+            if not is_unset and not low <= value <= high:
                 raise DataError(f"--{name.replace('_', '-')} {value}: must be {low} to {high}")
         if (self.frame_interval is None) == (self.frame_rate is None):
             raise DataError("--frame-interval or --frame-rate, not both")
 
     @classmethod
     def from_flags(
-        cls, crop_size=CROP_SIZE, clip_len=None, frame_interval=None, frame_rate=None
+        cls,
+        crop_size: int = CROP_SIZE,
+        clip_len: int | None = None,
+        frame_interval: int | None = None,
+        frame_rate: float | None = None,
     ) -> "ClipConfig":
-        """Scale the frames along with the crop (128x171 at 112), so each has the same view; None is the default."""
-        clip_len = cls.clip_len if clip_len is None else clip_len
-        frame_interval = (
-            cls.frame_interval if frame_interval is frame_rate is None else frame_interval
+        """Scale the frames along with the crop, 128x171 at 112, so that each has the same view.
+
+        Args:
+            crop_size: Side of the square crop, in pixels.
+            clip_len: Frames in a clip; None for the default.
+            frame_interval: Every Nth frame is kept.
+            frame_rate: Or so many frames a second; None for both is the default interval.
+        """
+        if frame_interval is None and frame_rate is None:
+            frame_interval = cls.frame_interval
+        return cls(
+            clip_len=cls.clip_len if clip_len is None else clip_len,
+            frame_interval=frame_interval,
+            frame_rate=frame_rate,
+            height=round(FRAME_HEIGHT * crop_size / CROP_SIZE),
+            width=round(FRAME_WIDTH * crop_size / CROP_SIZE),
+            crop_size=crop_size,
         )
-        height, width = (
-            round(side * crop_size / CROP_SIZE) for side in (FRAME_HEIGHT, FRAME_WIDTH)
-        )
-        return cls(clip_len, frame_interval, frame_rate, height, width, crop_size)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "ClipConfig":
-        """Read the values of a checkpoint; DataError where no clip can be cut by them."""
-        with contextlib.suppress(TypeError, DataError):
-            config = cls(**{"frame_rate": None} | values)
-            is_whole = all(
-                type(value) is int
-                for name, value in values.items()
-                if name != "frame_rate" and value
-            )
-            if (
-                len(values) >= 5
-                and is_whole
-                and config.crop_size <= min(config.height, config.width)
-            ):
-                return config
-        raise DataError(f"no clip can be cut with the settings {values}")
+    def from_dict(cls, values: dict[str, Any]) -> "ClipConfig":
+        """Read the values that a checkpoint stores; DataError where no clip can be cut by them."""
+        problem = f"no clip can be cut with the settings {values}"
+        # Older checkpoints know no rate, and no channels.
+        if not {"clip_len", "frame_interval", "height", "width", "crop_size"} <= values.keys():
+            raise DataError(problem)
+        for field in fields(cls):
+            value = values.get(field.name, None if field.name == "frame_rate" else field.default)
+            kinds = (int, float) if field.name == "frame_rate" else (int,)
+            is_unset = value is None and field.name in ("frame_interval", "frame_rate")
+            if type(value) not in kinds and not is_unset:
+                raise DataError(problem)
+        try:
+            config = cls(**values)
+        except (TypeError, DataError):
+            raise DataError(problem) from None
+        if config.crop_size > min(config.height, config.width):
+            raise DataError(problem)
+        return config
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,7 +142,7 @@ class ClipConfig:
         return name
 
     def spacing(self, extent: "Extent | None") -> "Spacing":
-        """Return how far apart the frames of a clip are, closer where the video is too short for one.
+        """Return how far apart the frames of a clip are, closer in a short video.
 
         Args:
             extent: How long the video is; None for one that is long enough.
@@ -125,13 +160,6 @@ class ClipConfig:
             if seconds > interval and gaps * seconds >= end:
                 seconds = max(interval, extent.last_time / gaps)
         return Spacing(seconds=seconds)
-
-    def step(self, fps: float, num_frames: float = math.inf) -> float:
-        """Return the distance between kept frames, in frames; smaller, but at least 1, where a video is too short."""
-        step = fps / self.frame_rate if self.frame_rate else self.frame_interval
-        if step > 1 and frame_number(self.clip_len - 1, step) >= num_frames:
-            step = max(1, (num_frames - 1) / (self.clip_len - 1))
-        return step if self.frame_rate else int(step)
 
 
 @dataclass(frozen=True)
@@ -188,8 +216,3 @@ def nearest_in_time(frames: Iterable["Frame"], seconds: float) -> Iterator["Fram
     while count * seconds < end:
         yield previous
         count += 1
-
-
-def frame_number(index: int, step: float) -> int:
-    """Return the frame, from 0, nearest to `index` steps; with a step below 1 frames repeat."""
-    return int(index * step + 0.5)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataloaders.copies import Copy, copies_across_groups
+from dataloaders.comparison import Comparison
+from dataloaders.copies import Copy
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import Extraction
-from dataloaders.files import shorten
-from dataloaders.frames import COPIES, DAMAGED, SKIPPED, Comparison, DataSettings
+from dataloaders.files import plural, shorten
+from dataloaders.frames import COPIES, DAMAGED, SKIPPED, DataSettings, PreparedFrames
+from dataloaders.groups import copies_across_groups
 from dataloaders.records import INDEX, SPLITS, UNUSED, VideoRecord, read_index
 
 
@@ -27,6 +29,7 @@ class Summary:
     num_without_times: int = 0
 
     def add(self, result: Extraction) -> None:
+        """Count a video that was extracted."""
         self.num_repeated += result.is_repeated
         self.num_without_times += not result.has_timestamps
 
@@ -38,23 +41,23 @@ class Summary:
             return False
         return True
 
-    def print(
-        self,
-        settings: DataSettings,
-        comparison: Comparison,
-        records: list[VideoRecord],
-        copies: list[Copy],
-    ) -> None:
-        """Print what there is now, and what is worth a look."""
-        frames_dir = settings.frames_dir
-        rate = settings.config.frame_rate
+    def print(self, settings: DataSettings, comparison: Comparison, frames: PreparedFrames) -> None:
+        """Print what there is now, and what is worth a look.
+
+        Args:
+            settings: The data set.
+            comparison: What it had before.
+            frames: The frames that it has now.
+        """
+        records = frames.records
         placed = [record._replace(split=record.place) for record in records]
-        notes = [f"{frames_dir}: {describe_sizes(placed)}"]
-        notes += describe_losses(frames_dir, len(comparison.skipped), self.num_damaged)
+        notes = [f"{frames.frames_dir}: {describe_sizes(placed)}"]
+        notes += describe_losses(frames.frames_dir, len(comparison.skipped), self.num_damaged)
         if self.transient:
             count = len(self.transient)
             notes.append(f"{count} cannot be read now, the next start tries them again")
         if self.num_repeated:
+            rate = settings.config.frame_rate
             notes.append(
                 f"{self.num_repeated} have fewer than {rate:g} frames a second: frames repeat"
             )
@@ -62,7 +65,7 @@ class Summary:
             count = self.num_without_times
             notes.append(f"{count} have no time stamps: their frames are counted by the rate")
         print("; ".join(notes))
-        print_copies(records, copies, frames_dir)
+        _print_copies(frames)
         if len({record.group for record in records}) == len(records):
             print(
                 "each video is a group of its own: where some are cut from one recording, "
@@ -71,7 +74,13 @@ class Summary:
 
 
 def describe_losses(frames_dir: Path, num_skipped: int, num_damaged: int) -> list[str]:
-    """Return what to say of videos that are not used, or not as a whole."""
+    """Return what to say of videos that are not used, or not as a whole.
+
+    Args:
+        frames_dir: The frames of a sampling.
+        num_skipped: Videos that cannot be decoded.
+        num_damaged: Videos that are used as far as they can be decoded.
+    """
     notes = []
     if num_skipped:
         notes.append(f"{num_skipped} skipped, see {frames_dir / SKIPPED}")
@@ -87,14 +96,15 @@ def describe_sizes(records: list[VideoRecord]) -> str:
     names = [name for name in (*SPLITS, UNUSED) if counts[name] or name != UNUSED]
     sizes = ", ".join(f"{name} {counts[name]}" for name in names)
     num_classes = len({record.class_name for record in records})
-    return f"{len(records)} videos of {num_classes} classes ({sizes})"
+    videos = plural(len(records), "video")
+    return f"{videos} of {plural(num_classes, 'class', 'classes')} ({sizes})"
 
 
-def print_copies(records: list[VideoRecord], copies: list[Copy], frames_dir: Path) -> None:
+def _print_copies(frames: PreparedFrames) -> None:
     """Print the copies of videos of other groups."""
-    joined = copies_across_groups(records, copies, are_joined=True)
-    apart = copies_across_groups(records, copies, are_joined=False)
-    table = frames_dir / COPIES
+    table = frames.frames_dir / COPIES
+    joined = copies_across_groups(frames.records, frames.copies, are_joined=True)
+    apart = copies_across_groups(frames.records, frames.copies, are_joined=False)
     _print_some_copies(joined, "whose group they share", table)
     _print_some_copies(apart, "of other groups, which stay apart as you named them", table)
 
@@ -104,13 +114,13 @@ def _print_some_copies(copies: list[Copy], which: str, table: Path) -> None:
         return
     counts = Counter(copy.kind for copy in copies).most_common()
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
-    print(f"{len(copies)} videos show the same as others, {which} ({kinds}), see {table}:")
+    print(f"videos that show the same as others, {which}: {len(copies)} ({kinds}), see {table}:")
     print("  " + shorten([f"{copy.source} = {copy.original}" for copy in copies]))
 
 
 def report_earlier_layout(settings: DataSettings) -> None:
     """Name frames that an earlier version has laid out; they are left alone."""
-    if (settings.output_dir / INDEX).is_file():
+    if os.path.isfile(settings.output_dir / INDEX):
         print(
             f"{settings.output_dir}: {INDEX}, train, val and test are of an earlier version and "
             "not used; they can be deleted"
@@ -121,15 +131,16 @@ def print_samplings(settings: DataSettings) -> None:
     """Print the samplings whose frames are there, with their sizes on disk."""
     for index in sorted(settings.output_dir.glob(f"*/{INDEX}")):
         folder = index.parent
-        size = _size_of(folder)
+        videos = plural(len(read_index(index)), "video")
         mark = " (this one)" if folder == settings.frames_dir else ""
-        print(f"{folder}: {len(read_index(index))} videos, {size / 1e6:,.1f} MB{mark}")
+        print(f"{folder}: {videos}, {_size_of(folder) / 1e6:,.1f} MB{mark}")
 
 
 def _size_of(folder: str | os.PathLike) -> int:
     """Return the bytes of all files in a folder and below."""
     size = 0
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:  # which another process may move meanwhile
+    # Another process may move what is in it meanwhile.
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             size += _size_of(entry) if entry.is_dir() else entry.stat().st_size
     return size

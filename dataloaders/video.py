@@ -31,11 +31,17 @@ MIN_WHOLE_SHARE = 0.5  # of the frames of a video, below which it is not used
 
 @dataclass(frozen=True)
 class Damage:
-    """What of a video could not be decoded."""
+    """What of a video could not be decoded.
+
+    Attributes:
+        num_lost: Number of frames that are lost.
+        num_frames: Number of frames that the whole video or part would have.
+        first_time: Time of the first frame that is lost, in seconds since that of the first frame.
+    """
 
     num_lost: int
-    num_frames: int  # that there would be in the whole video or part
-    first_time: float  # seconds since the first frame, of the first that is lost
+    num_frames: int
+    first_time: float
 
     def __str__(self) -> str:
         lost = f"{self.num_lost} of {self.num_frames} frames are damaged or missing"
@@ -78,7 +84,6 @@ class VideoFile:
         self._opened: Decoder | None = decoder
         self._first_seconds = decoder.peek().seconds
         stream = decoder.stream
-        self._stream_index = stream.index
         self._duration = None
         if stream.duration is not None:
             self._duration = float(stream.duration * stream.time_base)
@@ -202,7 +207,7 @@ class VideoFile:
         begin = math.inf
         end = -math.inf
         with _open_container(self.path, self.name) as container:
-            stream = container.streams[self._stream_index]
+            stream = container.streams.best("video")
             try:
                 for packet in container.demux(stream):
                     stamp = time_stamp(packet)

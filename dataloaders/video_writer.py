@@ -42,7 +42,6 @@ class VideoWriter:
         fps: float | None = None,
         sound_from: Path | None = None,
         fragmented: bool = False,
-        threads: int | None = None,
     ):
         """Open the file.
 
@@ -54,7 +53,6 @@ class VideoWriter:
             sound_from: Video file whose sound is written too, as far as it can be read. The first
                 frame of that file is shown at 0 seconds.
             fragmented: Whether the file can be played while it is unfinished, for live sources.
-            threads: Threads of the encoder; by default one a core that this process may use.
 
         Raises:
             FileError: The file cannot be written, or not with images of this size.
@@ -71,7 +69,7 @@ class VideoWriter:
             # FFmpeg leaves a file open whose first bytes it cannot write, so Python tries it first.
             path.write_bytes(bytes(4096))
             self._output = self._open_output()
-            self._video = self._add_video(threads or available_cores())
+            self._video = self._add_video()
             if sound_from:
                 self._sound = open_sound(sound_from, self._output)
             self._output.start_encoding()
@@ -92,7 +90,7 @@ class VideoWriter:
         # FFmpeg takes "a:b.mp4" for an address unless "file:" stands before it.
         return av.open(f"file:{self.path}", "w", format="mp4", container_options=options)
 
-    def _add_video(self, threads: int) -> av.VideoStream:
+    def _add_video(self) -> av.VideoStream:
         is_hd = self.size[0] >= HD_WIDTH or self.size[1] >= HD_HEIGHT
         self._matrix = Colorspace.ITU709 if is_hd else Colorspace.ITU601
         options = {
@@ -113,7 +111,7 @@ class VideoWriter:
             pix_fmt="yuv420p",
             time_base=TIME_BASE,
         )
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = available_cores()
         return stream
 
     def write(self, image: np.ndarray, time: float) -> None:

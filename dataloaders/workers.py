@@ -22,48 +22,41 @@ def available_cores() -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)  # not of macOS and Windows
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quotas = [math.ceil(quota) for quota in cgroup_quotas()]
-    return max(1, min([cores, *quotas]))
+    return math.ceil(min(cores, cgroup_quota()))
 
 
-def cgroup_quotas() -> list[float]:
-    """Return the limits of the control groups of this process, in cores; empty if it has none."""
+def cgroup_quota() -> float:
+    """Return how many cores the control groups of this process grant; infinity without a limit."""
     try:
         lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux
-        return []
-    quotas = []
+        return math.inf
+    quota = math.inf
     for line in lines:
         _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            root, read_quota = CGROUPS, _read_quota_v2
+        if controllers == "":  # version 2
+            root = CGROUPS
         elif "cpu" in controllers.split(","):
-            root, read_quota = CGROUPS / "cpu", _read_quota_v1
+            root = CGROUPS / "cpu"
         else:
             continue
         # A container may see the group of the host in its path, and its own at the root.
         folder = root / group.lstrip("/")
-        quotas += [
-            read_quota(path) for path in (folder, *folder.parents) if path.is_relative_to(root)
-        ]
-    return [quota for quota in quotas if quota is not None]
+        for path in (folder, *folder.parents):
+            if path.is_relative_to(root):
+                quota = min(quota, _read_quota(path))
+    return quota
 
 
-def _read_quota_v2(folder: Path) -> float | None:
-    """Return the limit of one group in version 2, None where there is none."""
-    with contextlib.suppress(OSError, ValueError):  # ValueError of "max", no limit
-        quota, period = (folder / "cpu.max").read_text().split()
-        return int(quota) / int(period)
-    return None
-
-
-def _read_quota_v1(folder: Path) -> float | None:
-    """Return the limit of one group in version 1, None where there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    return None
+def _read_quota(folder: Path) -> float:
+    """Return the limit of one control group of either version, in cores; infinity without one."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):  # ValueError of "max", no limit
+            texts = [(folder / name).read_text() for name in names]
+            quota, period = " ".join(texts).split()
+            if int(quota) > 0:
+                return int(quota) / int(period)
+    return math.inf
 
 
 def describe_missing_shared_memory(num_bytes: int) -> str | None:

@@ -1,0 +1,1 @@
+"""What trains and tests a network, and what a run leaves behind."""

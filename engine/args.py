@@ -1,4 +1,4 @@
-"""Flags of the scripts: parsed, validated, and carried by checkpoints."""
+"""The flags of train.py: parsed, and inherited by a run that is resumed."""
 
 import argparse
 import math
@@ -8,37 +8,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
+from dataloaders.arguments import add_data_arguments
 from dataloaders.sampling import CROP_SIZE
-from engine import runs
-from engine.checkpoint import TRAINING_CONTENT, load_checkpoint, validate_types
-from engine.errors import CheckpointError, UsageError
+from dataloaders.workers import available_cores
+from engine.config import BATCH_SIZE
+from engine.errors import UsageError
+from engine.metrics import BEST_BY
+from engine.optimizer import SCHEDULES
+from engine.resume import PreviousRun, inherited_flags, open_previous_run, validate_unchanged
+from network import MODELS
+from network.normalize import INPUTS
+from network.resnet import LAYERS
 from network.weights import TABLE
 
-# Flags that a resumed run does not inherit from its checkpoint, and inherited ones that it may change.
-NOT_INHERITED = (
-    "workers",
-    "device",
-    "compile",
-    "run_dir",
-    "resume",
-    "test_only",
-    "checkpoint",
-    "help",
-)
-CHANGEABLE = ("epochs", "snapshot", "clips_per_video")
+MAX_SEED = 2**63 - 1
 
-FRACTIONS = ("momentum", "dropout", "label_smoothing", "min_scale", "threshold")
-MINIMUM = dict.fromkeys(
-    (*FRACTIONS, "workers", "snapshot", "seed", "lr", "head_lr", "weight_decay", "reconnect"), 0
-)
-MINIMUM |= dict.fromkeys(
-    ("epochs", "batch_size", "clips_per_video", "accumulate", "top_k", "stride", "smooth"), 1
-)
-MINIMUM |= {"clip_grad": 1e-6, "min_scale": 0.01}
-MAXIMUM = (
-    dict.fromkeys(FRACTIONS, 1) | dict.fromkeys(("epochs", "snapshot"), 10**9) | {"seed": 2**63 - 1}
-)
-MAXIMUM |= dict.fromkeys(("clips_per_video", "smooth"), 10**4)
+# Defaults that differ for one data set or network.
+DEMO_DEFAULTS = {"epochs": 7, "batch_size": 12, "crop_size": 16}
+C3D_DEFAULTS = {"lr": 0.003, "crop_size": CROP_SIZE}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -83,83 +72,232 @@ class WeightsAction(argparse.Action):
         setattr(namespace, self.dest, value)
 
 
-def validate_range(**flags: Any) -> None:
-    """Raise UsageError where a number is not finite, or outside the limits of its flag."""
-    for name, value in flags.items():
-        low, high = MINIMUM.get(name, -math.inf), MAXIMUM.get(name, math.inf)
-        if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
-            limit = (
-                f"{low} or more"
-                if value < low
-                else f"{high} or less"
-                if high < value < math.inf
-                else "a number"
-            )
-            raise UsageError(f"{flag_of(name)} {value}: must be {limit}")
+def get_args_parser() -> ArgumentParser:
+    """Return the parser of all flags of train.py."""
+    parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
+    add_dataset_flags(parser.add_argument_group("data"))
+    add_model_flags(parser.add_argument_group("model"))
+    add_optimization_flags(parser.add_argument_group("optimization"))
+    add_test_flags(parser.add_argument_group("test"))
+    add_run_flags(parser.add_argument_group("run"))
+    return parser
 
 
-def flag_of(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def add_dataset_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that choose the data, the clips and their augmentation."""
+    add = group.add_argument
+    add("--dataset", default="ucf101", help="a data set named in mypath.py (%(default)s)")
+    add_data_arguments(group)
+    add(
+        "--min-scale",
+        type=number(float, 0.01, 1),
+        default=1,
+        help="crop at random this share of a frame's area or more (%(default)s: a fixed size)",
+    )
+    add(
+        "--no-flip",
+        action="store_true",
+        help="mirror no clips, for classes that tell left from right",
+    )
+    add(
+        "--workers",
+        type=number(int, 0),
+        default=min(8, available_cores()),
+        help="processes that read clips (%(default)s)",
+    )
 
 
-def parse_training_args(
-    parser: ArgumentParser, argv: Sequence[str] | None
-) -> tuple[Namespace, Path | None, Any]:
-    """Return (args, run_dir, checkpoint), None for a new run; else the flags of the checkpoint are the defaults.
-    UsageError where flags are wrong or not those of the run; CheckpointError where those of the checkpoint are."""
-    args = validate_args(parser.parse_args(argv))
+def add_model_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that choose the network and the weights it starts from."""
+    add = group.add_argument
+    add("--model", choices=MODELS, default="R2Plus1D", help="the network (%(default)s)")
+    add(
+        "--depth",
+        type=int,
+        choices=LAYERS,
+        default=18,
+        help="layers of R3D and R2Plus1D (%(default)s)",
+    )
+    add(
+        "--input",
+        choices=INPUTS,
+        help="frames, or how each differs from the one before (residual, or as the weights)",
+    )
+    add(
+        "--weights",
+        metavar="FILE",
+        action=WeightsAction,
+        help="weights to start from: a file, or public ones by name (help lists them)",
+    )
+    add("--pretrained", action="store_true", help="start from the weights that mypath.py names")
+    add(
+        "--freeze",
+        default="none",
+        metavar="STAGE",
+        help="freeze the layers up to this stage; backbone: all but the last layer",
+    )
+    add(
+        "--dropout",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="probability of dropping a unit before the last layers (C3D 0.5, others 0)",
+    )
+
+
+def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the optimizer, its schedule and the loss."""
+    add = group.add_argument
+    add("--epochs", type=number(int, 1), default=50, help="passes over the data (%(default)s)")
+    add("--batch-size", type=number(int, 1), help=f"clips a batch, of each process ({BATCH_SIZE})")
+    add(
+        "--accumulate",
+        type=number(int, 1),
+        default=1,
+        metavar="STEPS",
+        help="batches that make one step (%(default)s)",
+    )
+    add(
+        "--balance",
+        choices=("none", "loss", "sampler"),
+        default="none",
+        help="weigh or draw rare classes more (%(default)s)",
+    )
+    add("--lr", type=number(float, 0), default=0.01, help="peak learning rate (0.01; C3D 0.003)")
+    add(
+        "--head-lr",
+        type=number(float, 0),
+        default=10,
+        metavar="FACTOR",
+        help="learning rate of a new last layer, in units of --lr (%(default)s)",
+    )
+    add(
+        "--lr-scheduler",
+        choices=SCHEDULES,
+        default="cosine",
+        help="cosine with warmup, or a tenth every 10 epochs (%(default)s)",
+    )
+    add("--momentum", type=number(float, 0, 1), default=0.9, help="of SGD (%(default)s)")
+    add("--weight-decay", type=number(float, 0), default=5e-4, help="of SGD (%(default)s)")
+    add(
+        "--clip-grad",
+        type=number(float, 1e-6),
+        metavar="NORM",
+        help="largest norm of the gradient of a step",
+    )
+    add(
+        "--label-smoothing",
+        type=number(float, 0, 1),
+        default=0,
+        metavar="E",
+        help="share of the target that all classes get alike (%(default)s)",
+    )
+
+
+def add_test_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the test."""
+    add = group.add_argument
+    add(
+        "--test-windows",
+        "--clips-per-video",
+        type=number(int, 1, 10_000),
+        default=10,
+        metavar="N",
+        help="windows of each test video (%(default)s)",
+    )
+    add("--test-only", action="store_true", help="test a checkpoint again, without training")
+    add("--checkpoint", type=Path, metavar="FILE", help="the checkpoint to test (the newest best)")
+
+
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the run folder and of the machine."""
+    add = group.add_argument
+    add(
+        "--seed",
+        type=number(int, 0, MAX_SEED),
+        default=0,
+        help="seed of everything random but the split (%(default)s)",
+    )
+    add("--best-by", choices=BEST_BY, default="top1", help="in validation (%(default)s)")
+    add(
+        "--snapshot",
+        type=number(int, 0),
+        default=0,
+        metavar="E",
+        help="keep a checkpoint every E epochs",
+    )
+    add(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="RUN",
+        help="resume a run, by default the latest",
+    )
+    add("--run-dir", type=Path, default="./run", help="folder of the runs (%(default)s)")
+    add("--compile", action="store_true", help="compile the model before the first step")
+    add(
+        "--no-amp",
+        action="store_true",
+        help="32-bit floats on CUDA too, where mixed precision is the default",
+    )
+    add(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to compute (%(default)s)",
+    )
+
+
+def parse_training_args(argv: Sequence[str] | None) -> tuple[Namespace, PreviousRun | None]:
+    """Parse the flags of a start.
+
+    Args:
+        argv: The command line; None for that of the process.
+
+    Returns:
+        The flags, and the run that they resume or test. Its flags are their defaults. None for a
+        new run.
+
+    Raises:
+        UsageError: Flags are wrong, do not go together, or are not those of the run.
+        FileError: There is no such run.
+        CheckpointError: Its checkpoint is damaged.
+    """
+    parser = get_args_parser()
+    args = parser.parse_args(argv)
+    validate_args(args)
     if args.dataset == "demo":
-        parser.set_defaults(epochs=7, batch_size=12, crop_size=16)
+        parser.set_defaults(**DEMO_DEFAULTS)
     if args.model == "C3D":
-        parser.set_defaults(lr=0.003, crop_size=CROP_SIZE)
-    if args.test_only:
-        file = args.checkpoint or runs.newest_best_checkpoint(args.run_dir)
-    elif args.resume is not None:
-        file = runs.last_checkpoint(args.run_dir, args.resume)
-    else:
-        return parser.parse_args(argv), None, None
-    run_dir = file.parent.parent if file.parent.name == "models" else file.parent
-    checkpoint = load_checkpoint(file)
-    validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
-    actions = {
-        action.dest: action for action in parser._actions if action.dest not in NOT_INHERITED
-    }
-    for name, value in checkpoint["args"].items():
-        if (action := actions.get(name)) is None:
-            raise CheckpointError(f"{file}: damaged, or of another version: unknown flag {name}")
-        kind = bool if action.const is True else action.type or str
-        is_valid = isinstance(value, (float, int) if kind is float else kind) and value in (
-            action.choices or [value]
-        )
-        if not is_valid and (value is not None or action.default is not None):
-            raise CheckpointError(
-                f"{file}: damaged, or of another version: {flag_of(name)} {value!r}"
-            )
-    parser.set_defaults(**checkpoint["args"])
-    args = validate_args(parser.parse_args(argv))
-    changeable = (*CHANGEABLE, "batch_size") if args.test_only else CHANGEABLE
-    for name, previous in checkpoint["args"].items():
-        if (value := getattr(args, name)) != previous and name not in changeable:
-            raise UsageError(f"{flag_of(name)} {value}: {run_dir} was started with {previous}")
-    args.checkpoint = file
-    return args, run_dir, checkpoint
+        parser.set_defaults(**C3D_DEFAULTS)
+    previous = open_previous_run(args)
+    if previous is None:
+        return parser.parse_args(argv), None
+    inherited = inherited_flags(previous, args)
+    parser.set_defaults(**inherited)
+    args = parser.parse_args(argv)
+    validate_args(args)
+    validate_unchanged(args, inherited, previous.folder)
+    return args, previous
 
 
-def validate_args(args: Namespace) -> Namespace:
-    """Return the flags; UsageError where one is out of range, or some do not go together."""
-    validate_range(**vars(args))
+def validate_args(args: Namespace) -> None:
+    """Raise UsageError where flags do not go together."""
     if args.checkpoint and not args.test_only:
         raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
     if args.resume and args.test_only:
         raise UsageError(
             "--resume or --test-only, not both; --test-only --checkpoint FILE names what to test"
         )
-    if args.weights and args.pretrained:
+    if args.depth != 18 and args.model == "C3D":
+        raise UsageError(f"--depth {args.depth}: C3D has one depth")
+    validate_weights_flags(args)
+
+
+def validate_weights_flags(args: Namespace) -> None:
+    """Raise UsageError where the flags of pretrained weights do not go together."""
+    has_weights = args.weights is not None or args.pretrained
+    if args.weights is not None and args.pretrained:
         raise UsageError("--weights or --pretrained, not both")
-    if args.freeze != "none" and not (args.weights or args.pretrained):
+    if args.freeze != "none" and not has_weights:
         raise UsageError(
             f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping"
         )
-    if args.depth != 18 and args.model == "C3D":
-        raise UsageError(f"--depth {args.depth}: C3D has one depth")
-    return args

@@ -1,22 +1,24 @@
-"""Checkpoints: dicts of tensors and plain values, as CONTENT names them, and TRAINING_CONTENT for resuming."""
+"""Checkpoints: dicts of tensors and plain values, to resume runs and to recognise actions."""
 
 import os
 import shutil
 import textwrap
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from dataloaders.errors import FileError
 from dataloaders.files import atomic_write
 from dataloaders.sampling import ClipConfig
 from engine.errors import CheckpointError
 from network import count_flops
+from network.errors import ModelError
 from network.weights import build_from_checkpoint, read_weights
 
+# What every checkpoint has, and what it has for training beside that.
 CONTENT = {
     "model": str,
     "options": dict,
@@ -25,27 +27,73 @@ CONTENT = {
     "state_dict": dict,
     "normalization": dict,
 }
-TRAINING_CONTENT = dict.fromkeys(
-    ("videos", "optimizer", "scheduler", "scaler", "train_state"), dict
-)
-TRAINING_CONTENT |= {"head": str | None, "args": dict}
+TRAINING_CONTENT = {
+    "videos": dict,
+    "optimizer": dict,
+    "scheduler": dict,
+    "scaler": dict,
+    "train_state": dict,
+    "head": str | None,
+    "args": dict,
+}
 
 
 @dataclass
 class TrainState:
-    """How far a run is. The training loop updates it in place, and every checkpoint stores it."""
+    """How far a run is.
 
-    epoch: int = 0  # epochs completed, with their validation
-    num_samples: int = 0  # clips of the following epoch that are done, over all processes
-    loss_sum: float = 0.0  # over these clips
+    Attributes:
+        epoch: Epochs completed, with their validation.
+        num_samples: Clips of the following epoch that are done, over all processes.
+        loss_sum: Over these clips.
+        num_correct: Of these clips.
+        best_epoch: The epoch of the best checkpoint; None before there is one.
+        best_score: Its score in validation, as `--best-by` says; None likewise.
+        best_loss: Its loss in validation; None likewise.
+    """
+
+    epoch: int = 0
+    num_samples: int = 0
+    loss_sum: float = 0.0
     num_correct: int = 0
-    best_epoch: int = 0  # the epoch of the best checkpoint, 0 before there is one
-    best_score: float = 0.0  # its score, as --best-by says, and loss in validation
-    best_loss: float = 0.0
+    best_epoch: int | None = None
+    best_score: float | None = None
+    best_loss: float | None = None
+
+    def complete_epoch(self, score: float, loss: float) -> bool:
+        """Complete an epoch after its validation.
+
+        Args:
+            score: In validation; more is better.
+            loss: In validation; of two epochs with the same score the one with less is better.
+
+        Returns:
+            Whether it is the best epoch so far.
+        """
+        self.epoch += 1
+        self.num_samples = 0
+        self.loss_sum = 0.0
+        self.num_correct = 0
+        # Older checkpoints have 0 where there is no best epoch.
+        if self.best_epoch and (score, -loss) <= (self.best_score, -self.best_loss):
+            return False
+        self.best_epoch = self.epoch
+        self.best_score = score
+        self.best_loss = loss
+        return True
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> None:
-    """Write a checkpoint atomically; further names take no more space where hard links exist. OSError on failure."""
+    """Write a checkpoint atomically.
+
+    Args:
+        checkpoint: Tensors and plain values.
+        path: The file.
+        *copies: Further names of it, which take no more space where hard links exist.
+
+    Raises:
+        FileError: It cannot be written.
+    """
     try:
         with atomic_write(path) as partial, open(partial, "wb") as file:
             torch.save(checkpoint, file)
@@ -61,108 +109,63 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, *copies: Path) -> No
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; OSError if it cannot be opened, CheckpointError if damaged."""
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: It cannot be read, is damaged, or no checkpoint of train.py.
+    """
     try:
-        return _load_checkpoint(path)
-    except CheckpointError as error:
-        siblings = set(path.parent.glob(f"{path.stem.rpartition('_')[0]}_*{path.suffix}")) - {path}
-        for sibling in sorted(siblings, key=lambda file: file.stat().st_mtime_ns, reverse=True):
-            try:
-                epoch = _load_checkpoint(sibling).get("train_state", {}).get("epoch")
-            except (AttributeError, OSError, CheckpointError):  # damaged itself
-                continue
-            previous = f"the one before it, of epoch {epoch}, is {sibling}: copy it to {path}"
-            raise CheckpointError(f"{error}; {previous}") from None
-        raise
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                if archive.testzip():  # by the checksums that PyTorch writes and does not read
-                    raise zipfile.BadZipFile
-            checkpoint = read_weights(path)
-        except Exception:  # zipfile raises all kinds of errors on foreign bytes
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint") from None
+        checkpoint = read_weights(path)
+    except ModelError as error:
+        raise CheckpointError(str(error)) from None
     if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
     validate_types(checkpoint, CONTENT, f"{path}: damaged")
-    if not checkpoint["classes"] or not all(
-        isinstance(name, str) for name in checkpoint["classes"]
-    ):
+    classes = checkpoint["classes"]
+    if not classes or not all(isinstance(name, str) for name in classes):
         raise CheckpointError(f"{path}: damaged, its classes are not names")
     return checkpoint
 
 
-def validate_types(checkpoint: dict[str, Any], types: dict, problem: str) -> None:
-    """Raise CheckpointError where a value is missing or of another type."""
-    for key, kind in types.items():
+def validate_types(checkpoint: dict[str, Any], kinds: dict[str, type], problem: str) -> None:
+    """Raise CheckpointError where a value is missing or of another type.
+
+    Args:
+        checkpoint: What was read.
+        kinds: The types by name.
+        problem: How the message begins.
+    """
+    for key, kind in kinds.items():
         if key not in checkpoint:
             raise CheckpointError(f"{problem}, it has no {key}")
         if not isinstance(checkpoint[key], kind):
             raise CheckpointError(f"{problem}, its {key} is a {type(checkpoint[key]).__name__}")
 
 
-def restore_model(
-    checkpoint: dict[str, Any], file: str | Path = "the checkpoint"
-) -> torch.nn.Module:
-    """Build the model of a checkpoint, for evaluation on the CPU; CheckpointError where weights or clips do not fit."""
+def restore_model(checkpoint: dict[str, Any], file: str | Path = "the checkpoint") -> nn.Module:
+    """Build the model of a checkpoint on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: What `load_checkpoint` returns.
+        file: Its name, for messages.
+
+    Raises:
+        CheckpointError: The weights or the clips do not fit the model.
+    """
+    name = checkpoint["model"]
     try:
-        count_flops(
-            checkpoint["model"],
-            ClipConfig.from_dict(checkpoint["clip"]).shape,
-            **checkpoint["options"],
-        )
-        model = build_from_checkpoint(checkpoint)
-        model.get_submodule(checkpoint.get("head") or "")
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        clip = ClipConfig.from_dict(checkpoint["clip"])
+        count_flops(name, clip.shape, channels=clip.channels, **checkpoint["options"])
+        return build_from_checkpoint(checkpoint)
+    except (RuntimeError, TypeError, ValueError) as error:
         message = textwrap.shorten(str(error).removeprefix(f"{file}: "), 200, placeholder=" ...")
-        raise CheckpointError(
-            f"{file}: does not fit the model {checkpoint['model']!r}: {message}"
-        ) from None
-    return model
+        raise CheckpointError(f"{file}: does not fit the model {name!r}: {message}") from None
 
 
-def state_dicts(model, optimizer, scheduler, scaler, state: TrainState) -> dict[str, Any]:
-    """Return the part of a checkpoint that changes with every step."""
-    content = {"state_dict": model.state_dict(), "normalization": model.normalize.statistics}
-    content |= {
-        "optimizer": optimizer.state_dict(),
-        "scheduler": {"last_epoch": scheduler.last_epoch},
-    }
-    return content | {"scaler": scaler.state_dict(), "train_state": asdict(state)}
-
-
-def restore_training(
-    checkpoint, optimizer, scaler, num_videos: int, file: str | Path = "the checkpoint"
-) -> TrainState:
-    """Restore an optimizer and a GradScaler, and return the TrainState; CheckpointError where one is damaged."""
-    try:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        for group in optimizer.param_groups:
-            group["fused"] = optimizer.defaults["fused"]  # as this machine has it
-            float(group["initial_lr"])
-            for parameter in group["params"]:
-                buffer = optimizer.state[parameter].get("momentum_buffer")
-                if buffer is not None and buffer.shape != parameter.shape:
-                    raise ValueError(
-                        f"momentum of shape {tuple(buffer.shape)} for {tuple(parameter.shape)}"
-                    )
-        if checkpoint["scaler"]:  # empty where none was needed
-            scaler.load_state_dict(checkpoint["scaler"])
-        state = TrainState(**checkpoint["train_state"])
-        validate_types(checkpoint["train_state"], TrainState.__annotations__, "train_state")
-        if not 0 <= state.num_samples <= num_videos:
-            raise ValueError(f"{state.num_samples} clips of an epoch are done")
-        return state
-    except (
-        AttributeError,
-        IndexError,
-        KeyError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise CheckpointError(f"{file}: damaged: {error}") from None
+def restore_state(checkpoint: dict[str, Any]) -> TrainState:
+    """Return how far the run of a checkpoint is; CheckpointError where it does not say."""
+    names = {field.name for field in fields(TrainState)}
+    values = checkpoint["train_state"]
+    if names != values.keys():
+        raise CheckpointError("the checkpoint is of another version: its train_state differs")
+    return TrainState(**values)

@@ -1,4 +1,4 @@
-"""How a script ends early: by a signal, or by a mistake of the user, which is one line."""
+"""How a script ends: by a mistake of the user, by a signal, or by a loss that is not finite."""
 
 import contextlib
 import re
@@ -7,68 +7,89 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from dataloaders.errors import DataError
-from dataloaders.samplers import DistributedBatchSampler
+from dataloaders.errors import UserError
 from network.errors import ModelError
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """Flags are wrong, or do not go together."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint is damaged, or of another version."""
 
 
-class Stopped(Exception):
-    """Training or testing stopped after a step because of the signal `signum`."""
+class Stopped(Exception):  # noqa: N818  a signal is no error
+    """Training or testing stopped after a step because of a signal.
+
+    Attributes:
+        signum: The number of the signal.
+    """
 
     def __init__(self, signum: int):
+        super().__init__(signum)
         self.signum = signum
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or the weights are not finite, `position` clips after the start of the epoch."""
+    """The loss or the weights are not finite.
+
+    Attributes:
+        position: Clips of the epoch before the batch in which it happened.
+    """
 
     def __init__(self, position: int):
+        super().__init__(position)
         self.position = position
 
-    def describe(self, sampler: DistributedBatchSampler, sources: list[str], last: Path) -> str:
-        """Return a message that names the step, its videos, and the last checkpoint before it."""
-        batch = sampler.order()[self.position :][: sampler.batch_size * sampler.world_size]
-        names = ", ".join(sources[index] for index in batch)
-        fallback = (
-            f"{last} is good: --weights takes it" if last.exists() else "there is no checkpoint yet"
-        )
-        steps_per_epoch = sampler.num_videos // sampler.clips_per_step
-        step = (sampler.epoch - 1) * steps_per_epoch + self.position // sampler.clips_per_step + 1
-        place = f"step {step} (epoch {sampler.epoch})"
-        return f"the loss is not finite in {place}, of {names}. Look at these, or try a smaller --lr; {fallback}"
+
+# What ends a script with one line; everything else is a bug, and keeps its traceback.
+USER_ERRORS = (UserError, ModelError, torch.OutOfMemoryError)
 
 
-USER_ERRORS = (OSError, DataError, ModelError, UsageError, CheckpointError, torch.OutOfMemoryError)
+@dataclass
+class Ending:
+    """The exit status of a script.
+
+    Attributes:
+        error_status: After a mistake of the user; by custom 2 before the work has begun, then 1.
+        status: Where nothing is raised.
+    """
+
+    error_status: int
+    status: int = 0
 
 
 @contextlib.contextmanager
-def exit_on_user_error(script: str, status: int) -> Iterator[None]:
-    """End the script with one line where the block raises one of `USER_ERRORS`.
+def exit_on_user_error(script: str, status: int = 2) -> Iterator[Ending]:
+    """End a script with one line where the block raises one of `USER_ERRORS`.
 
     Args:
-        script: its name, with which the line begins.
-        status: its exit status.
+        script: Its name, with which the line begins.
+        status: Its exit status then.
+
+    Yields:
+        The exit statuses, which the block may change.
     """
+    ending = Ending(error_status=status)
     with any_name_printable():
         try:
-            yield
+            yield ending
         except USER_ERRORS as error:
-            line = (str(error) or type(error).__name__).splitlines()[-1]
-            line = re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
-            print(f"{script}: {line}", file=sys.stderr)
-            sys.exit(status)
+            print(f"{script}: {describe_error(error)}", file=sys.stderr)
+            sys.exit(ending.error_status)
+    if ending.status:
+        sys.exit(ending.status)
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of a mistake as one line."""
+    line = (str(error) or type(error).__name__).splitlines()[-1]
+    return re.sub(r"^[\w.]+Error: ", "", line)  # a worker process hands on its traceback
 
 
 @contextlib.contextmanager
@@ -94,11 +115,11 @@ class StopSignal:
     the handlers. Outside the main thread, where Python allows no handlers, no signal is recorded.
 
     Attributes:
-        signum: the signal, 0 before.
+        signum: The number of the signal; None before there is one.
     """
 
     def __init__(self):
-        self.signum = 0
+        self.signum: int | None = None
         self._received_at = 0.0
         self._previous = {}
 
@@ -115,7 +136,7 @@ class StopSignal:
 
     def _record(self, number, frame):
         now = time.monotonic()
-        if not self.signum:
+        if self.signum is None:
             self.signum = number
             self._received_at = now
         elif now - self._received_at > 2:  # a launcher passes on what its group has received too

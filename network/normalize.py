@@ -96,3 +96,9 @@ class Normalize(nn.Module):
         if self.statistics["input"] == "residual":
             x = torch.cat([x[:, :, :1], RESIDUAL_GAIN * x.diff(dim=2)], 2)
         return x
+
+
+def input_of(network: nn.Module) -> str | None:
+    """Return what a network sees, of `INPUTS`; None where it has no `Normalize` as `normalize`."""
+    normalize = getattr(network, "normalize", None)
+    return normalize.statistics["input"] if isinstance(normalize, Normalize) else None

@@ -21,14 +21,15 @@ def export(recognizer: Recognizer, file: Path) -> None:
         FileError: a file cannot be written.
         ModelError: a package is missing.
     """
+    config = recognizer.config
     metadata = {
         "model": recognizer.name,
         "classes": recognizer.labels.classes,
-        "clip": asdict(recognizer.config),
+        "clip": asdict(config),
     }
     stem = file.with_suffix("") if file.suffix in (".onnx", ".pt2") else file
     make_folder(stem.parent)
-    exported = export_model(recognizer.model, (3, *recognizer.config.shape), metadata)
+    exported = export_model(recognizer.model, (config.channels, *config.shape), metadata)
     for ending in (".onnx", ".pt2"):
         target = stem.with_name(f"{stem.name}{ending}")
         with atomic_write(target) as partial:

@@ -9,7 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +24,9 @@ from dataloaders import extract, preprocess
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings
 from dataloaders.sampling import ClipConfig
+from engine.args import get_args_parser
 from engine.checkpoint import TrainState, save_checkpoint
+from engine.config import TrainConfig
 from network import MODELS
 from recognition import loading
 
@@ -217,6 +219,14 @@ def make_checkpoint(**changes):
     } | changes
 
 
+def train_config(**changes):
+    """The configuration of a run by the defaults of the flags, with changes."""
+    flags = vars(get_args_parser().parse_args([]))
+    values = {field.name: flags[field.name] for field in fields(TrainConfig)}
+    chosen = {"split": "group", "clip_len": 16, "frame_interval": 4, "batch_size": 2}
+    return TrainConfig(**{**values, **chosen, **changes})
+
+
 def data_settings(root, output_dir, **flags):
     """The settings of a data set of the tests, with frames for clips by `ClipConfig.from_flags`."""
     return DataSettings("own", root, output_dir, ClipConfig.from_flags(**flags))
@@ -268,6 +278,13 @@ class Project:
 
     def set_path(self, dataset, root_dir):
         self.datasets[dataset] = str(root_dir), f"data/{dataset}_frames"
+
+    def add_entry(self, dataset, **fields):
+        """Add to what mypath.py says of a data set."""
+        entry = self.datasets[dataset]
+        if isinstance(entry, tuple):
+            entry = {"videos": entry[0], "frames": entry[1]}
+        self.datasets[dataset] = entry | fields
 
     def run(self, *command, ok=True):
         """Run what `python ...` would in this process; its exit status must be 0, or not 0 if not `ok`."""

@@ -3,10 +3,15 @@ import shutil
 import subprocess
 import sys
 
-import benchmark
 import numpy as np
 import pytest
 import torch
+from benchmarks.data import train_dataset, train_loader, write_videos
+from benchmarks.inference import draw_label
+from benchmarks.loading import feeding_workers
+from benchmarks.preprocessing import time_table
+from benchmarks.timing import format_row, make_row
+from benchmarks.training import bf16_peak, compile_ahead, compile_once, count_flops
 from conftest import ROOT, write_dataset
 from torch import nn
 
@@ -45,35 +50,31 @@ def test_flops_are_two_a_weight_and_place_forward_and_twice_that_backward(name):
         if isinstance(module, (nn.Conv3d, nn.Linear)):
             module.register_forward_hook(count)
     model.eval()(torch.zeros(1, 3, 16, 112, 112))
-    assert benchmark.count_flops(name) == 3 * sum(forward) - forward[0]
+    assert count_flops(name) == 3 * sum(forward) - forward[0]
 
 
 def test_the_peak_of_a_card_is_looked_up_or_measured():
-    assert (
-        benchmark.bf16_peak("NVIDIA H100 80GB HBM3")
-        == benchmark.bf16_peak("NVIDIA H200")
-        == 989.4e12
-    )
-    assert benchmark.bf16_peak("NVIDIA H100 PCIe") == 756e12
-    assert 1e6 < benchmark.bf16_peak("another") < 1e16
+    assert bf16_peak("NVIDIA H100 80GB HBM3") == bf16_peak("NVIDIA H200") == 989.4e12
+    assert bf16_peak("NVIDIA H100 PCIe") == 756e12
+    assert 1e6 < bf16_peak("another") < 1e16
 
 
 def test_the_fewest_workers_that_feed_the_fastest_network_are_named():
     loads = [{"work": "load", "workers": n, "ours": 100 * n} for n in (4, 8, 16)]
     trains = [{"work": "train C3D", "ours": speed} for speed in (300, 700, 500)]
-    assert benchmark.feeding_workers(loads + trains) == 8
-    assert benchmark.feeding_workers(loads + [{"work": "train C3D", "ours": 2000}]) is None
+    assert feeding_workers(loads + trains) == 8
+    assert feeding_workers(loads + [{"work": "train C3D", "ours": 2000}]) is None
 
 
 def test_a_row_shows_what_it_has():
-    row = benchmark.row("train C3D, 16, clips/s", 100, 450.26, 900)
+    row = make_row("train C3D, 16, clips/s", 100, 450.26, 900)
     row |= {"share of the bf16 peak": 0.312, "peak memory, GiB": 7.72}
-    assert benchmark.format_row(row).split() == [
+    assert format_row(row).split() == [
         *("train", "C3D,", "16,", "clips/s", "100", "450", "4.50x", "900", "0.50"),
         *("31.2%", "of", "the", "peak", "7.7", "GiB"),
     ]
     loaded = {"work": "load with 4 workers, clips/s", "workers": 4, "ours": 2.5}
-    assert benchmark.format_row(loaded).split() == [
+    assert format_row(loaded).split() == [
         "load",
         "with",
         "4",
@@ -88,7 +89,7 @@ def test_a_row_shows_what_it_has():
 @pytest.mark.parametrize("shade", [0, 128, 255])
 def test_the_label_is_legible_and_inside(size, text, shade):
     frame = np.full((size[1], size[0], 3), shade, np.uint8)
-    benchmark.draw_label(frame, text)
+    draw_label(frame, text)
     changed = np.argwhere((frame != shade).any(2) if shade else frame.any(2))
     top, left = changed.min(0)
     assert frame[top:].max() > 200  # white letters
@@ -100,9 +101,9 @@ def test_the_label_is_legible_and_inside(size, text, shade):
 
 
 def test_a_table_is_read_split_and_indexed(tmp_path):
-    (row,) = benchmark.time_table(None, tmp_path, None, num_rows=3600)
+    (row,) = time_table(None, tmp_path, None, num_rows=3600)
     assert row["work"].startswith("table of 3,600 rows") and row["ours"] > 0
-    assert benchmark.format_row(row).startswith("table of 3,600 rows, rows/CPU s")
+    assert format_row(row).startswith("table of 3,600 rows, rows/CPU s")
 
 
 @pytest.mark.slow
@@ -112,15 +113,15 @@ def test_what_is_compiled_ahead_is_not_compiled_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     counters = torch._dynamo.utils.counters
     counters.clear()
-    benchmark.compile_ahead(["C3D"], 4, [1], torch.device("cpu"))
-    benchmark.compile_once("C3D", 4, 1, torch.device("cpu"))
+    compile_ahead(["C3D"], 4, [1], torch.device("cpu"))
+    compile_once("C3D", 4, 1, torch.device("cpu"))
     assert counters["inductor"]["fxgraph_cache_hit"] > 0
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
 
 
 def test_the_videos_that_it_makes_can_be_split_and_trained_on(tmp_path):
-    benchmark.write_videos(tmp_path / "videos", groups=5, clips_per_group=2, frames=20)
-    dataset = benchmark.train_dataset(tmp_path / "videos", tmp_path)
+    write_videos(tmp_path / "videos", groups=5, clips_per_group=2, frames=20)
+    dataset = train_dataset(tmp_path / "videos", tmp_path)
     assert (len(dataset.classes), len(dataset)) == (4, 24)
-    loader = benchmark.train_loader(dataset, 4, 8, torch.device("cpu"), 1)
+    loader = train_loader(dataset, 4, 8, torch.device("cpu"), 1)
     assert [clips.shape for clips, _ in loader] == [(4, 16, 112, 112, 3)] * 2

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
 
 import cv2
 import numpy as np
@@ -15,11 +14,12 @@ from conftest import ROOT, write_video
 
 import mypath
 from dataloaders import copies, preprocess
-from dataloaders.copies import Copy, candidate_pairs, find_copies, join_groups
+from dataloaders.copies import Copy, candidate_pairs, find_copies
 from dataloaders.frames import DataSettings
+from dataloaders.groups import group_of, join_groups
 from dataloaders.records import VideoRecord, write_index
-from dataloaders.splits import assign_splits, group_of, leaked_groups
-from engine.data import validate_split
+from dataloaders.splits import assign_splits, leaked_groups
+from engine.data import SplitRule, validate_split
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_each_kind_of_copy_shares_the_group_and_the_split_of_its_original(root, 
     assert len(set(groups_of(videos).values())) == 12
     output = capsys.readouterr().out
     assert (
-        "6 videos show the same as others, whose group they share (2 re-encoded, 2 mirrored, 2 identical)"
+        "videos that show the same as others, whose group they share: 6 (2 re-encoded, 2 mirrored, 2 identical)"
         in output
     )
     assert output.count(" = ") == 5
@@ -203,10 +203,11 @@ def test_copies_that_leave_no_split_are_named_and_random_goes_on(tmp_path, proje
                 tmp_path / "videos" / name / f"{number}.avi", scene(("Jump", "Run").index(name))
             )
     with pytest.raises(
-        preprocess.DataError, match=r"needs groups.*; 4 videos stay with those.*copies.csv$"
+        preprocess.DataError,
+        match=r"needs groups.*; 4 copies must stay with the original, see copies.csv$",
     ):
         prepare(tmp_path / "videos", tmp_path / "frames")
-    with pytest.raises(preprocess.DataError, match=r"4 videos stay with those"):  # at once
+    with pytest.raises(preprocess.DataError, match=r"4 copies must stay with"):  # at once
         prepare(tmp_path / "videos", tmp_path / "frames")
     for number in range(3, 8):
         write_video(tmp_path / "videos" / "Jump" / f"{number}.avi", scene(0))
@@ -410,9 +411,7 @@ def test_groups_that_the_user_names_are_not_joined(root, tmp_path, capsys):
     assert rows_of(frames) == {"videos/Jump/00 again.avi": ("videos/Jump/00.avi", "identical")}
     groups = {source.rpartition("/")[2]: group for source, group in groups_of(videos).items()}
     assert groups == {path.name: f"person {number % 7}" for number, path in enumerate(paths)}
-    message = (
-        "1 videos show the same as others, of other groups, which stay apart as you named them"
-    )
+    message = "videos that show the same as others, of other groups, which stay apart as you named them: 1 "
     assert message in capsys.readouterr().out
     shutil.rmtree(root)
     (tmp_path / "table.csv").unlink()
@@ -430,15 +429,15 @@ def test_groups_by_a_pattern_are_not_joined(root, tmp_path, capsys):
 def test_the_search_is_switched_off_in_mypath(root, tmp_path, monkeypatch, mistake, capsys):
     shutil.copy(root / "Jump" / "00.avi", root / "Jump" / "00 again.avi")
     frames = tmp_path / "frames"
-    monkeypatch.setitem(mypath.Path.DATASETS, "own", (str(root), str(frames)))
-    monkeypatch.setitem(mypath.Path.COPIES, "own", False)
+    entry = {"videos": str(root), "frames": str(frames), "finds_copies": False}
+    monkeypatch.setitem(mypath.Path.DATASETS, "own", entry)
     preprocess.main(["own"])
     assert "show the same" not in capsys.readouterr().out
     assert not (frames / SAMPLING / "copies.csv").exists()
     videos = prepare(root, frames, finds_copies=False)
     assert len(set(groups_of(videos).values())) == 13
 
-    monkeypatch.setitem(mypath.Path.COPIES, "own", True)
+    entry["finds_copies"] = True
     preprocess.main(["own"])
     assert list(rows_of(frames)) == ["Jump/00 again.avi"]
     prepare(root, frames, finds_copies=False)  # nothing changed: its rows stay right
@@ -447,10 +446,10 @@ def test_the_search_is_switched_off_in_mypath(root, tmp_path, monkeypatch, mista
     preprocess.main(["own"])
     assert list(rows_of(frames)) == ["Jump/00 again.avi", "Jump/02 again.avi"]
 
-    monkeypatch.setitem(mypath.Path.COPIES, "own", "no")
+    entry["finds_copies"] = "no"
     capsys.readouterr()
     assert mistake(preprocess, "own") == (
-        "mypath.py: COPIES of 'own' is 'no'; it must be True or False"
+        "mypath.py: finds_copies of 'own' is 'no'; it must be True or False"
     )
 
 
@@ -540,15 +539,16 @@ def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path)
     tested = {video.video for video in rows if video.split == "test"}
     assert tested == {f"v_{name}_g{g:02d}_c01" for name in ("Jump", "Run") for g in range(1, 8)}
     assert leaked_groups(rows, "official1") == 1
-    args = Namespace(split="official1", batch_size=1, accumulate=1, test_only=False)
-    assert validate_split(args, 1, rows) == sum(video.split == "train" for video in rows)
+    validate_split(rows, SplitRule("official1", 1))
 
 
 def test_an_emptied_list_of_copies_is_refused(root, tmp_path):
     frames = tmp_path / "frames"
     prepare(root, frames)
     (frames / SAMPLING / "copies.csv").write_bytes(b"")
-    with pytest.raises(preprocess.DataError, match="copies.csv is damaged: delete it"):
+    with pytest.raises(
+        preprocess.DataError, match="copies.csv is damaged .*: delete it and start again"
+    ):
         prepare(root, frames)
     (frames / SAMPLING / "copies.csv").unlink()
     assert len(prepare(root, frames)) == 12
@@ -558,7 +558,7 @@ def test_videos_that_have_changed_are_no_copies_any_more(tmp_path):
     root = tmp_path / "videos"
     for number in range(8):
         write_video(root / ("Jump", "Run")[number % 2] / f"{number}.avi", scene(number % 2))
-    with pytest.raises(preprocess.DataError, match="6 videos stay with those"):
+    with pytest.raises(preprocess.DataError, match="6 copies must stay with"):
         prepare(root, tmp_path / "frames")
     for number, video in enumerate(sorted(root.glob("*/*"))):
         write_video(video, scene(10 + number))

@@ -14,13 +14,14 @@ from conftest import (
 )
 from torch.utils.data import DataLoader, Subset
 
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import EvalWindows, TrainClips
 from dataloaders.errors import DataError, FileError
 from dataloaders.labels import class_names, read_labels
 from dataloaders.preprocess import preprocess, split_records
 from dataloaders.records import SPLITS, VideoRecord
 from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.sampling import ClipConfig
+from dataloaders.transforms import Augmentation
 from dataloaders.workers import worker_init_fn
 
 
@@ -40,6 +41,16 @@ def record(split, class_name, video, frames=16):
     return VideoRecord(split, class_name, video, "g", source, frames, 1e9, split)
 
 
+def part(videos, split):
+    """The videos of one part."""
+    return [video for video in videos if video.split == split]
+
+
+def interval_of(length):
+    """The distance of the frames of a clip in a video of so many: 4, or less where it is short."""
+    return max(1, min(4, (length - 1) // 15))
+
+
 def numbers(clip):
     return [read_number(frame) for frame in clip.numpy()]
 
@@ -47,10 +58,10 @@ def numbers(clip):
 @pytest.mark.parametrize("split", SPLITS)
 def test_evaluation_reads_the_middle_and_nothing_random(data, split):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, split, ["Jump", "Run"], ClipConfig())
+    dataset = EvalWindows(frames, part(videos, split), ["Jump", "Run"], ClipConfig())
     rows = [video for video in videos if video.split == split]
     assert len(dataset) == len(rows)
-    interval = ClipConfig().step(25, length)
+    interval = interval_of(length)
     kept = len(range(0, length, interval))
     start = max(0, (kept - 16) // 2)
     for i in range(len(dataset)):
@@ -67,11 +78,11 @@ def test_evaluation_reads_the_middle_and_nothing_random(data, split):
 
 def test_evaluation_windows_lie_evenly(data):
     length, frames, videos = data
-    dataset = VideoDataset(
-        frames, videos, "test", ["Jump", "Run"], ClipConfig.from_flags(8), windows=3
+    dataset = EvalWindows(
+        frames, part(videos, "test"), ["Jump", "Run"], ClipConfig.from_flags(8), windows=3
     )
     rows = [video for video in videos if video.split == "test"]
-    interval = ClipConfig().step(25, length)
+    interval = interval_of(length)
     starts = {5: [0], 16: [0], 20: [0, 2, 4], 100: [0, 4, 9]}[length] * len(rows)
     assert [numbers(dataset[i][0])[0] for i in range(len(dataset))] == [
         start * interval for start in starts
@@ -91,16 +102,16 @@ def test_evaluation_windows_lie_evenly(data):
 )
 def test_windows_reach_from_the_first_frame_to_the_last(tmp_path, num_frames, windows, starts):
     videos = [record("test", "Run", name, num_frames) for name in "ab"]
-    dataset = VideoDataset(tmp_path, videos, "test", ["Run"], ClipConfig(), windows)
-    assert np.repeat(dataset.starts, dataset.repeats).tolist() == 2 * starts
-    assert dataset.video_indices.tolist() == len(set(starts)) * [0] + len(set(starts)) * [1]
+    dataset = EvalWindows(tmp_path, videos, ["Run"], ClipConfig(), windows=windows)
+    assert dataset.start_of_item[dataset.item_of_window].tolist() == 2 * [starts]
+    assert dataset.video_of_item.tolist() == len(set(starts)) * [0] + len(set(starts)) * [1]
     assert len(dataset) == 2 * len(set(starts))
 
 
 def test_training_draws_every_window_and_flips_half_of_the_clips(data):
     length, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(8))
-    interval = ClipConfig().step(25, length)
+    dataset = TrainClips(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig.from_flags(8))
+    interval = interval_of(length)
     kept = len(range(0, length, interval))
     drawn = [dataset[0, (0, 1, position)][0] for position in range(150)]
     starts = {numbers(clip)[0] // interval for clip in drawn}
@@ -114,7 +125,7 @@ def test_training_draws_every_window_and_flips_half_of_the_clips(data):
 
 def test_training_crops_everywhere(data):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
+    dataset = TrainClips(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())
     borders = set()
     for position in range(60):
         clip, _ = dataset[0, (0, 1, position)]
@@ -130,19 +141,19 @@ def test_only_the_frames_of_the_clip_are_read(data, monkeypatch):
     monkeypatch.setattr(
         np, "fromfile", lambda file, dtype: read.append(file) or fromfile(file, dtype)
     )
-    VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
+    TrainClips(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())[0, (0, 0, 0)]
     assert len(read) == 16
 
 
 @pytest.mark.parametrize("length", [0, 300, -1])
 def test_a_frame_that_is_cut_off_is_named(data, length):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "val", ["Jump", "Run"], ClipConfig())
+    dataset = EvalWindows(frames, part(videos, "val"), ["Jump", "Run"], ClipConfig())
     file = (
         frames
         / "val"
         / dataset.sources[0].removesuffix(".avi")
-        / f"{dataset.starts[0] + 1:05d}.jpg"
+        / f"{dataset.start_of_item[0] + 1:05d}.jpg"
     )
     whole = file.read_bytes()
     file.write_bytes(whole[:length])
@@ -159,13 +170,13 @@ def test_a_missing_frame_is_named(tmp_path):
         FileError,
         match=r"train/Run/v/00001.jpg: missing or damaged; delete .*train/Run/v and start again",
     ):
-        VideoDataset(tmp_path, [video], "train", ["Run"], ClipConfig())[0]
+        EvalWindows(tmp_path, [video], ["Run"], ClipConfig())[0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(data, workers):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
+    dataset = TrainClips(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())
 
     def epochs(num_workers):
         sampler = DistributedBatchSampler(len(dataset), 2, seed=1)
@@ -175,7 +186,8 @@ def test_the_number_of_workers_changes_nothing(data, workers):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
         )
-        for sampler.epoch in (1, 2):
+        for epoch in (1, 2):
+            sampler.set_position(epoch, 0)
             yield from loader
 
     plain, parallel = list(epochs(0)), list(epochs(workers))
@@ -189,7 +201,7 @@ def test_the_number_of_workers_changes_nothing(data, workers):
 def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
     sampler = DistributedBatchSampler(50, 5, seed=3)
     first = list(chain(*sampler))
-    sampler.epoch = 1
+    sampler.set_position(2, 0)
     second = list(chain(*sampler))
     assert (
         Counter(index for index, _ in first)
@@ -230,40 +242,30 @@ def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     _, frames, videos = data
     image = np.zeros((1000, 1000, 3), np.uint8)
     cv2.resize(image, (3000, 3000), interpolation=cv2.INTER_CUBIC)  # by several threads
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(8))
+    dataset = EvalWindows(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig.from_flags(8))
     loader = DataLoader(dataset, 2, num_workers=2, worker_init_fn=worker_init_fn, timeout=30)
     assert sum(len(labels) for _, labels in loader) == len(dataset)
 
 
 def test_indices_may_be_numpy_integers(data):
     _, frames, videos = data
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], ClipConfig())
+    dataset = EvalWindows(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())
     subset = Subset(dataset, np.arange(3, dtype=np.int64))
     assert torch.equal(subset[2][0], dataset[2][0]) and subset[2][1] == dataset[2][1]
-    clip = dataset[np.int64(2), (0, 1, 2)][0]
-    assert torch.equal(clip, dataset[2, (0, 1, 2)][0])
-
-
-def test_random_resized_crops_have_a_share_of_the_frame_and_reach_its_borders(data):
-    _, frames, videos = data
-    config = ClipConfig.from_flags(8)
-    dataset = VideoDataset(frames, videos, "train", ["Jump", "Run"], config, min_scale=0.3)
-    crops = np.array([dataset._random_crop(np.random.default_rng(key)) for key in range(4000)])
-    top, left, height, width = crops.T
-    assert top.min() == left.min() == 0
-    assert (top + height).max() == config.height and (left + width).max() == config.width
-    shares = height * width / (config.height * config.width)
-    assert 0.2 < shares.min() < 0.35 and shares.max() > 0.9 and abs(shares.mean() - 0.65) < 0.05
-    assert 0.6 < (width / height).min() < 0.8 and 1.25 < (width / height).max() < 1.6
-    clip, _ = dataset[0, (0, 1, 2)]
-    assert clip.shape == (16, 8, 8, 3)
+    train = TrainClips(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())
+    clip = train[np.int64(2), (0, 1, 2)][0]
+    assert torch.equal(clip, train[2, (0, 1, 2)][0])
 
 
 def test_clips_that_must_not_be_mirrored_are_not_and_are_drawn_alike(data):
     _, frames, videos = data
     plain, unflipped = (
-        VideoDataset(
-            frames, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(112), flip=flip
+        TrainClips(
+            frames,
+            part(videos, "train"),
+            ["Jump", "Run"],
+            ClipConfig.from_flags(112),
+            augmentation=Augmentation(flip=flip),
         )
         for flip in (True, False)
     )

@@ -5,8 +5,8 @@ import pytest
 
 from dataloaders import demo
 from dataloaders.errors import FileError
-from dataloaders.preprocess import list_videos
 from dataloaders.sampling import ClipConfig
+from dataloaders.sources import list_videos
 from dataloaders.video import VideoFile
 
 GROUPS = 3  # fewer than the demo's own, for speed

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import data_settings, write_dataset
+from conftest import data_settings, train_config, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
 from dataloaders.samplers import DistributedBatchSampler, shard_indices
+from engine.args import get_args_parser
 from engine.checkpoint import load_checkpoint
-from engine.data import build_loaders, prepare_data
+from engine.data import SplitRule, prepare_data
 from engine.distributed import Distributed
 from engine.errors import Stopped, UsageError
-from train import get_args_parser
+from engine.loaders import build_loaders, choose_batch_size
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = (
@@ -53,9 +54,12 @@ def project(project, videos, monkeypatch):
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_batches_of_a_single_process(world_size):
     single = DistributedBatchSampler(50, 4 * world_size, seed=1)
-    ranks = [DistributedBatchSampler(50, 4, 1, rank, world_size) for rank in range(world_size)]
+    ranks = [
+        DistributedBatchSampler(50, 4, 1, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     for sampler in (single, *ranks):
-        sampler.epoch, sampler.start = 2, 8 * world_size
+        sampler.set_position(2, 8 * world_size)
     together = [sum(batches, []) for batches in zip(*ranks, strict=True)]
     assert together == list(single)
     assert len(single) == len(ranks[0]) == (50 - 8 * world_size) // (4 * world_size)
@@ -63,7 +67,7 @@ def test_ranks_share_the_batches_of_a_single_process(world_size):
 
 def test_every_window_is_evaluated_once():
     class Videos:
-        video_indices = np.repeat(np.arange(5), 3)
+        video_of_item = np.repeat(np.arange(5), 3)
 
     shards = [shard_indices(Videos(), rank, 4) for rank in range(4)]
     assert sorted(sum(shards, [])) == list(range(15))
@@ -173,14 +177,13 @@ def test_other_videos_than_those_of_rank_0_are_refused(videos, tmp_path):
     args = get_args_parser().parse_args(flags)
     settings = data_settings(videos, tmp_path / "frames")
     with pytest.raises(UsageError, match="frames: not the videos that rank 0 has"):
-        prepare_data(args, settings, OtherVideosOnRank0())
-    data = prepare_data(args, settings, Distributed())
-    loaders = build_loaders(args, settings, data, Distributed(), torch.device("cpu"))
-    assert {split: len(loader.dataset.sources) for split, loader in loaders.items()} == {
-        "train": 10,
-        "val": 2,
-        "test": 2,
-    }
+        prepare_data(args, settings, SplitRule("group", 1), OtherVideosOnRank0())
+    data = prepare_data(args, settings, SplitRule("group", 1), Distributed())
+    config = train_config(batch_size=choose_batch_size(args, data, Distributed()))
+    device = torch.device("cpu")
+    loaders = build_loaders(config, data, Distributed(), workers=0, device=device)
+    parts = (loaders.train, loaders.val, loaders.test)
+    assert [len(part.dataset.sources) for part in parts] == [10, 2, 2]
 
 
 @pytest.mark.slow
@@ -208,7 +211,7 @@ def test_gradients_are_those_of_all_clips(tmp_path):
         "assert sums[0].tolist() == [2, 1] and sums[1] == 5\n"
         "stop_signal = StopSignal()\n"
         "distributed.raise_if_stopped(stop_signal)\n"
-        "stop_signal.signum = 15 * distributed.rank\n"
+        "stop_signal.signum = 15 if distributed.rank else None\n"
         "try:\n"
         "    distributed.raise_if_stopped(stop_signal)\n"
         "    raise SystemExit(1)\n"

@@ -13,7 +13,6 @@ import pytest
 from conftest import data_settings
 from PIL import Image, ImageCms
 
-import mypath
 from dataloaders import preprocess
 from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.extract import ExtractionJob, extract_frames
@@ -93,7 +92,7 @@ def test_images_of_several_kinds_are_refused_with_their_prefixes(tmp_path):
         ImageFolder(folder, 25)
     assert str(error.value) == (
         f"{folder}: several kinds of images: 'flow_x_' (3), 'flow_y_' (3), 'img_' (3), "
-        "without a number (1); IMAGES in mypath.py names the one to take"
+        "without a number (1); image_prefix in mypath.py names the one to take"
     )
 
 
@@ -144,7 +143,7 @@ def test_the_data_set_names_the_kind_and_another_one_is_extracted_anew(
     errors = project.run(*command, ok=False).stderr
     assert "several kinds of images: 'depth_' (3), 'img_' (3)" in errors
     for prefix, grey in (("img_", 50), ("depth_", 200)):
-        monkeypatch.setitem(mypath.Path.IMAGES, "own", prefix)
+        project.add_entry("own", image_prefix=prefix)
         project.run(*command)
         sampling = project.folder / "data/own_frames" / f"16x4_171x128_{prefix}"
         videos = read_index(sampling / "index.csv")

@@ -11,7 +11,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from engine.metrics import compute_metrics, summarize_runs
+from engine.metrics import Predictions, compute_class_scores, compute_metrics, summarize_runs
 
 CLASSES = [f"class {i}" for i in range(8)]
 
@@ -28,7 +28,8 @@ def predictions():
 
 def test_metrics_are_those_of_sklearn(predictions):
     probabilities, labels = predictions
-    metrics = compute_metrics(probabilities, labels, CLASSES)
+    metrics = compute_metrics(Predictions(probabilities, labels))
+    per_class = compute_class_scores(Predictions(probabilities, labels), CLASSES)
     of_videos, of_clips = probabilities.mean(1), probabilities.flatten(0, 1)
     all_labels = list(range(8))
     assert metrics["clip_top1"] == pytest.approx(
@@ -43,8 +44,8 @@ def test_metrics_are_those_of_sklearn(predictions):
     )
     predicted = of_videos.argmax(1)
     precision = precision_score(labels, predicted, labels=all_labels, average=None, zero_division=0)
-    assert list(metrics["per_class"]) == CLASSES[:7]
-    for label, scores in enumerate(metrics["per_class"].values()):
+    assert list(per_class) == CLASSES[:7]
+    for label, scores in enumerate(per_class.values()):
         expected = {
             "precision": precision[label],
             "recall": recall[label],
@@ -58,9 +59,8 @@ def test_metrics_are_those_of_sklearn(predictions):
 
 
 def test_few_classes_have_a_top5_too():
-    assert (
-        compute_metrics(torch.eye(2)[:, None], torch.tensor([1, 0]), ["a", "b"])["video_top5"] == 1
-    )
+    predictions = Predictions(torch.eye(2)[:, None], torch.tensor([1, 0]))
+    assert compute_metrics(predictions)["video_top5"] == 1
 
 
 def test_summary_of_folds_and_of_seeds():
@@ -70,7 +70,7 @@ def test_summary_of_folds_and_of_seeds():
     folds = [result(1, 0.5), result(1, 0.7), result(2, 0.8), result(2, 0.8)]  # folds 0.6 and 0.8
     assert summarize_runs(folds) == "4 runs, clip_top1 0.500 ± 0.000, video_top1 0.700 ± 0.100"
     assert summarize_runs(folds[:2]) == "2 runs, clip_top1 0.500 ± 0.000, video_top1 0.600 ± 0.100"
-    assert summarize_runs(folds[:1]).endswith("video_top1 0.500 ± nan")
+    assert summarize_runs(folds[:1]).endswith("video_top1 0.500 ± unknown")
 
 
 def test_a_summary_is_of_one_dataset(project, tmp_path):
@@ -86,7 +86,7 @@ def test_a_summary_is_of_one_dataset(project, tmp_path):
     )
     assert (one.returncode, one.stdout) == (
         0,
-        "1 runs, clip_top1 0.500 ± nan, video_top1 0.250 ± nan\n",
+        "1 runs, clip_top1 0.500 ± unknown, video_top1 0.250 ± unknown\n",
     )
     assert (mixed.returncode, mixed.stderr) == (
         2,

@@ -18,7 +18,7 @@ from conftest import (
     write_video,
 )
 
-from dataloaders import preprocess, sources
+from dataloaders import class_folders, preprocess
 from dataloaders.errors import DataError, FileError
 from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.records import SPLITS, read_index
@@ -200,8 +200,8 @@ def test_stray_files_are_ignored(root, tmp_path, capsys):
 
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = prepare(root, tmp_path / "plain")
-    listing = sources._scan
-    monkeypatch.setattr(sources, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
+    listing = class_folders._scan
+    monkeypatch.setattr(class_folders, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
     assert prepare(root, tmp_path / "frames") == plain
 
 
@@ -468,7 +468,7 @@ def test_frames_alone_will_do(root, tmp_path):
     assert prepare(root, tmp_path / "frames") == videos
     shutil.rmtree(videos[3].folder(frames_in(tmp_path / "frames")))
     before = tree(tmp_path / "frames")
-    with pytest.raises(FileError, match="videos: no such folder, and 1 videos have no fr"):
+    with pytest.raises(FileError, match="videos: no such folder, and 1 video without frames in "):
         prepare(root, tmp_path / "frames")
     assert tree(tmp_path / "frames") == before
 

@@ -4,18 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_checkpoint
+from conftest import make_checkpoint, train_config
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F
 
-from engine.build import create_model, load_pretrained
+from dataloaders.sampling import ClipConfig
+from engine.args import get_args_parser
 from engine.checkpoint import restore_model, save_checkpoint
+from engine.config import resolve_input
 from engine.errors import UsageError
+from engine.model import build_run_model, load_pretrained
 from network import MODELS
 from network.errors import ModelError
 from network.weights import load_weights, read_weights
-from train import get_args_parser
 
 
 class Hostile:
@@ -425,8 +427,19 @@ def test_a_layer_too_many_too_few_or_of_another_shape_is_named(tmp_path):
         load_weights(tmp_path / "a.pth")
 
 
-def arguments(**flags):
-    return SimpleNamespace(**vars(get_args_parser().parse_args([])) | {"model": "Tiny"} | flags)
+PATHS = SimpleNamespace(model_dir=lambda: None)  # mypath.Path, which is not asked
+
+
+def arguments(weights, **flags):
+    """The flags of a run that starts from weights."""
+    defaults = vars(get_args_parser().parse_args([]))
+    return SimpleNamespace(**defaults | {"model": "Tiny", "weights": str(weights)} | flags)
+
+
+def run_model(classes, pretrained=None, **flags):
+    """The network of a new run with such classes."""
+    data = SimpleNamespace(classes=classes, settings=SimpleNamespace(config=ClipConfig()))
+    return build_run_model(train_config(**flags), data, None, pretrained)
 
 
 def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
@@ -441,9 +454,8 @@ def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
         0.375,
         0.21875,
     ]
-    args = arguments()
-    load_pretrained(args, tmp_path / "a.pth")
-    assert args.input == "residual"
+    args = arguments(tmp_path / "a.pth")
+    assert resolve_input(args, load_pretrained(args, PATHS)) == "residual"
 
 
 @pytest.mark.parametrize(
@@ -453,10 +465,10 @@ def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
 def test_other_classes_need_another_last_layer(tmp_path, classes, head):
     checkpoint = make_checkpoint()
     save_checkpoint(checkpoint, tmp_path / "a.pth")
-    model, new = create_model(
-        arguments(seed=1), {}, classes, load_pretrained(arguments(), tmp_path / "a.pth")
-    )
-    assert new == head and model.fc.out_features == len(classes)
+    pretrained = load_pretrained(arguments(tmp_path / "a.pth"), PATHS)
+    built = run_model(classes, pretrained, model="Tiny", seed=1)
+    model = built.network
+    assert built.new_head == head and model.fc.out_features == len(classes)
     assert torch.equal(model.conv.weight, checkpoint["state_dict"]["conv.weight"])
     is_kept = model.fc.weight.shape == (3, 8) and torch.equal(
         model.fc.weight, checkpoint["state_dict"]["fc.weight"]
@@ -468,7 +480,7 @@ def test_a_tilde_in_the_path_of_weights_is_the_home_of_the_user(tmp_path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     save_checkpoint(make_checkpoint(), tmp_path / "a.pth")
-    assert load_pretrained(arguments(), "~/a.pth").name == "Tiny"
+    assert load_pretrained(arguments("~/a.pth"), PATHS).name == "Tiny"
 
 
 def test_features_and_files_without_names_get_a_last_layer(tmp_path):
@@ -479,11 +491,11 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
         (without(state, "fc"), 4, "fc"),
     ):
         torch.save(content, tmp_path / "a.pth")
-        args = arguments(model="R3D")
-        model, new = create_model(
-            args, {}, list("abcdefg")[:num_classes], load_pretrained(args, tmp_path / "a.pth")
-        )
-        assert (new, model.fc.out_features, args.input) == (head, num_classes, "rgb")
+        args = arguments(tmp_path / "a.pth", model="R3D")
+        pretrained = load_pretrained(args, PATHS)
+        built = run_model(list("abcdefg")[:num_classes], pretrained, model="R3D")
+        assert (built.new_head, built.network.fc.out_features) == (head, num_classes)
+        assert resolve_input(args, pretrained) == "rgb"
 
 
 @pytest.mark.parametrize(
@@ -500,7 +512,7 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
 def test_flags_that_name_another_model_are_refused(tmp_path, flags, message):
     torch.save(random_state("R3D", 3, depth=34), tmp_path / "a.pth")
     with pytest.raises(UsageError, match=message):
-        load_pretrained(arguments(**flags), tmp_path / "a.pth")
+        load_pretrained(arguments(tmp_path / "a.pth", **flags), PATHS)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7, {}])
@@ -512,12 +524,14 @@ def test_a_file_without_weights_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["Tiny", "R3D"])
 def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
-    options = {}
-    model, _ = create_model(arguments(model=name, dropout=0.75), options, ["a", "b"], None)
-    assert model.dropout.p == options["dropout"] == 0.75
-    options = {}
-    model, _ = create_model(arguments(model=name), options, ["a", "b"], None)
-    assert model.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not options
+    pretrained = None
+    if name == "Tiny":  # whose builder takes no dropout
+        save_checkpoint(make_checkpoint(), tmp_path / "a.pth")
+        pretrained = load_pretrained(arguments(tmp_path / "a.pth"), PATHS)
+    built = run_model(["a", "b"], pretrained, model=name, dropout=0.75)
+    assert built.network.dropout.p == built.options["dropout"] == 0.75
+    built = run_model(["a", "b"], model=name)
+    assert built.network.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not built.options
 
 
 def test_a_file_of_sports_1m_is_one_however_it_is_wrapped(tmp_path):

@@ -1,11 +1,12 @@
 import csv
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import data_settings, write_dataset
+from conftest import data_settings, train_config, write_dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
@@ -13,12 +14,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import Tiny
 
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import EvalWindows, TrainClips
+from dataloaders.errors import FileError
 from dataloaders.preprocess import preprocess, split_records
 from dataloaders.records import VideoRecord
 from dataloaders.sampling import ClipConfig
-from engine import report
+from engine import figures, report
+from engine.events import RunWriter
 from engine.loops import Evaluation
+from engine.metrics import Predictions
+from engine.trainer import EpochResult
 from network.converters import CLASSIC_STATISTICS
 
 
@@ -27,14 +32,13 @@ def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
         VideoRecord("test", name, "v", "g", f"{name}/v.avi", frames, 1e9, "test")
         for name, frames in (("Jump", 16), ("Run", 20))
     ]
-    dataset = VideoDataset(tmp_path, videos, "test", ["Jump", "Run"], ClipConfig(), windows=3)
+    dataset = EvalWindows(tmp_path, videos, ["Jump", "Run"], ClipConfig(), windows=3)
     items, clip = [], torch.zeros((1, 112, 112, 3), dtype=torch.uint8)
-    monkeypatch.setattr(
-        VideoDataset, "__getitem__", lambda _, item: items.append(item) or (clip, 0)
-    )
+    monkeypatch.setattr(EvalWindows, "__getitem__", lambda _, item: items.append(item) or (clip, 0))
     both_wrong = torch.tensor([[0.25, 0.75], [0.75, 0.25]])[:, None].expand(2, 3, 2)
-    with report.RunWriter(tmp_path / "events") as writer:
-        report.log_predictions(writer, 0, Evaluation({}, torch.tensor([0, 1]), both_wrong), dataset)
+    evaluation = Evaluation(Predictions(both_wrong, torch.tensor([0, 1])), {})
+    with RunWriter(tmp_path / "events") as writer:
+        report.log_predictions(writer, 0, evaluation, dataset)
     assert sorted(items) == [0, 2]  # of Jump the only window, of Run the second of three
 
 
@@ -42,8 +46,9 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
     root = write_dataset(tmp_path / "videos", frames=16)
     frames = preprocess(data_settings(root, tmp_path / "frames"))
     videos = split_records(frames, "group")
-    dataset = VideoDataset(
-        frames.frames_dir, videos, "test", ["Jump", "Run"], ClipConfig(), windows=2
+    tested_videos = [video for video in videos if video.split == "test"]
+    dataset = EvalWindows(
+        frames.frames_dir, tested_videos, ["Jump", "Run"], ClipConfig(), windows=2
     )
     probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
     metrics = {
@@ -54,14 +59,18 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
         "mean_class": 0.5,
         "macro_f1": 0.33,
     }
-    writer = report.RunWriter(tmp_path / "events")
+    writer = RunWriter(tmp_path / "events")
     tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
-    evaluation = Evaluation(metrics, torch.tensor([0, 1]), probabilities)
+    evaluation = Evaluation(Predictions(probabilities, torch.tensor([0, 1])), metrics)
     report.write_test_report(tmp_path, writer, tested, evaluation, dataset)
     writer.close()
     results = json.loads((tmp_path / "results.json").read_text())
     assert "2 groups in more than one" in results.pop("warning")
-    assert results == tested | {"test": metrics}
+    per_class = {
+        "Jump": {"precision": 0.5, "recall": 1.0, "support": 1},
+        "Run": {"precision": 0.0, "recall": 0.0, "support": 1},
+    }
+    assert results == tested | {"test": metrics | {"per_class": per_class}}
     output = capsys.readouterr().out
     assert (
         "test of epoch 3, split random: clip top-1 0.500, video top-1 0.500, top-5 1.000, "
@@ -94,13 +103,20 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
 
 def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
     """A run that is killed later does not log it again."""
-    train, val = (
-        {"loss": 0.5, "top1": 0.25},
-        {"loss": 1.5, "clip_top1": 0.75, "video_top5": 1.0, "mean_class": 0.7},
-    )
-    with report.open_writer(tmp_path, 1, True) as writer:
+    train = EpochResult(loss=0.5, top1=0.25, clips_per_second=100.0)
+    val = {
+        "loss": 1.5,
+        "clip_top1": 0.75,
+        "video_top5": 1.0,
+        "mean_class": 0.7,
+        "macro_f1": 0.6,
+    }
+    with RunWriter(tmp_path, first_epoch=1) as writer:
         for epoch in range(1, 21):
-            report.log_epoch(writer, epoch, train, val, 0.01 * epoch, 100.0, torch.device("cpu"))
+            trainer = SimpleNamespace(
+                loss_name="loss", learning_rate=0.01 * epoch, device=torch.device("cpu")
+            )
+            report.log_epoch(writer, epoch, train, val, trainer)
             events = EventAccumulator(str(tmp_path))
             events.Reload()
             for tag in (
@@ -119,6 +135,7 @@ def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
             "curves/top1_val": 0.75,
             "curves/top5_val": 1.0,
             "curves/mean_class_val": 0.7,
+            "curves/macro_f1_val": 0.6,
             "data/train_loss_epoch": 0.5,
             "data/train_acc_epoch": 0.25,
             "data/val_loss_epoch": 1.5,
@@ -164,7 +181,7 @@ LARGEST = {2: 400, 6: 600, 51: 2400, 101: 2400, 400: 5600}  # side of a confusio
 def test_a_confusion_matrix_of_any_number_of_classes_can_be_read(count):
     matrix = 30 * np.eye(count, dtype=int) + 12 * np.eye(count, k=1, dtype=int)
     names = [f"class number {i}" for i in range(count)]
-    figure = report.plot_confusion_matrix(matrix, names)
+    figure = figures.plot_confusion_matrix(matrix, names)
     width, height = figure.get_size_inches() * figure.dpi
     assert width == height < LARGEST[count]
     (axes,) = figure.axes
@@ -183,7 +200,7 @@ def test_a_confusion_matrix_of_any_number_of_classes_can_be_read(count):
 def test_a_confusion_matrix_grows_with_the_classes():
     names = [f"class number {i}" for i in range(400)]
     sides = [
-        report.plot_confusion_matrix(np.eye(count, dtype=int), names[:count]).get_size_inches()[0]
+        figures.plot_confusion_matrix(np.eye(count, dtype=int), names[:count]).get_size_inches()[0]
         for count in (2, 6, 51, 101, 200, 400)
     ]
     assert sides == sorted(sides)
@@ -192,7 +209,7 @@ def test_a_confusion_matrix_grows_with_the_classes():
 
 def test_a_confusion_matrix_is_shaded_by_row_from_white_to_blue():
     matrix = np.array([[30, 0, 0, 0], [0, 3, 0, 0], [0, 1, 1, 2], [40, 25, 21, 14]])
-    figure = report.plot_confusion_matrix(matrix, list("abcd"))
+    figure = figures.plot_confusion_matrix(matrix, list("abcd"))
     image, (axes,) = render(figure), figure.axes
 
     def shade(i, j):
@@ -217,7 +234,7 @@ def test_counts_stand_out_from_the_shade_of_their_cell(correct):
     matrix = np.full((6, 6), 20 * (1 - correct)).astype(int) + np.eye(6, dtype=int) * int(
         100 * correct
     )
-    figure = report.plot_confusion_matrix(matrix, list("abcdef"))
+    figure = figures.plot_confusion_matrix(matrix, list("abcdef"))
     image, (axes,) = render(figure), figure.axes
     for text in axes.texts:
         box = text.get_window_extent().extents.astype(int)
@@ -233,7 +250,7 @@ def test_the_accuracy_of_any_number_of_classes_can_be_read(count):
     matrix = np.diag(correct)
     matrix[range(count), (np.arange(count) + 1) % count] += 20 - correct
     names = [f"class number {i}" for i in range(count)]
-    figure = report.plot_class_accuracy(matrix, names)
+    figure = figures.plot_class_accuracy(matrix, names)
     _, height = figure.get_size_inches() * figure.dpi
     assert height <= 26 * 40 + 10
     assert len(figure.axes) == -(-count // 40)
@@ -248,7 +265,7 @@ def test_the_accuracy_of_any_number_of_classes_can_be_read(count):
 
 def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
     matrix = np.diag([4, 0, 1, 2]) + np.array([[0] * 4, [0] * 4, [3, 0, 0, 0], [2, 0, 0, 0]])
-    figure = report.plot_class_accuracy(matrix, ["a", "b", "c", "d"])
+    figure = figures.plot_class_accuracy(matrix, ["a", "b", "c", "d"])
     image, (axes,) = render(figure), figure.axes
     assert tick_labels(axes.yaxis) == ["c", "d", "a"]
     assert [bar.get_width() for bar in axes.patches] == [0.25, 0.5, 1]
@@ -267,15 +284,16 @@ def test_there_is_a_bar_for_each_class_that_was_tested_the_worst_first():
 def test_hyperparameters_and_training_clips(tmp_path, statistics):
     frames = preprocess(data_settings(write_dataset(tmp_path / "videos"), tmp_path / "frames"))
     videos = split_records(frames, "group")
-    dataset = VideoDataset(
-        frames.frames_dir, videos, "train", ["Jump", "Run"], ClipConfig.from_flags(64)
+    train_videos = [video for video in videos if video.split == "train"]
+    dataset = TrainClips(
+        frames.frames_dir, train_videos, ["Jump", "Run"], ClipConfig.from_flags(64)
     )
     model = Tiny(2)
     model.normalize.set(**model.normalize.statistics | statistics)
     items = [(0, (0, 1, 0)), (1, (0, 1, 1))]
-    writer = report.RunWriter(tmp_path / "events")
-    args = {"model": "R3D", "lr": 0.5, "weights": None, "pretrained": False}
-    report.log_run_start(writer, args, model, dataset, items)
+    writer = RunWriter(tmp_path / "events")
+    loaders = SimpleNamespace(train=SimpleNamespace(dataset=dataset), sampler=iter([items]))
+    report.log_run_start(writer, train_config(model="R3D", lr=0.5), model, loaders)
     writer.close()
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0})
     events.Reload()
@@ -283,7 +301,8 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
     hyperparameters = HParamsPluginData.FromString(content).session_start_info.hparams
     assert hyperparameters["model"].string_value == "R3D"
     assert hyperparameters["lr"].number_value == 0.5
-    assert sorted(hyperparameters) == ["lr", "model", "pretrained"]
+    assert hyperparameters["pretrained"].bool_value is False
+    assert "weights" not in hyperparameters  # None
     (tmp_path / "clips.gif").write_bytes(events.Images("train/clips")[0].encoded_image_string)
     animation = Image.open(tmp_path / "clips.gif")
     assert (animation.n_frames, animation.size) == (16, (320, 368))
@@ -307,9 +326,9 @@ def test_hyperparameters_and_training_clips(tmp_path, statistics):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_and_no_wait_without_end(tmp_path):
-    writer = report.open_writer(tmp_path, 1, True)
-    writer.events._py_recordio_writer._writer = open("/dev/full", "wb")  # noqa: SIM115
-    with pytest.raises(OSError, match="No space left"):
+    writer = RunWriter(tmp_path, first_epoch=1)
+    writer._events._py_recordio_writer._writer = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(FileError, match="cannot be written: No space left"):
         for step in range(5):
             writer.add_scalar("a", 1, step)
             writer.flush()
@@ -317,8 +336,8 @@ def test_a_full_disk_is_an_error_and_no_wait_without_end(tmp_path):
 
 @pytest.mark.parametrize("names", [["$5_to_$10", "cost $x_{$"], ["a\\b", "{x}"]])
 def test_names_of_classes_are_no_formulas(names):
-    with report.figure_fonts(names):
-        for plot in (report.plot_confusion_matrix, report.plot_class_accuracy):
+    with figures.figure_fonts(names):
+        for plot in (figures.plot_confusion_matrix, figures.plot_class_accuracy):
             figure = plot(np.array([[3, 1], [0, 2]]), names)
             figure.draw_without_rendering()
             assert set(names) <= {text.get_text() for text in figure.findobj(Text)}

@@ -236,7 +236,7 @@ def test_rows_that_cannot_be_used_are_told_by_number_before_anything_is_decoded(
     ("content", "message"),
     [
         (b"", "an empty table"),
-        (b"\xff\xfe\x00", "not a table"),
+        (b"\xff\xfe\x00", "not a text in UTF-8"),
         (
             b"path,label,colour\na.avi,b,c\n",
             "unknown column colour; it may have path, label, split, group, start, end",
@@ -263,7 +263,7 @@ def test_labels_that_are_numbers_are_names_where_no_file_names_them(tmp_path):
     assert {video.class_name for video in list_videos(path)} == {"0", "1"}
 
 
-def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeypatch):
+def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path):
     for name in ("Jump", "Run"):
         for person in range(5):
             for take in range(2):
@@ -271,7 +271,7 @@ def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeyp
     project.set_path("own", tmp_path / "videos")
     output = project.run("-m", "dataloaders.preprocess", "own").stdout
     assert "each video is a group of its own" in output
-    monkeypatch.setitem(mypath.Path.GROUPS, "own", r"_(person\d+)")
+    project.add_entry("own", group_pattern=r"_(person\d+)")
     output = project.run("-m", "dataloaders.preprocess", "own").stdout
     assert "each video is a group of its own" not in output
     videos = read_index(frames_of(project) / "index.csv")
@@ -282,7 +282,7 @@ def test_groups_are_found_by_the_expression_in_mypath(project, tmp_path, monkeyp
         (r"take1_(.*)\.", "finds no group in 10 videos: Jump/take0_"),
         ("person", "one pair of"),
     ):
-        monkeypatch.setitem(mypath.Path.GROUPS, "own", pattern)
+        project.add_entry("own", group_pattern=pattern)
         assert message in project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr
 
 
@@ -401,7 +401,7 @@ def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_
     for limit, is_written in ((2, True), (9, False)):
         refusals.clear()
         with (
-            contextlib.suppress(PermissionError),
+            contextlib.suppress(FileError),
             files.atomic_write(tmp_path / f"{limit}.txt") as partial,
         ):
             partial.write_text("new")
@@ -444,7 +444,7 @@ def test_a_row_that_is_there_twice_and_a_table_of_a_header_alone(tmp_path):
         list_videos(path)
 
 
-def test_no_other_split_is_opened_and_an_entry_is_a_pair(project, tmp_path, monkeypatch):
+def test_no_other_split_is_opened_and_an_entry_is_a_pair(project, tmp_path):
     with pytest.raises(DataError, match="no split 'valid': there are train, val, test"):
         VideoDataset.open("demo", "valid")
     project.datasets["own"] = str(tmp_path)  # without its comma
@@ -493,7 +493,7 @@ def test_parts_may_number_their_videos_alike(tmp_path):
     assert all(video.source.startswith(f"{video.split}/") for video in videos)
 
 
-def test_images_at_another_rate_are_another_sampling(project, tmp_path, monkeypatch):
+def test_images_at_another_rate_are_another_sampling(project, tmp_path):
     project.set_path("own", frames(tmp_path / "videos"))
     command = ("-m", "dataloaders.preprocess", "own", "--frame-rate", 5, "--clip-len", 4)
     for fps, sampling, count in (
@@ -506,7 +506,7 @@ def test_images_at_another_rate_are_another_sampling(project, tmp_path, monkeypa
     for fps in (0, -5, "nan"):
         refused = project.run(*command, "--source-fps", fps, ok=False)
         assert "must be 0.01 to 1000" in refused.stderr
-        monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", float(fps))
+        project.add_entry("own", source_fps=float(fps))
         assert "must be 0.01 to 1000" in project.run(*command, ok=False).stderr
 
 
@@ -542,10 +542,8 @@ def test_a_name_that_no_frame_folder_can_have_is_told(tmp_path):
 
 
 def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(
-        mypath.Path.DATASETS, "own", (str(frames(tmp_path / "videos")), str(tmp_path / "frames"))
-    )
-    monkeypatch.setitem(mypath.Path.SOURCE_FPS, "own", 10)
+    entry = {"videos": frames(tmp_path / "videos"), "frames": tmp_path / "frames", "source_fps": 10}
+    monkeypatch.setitem(mypath.Path.DATASETS, "own", entry)
     settings = open_settings(mypath.Path, "own", ClipConfig.from_flags(frame_rate=5))
     assert settings.source_fps == 10
     before = preprocess.split_records(preprocess.preprocess(settings), "group")

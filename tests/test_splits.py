@@ -7,6 +7,8 @@ import pytest
 
 from dataloaders import splits
 from dataloaders.errors import DataError, FileError
+from dataloaders.groups import group_of
+from dataloaders.official_lists import find_official_split
 from dataloaders.records import (
     SPLITS,
     VideoRecord,
@@ -15,7 +17,7 @@ from dataloaders.records import (
     write_index,
     write_split,
 )
-from dataloaders.splits import assign_splits, group_of, leaked_groups
+from dataloaders.splits import assign_splits, leaked_groups
 
 
 def record(class_name, video, group):
@@ -262,6 +264,8 @@ def test_lists_and_disk_may_differ(tmp_path, capsys):
     write_ucf101_lists(tmp_path, videos[1:], 1, range(1, 8))
     rows = assign_splits(videos[:-1], "official1", split_dir=tmp_path)
     assert [v.video for v in rows if v.split == "unused"] == [videos[0].video]
+    assert capsys.readouterr().out == ""
+    find_official_split(videos[:-1], 1, tmp_path).report()
     said = capsys.readouterr().out
     assert f"1 in the lists but not on disk: class003/{videos[-1].video.lower()}" in said
     assert f"1 on disk but not in the lists: {videos[0].class_name}/{videos[0].video}" in said

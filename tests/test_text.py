@@ -6,7 +6,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from engine.report import figure_fonts
+from engine.figures import figure_fonts
 from engine.text import DEJAVU, draw_text, drawable_names, find_font
 
 

@@ -9,8 +9,8 @@ import pytest
 from conftest import write_dataset
 from test_train import QUICK
 
-import train
 from dataloaders import workers
+from engine import args
 
 
 def lay_out(monkeypatch, folder, membership, files):
@@ -65,8 +65,8 @@ def test_the_cores_are_those_of_the_affinity(monkeypatch, tmp_path):
 
 def test_the_loader_has_as_many_workers_as_there_are_cores(monkeypatch):
     for cores, default in ((3, 3), (64, 8)):
-        monkeypatch.setattr(train, "available_cores", lambda cores=cores: cores)
-        assert train.get_args_parser().parse_args([]).workers == default
+        monkeypatch.setattr(args, "available_cores", lambda cores=cores: cores)
+        assert args.get_args_parser().parse_args([]).workers == default
 
 
 def no_locks(*args, **options):

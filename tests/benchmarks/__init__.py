@@ -1,0 +1,1 @@
+"""What tests/benchmark.py times: one file for each kind of work."""

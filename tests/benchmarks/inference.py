@@ -1,0 +1,141 @@
+"""Videos in which actions are recognised and which are annotated."""
+
+import copy
+import shutil
+import subprocess
+import sys
+from collections import deque
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.data import CLASSES, FPS, list_files, write_checkpoint, write_video
+from benchmarks.timing import best, make_row
+from dataloaders.transforms import resize_frame
+from dataloaders.video import VideoFile
+from dataloaders.video_writer import VideoWriter
+from engine.text import draw_text
+from network import MODELS
+from recognition.classifier import BATCH_SIZE, CPU_BATCH_SIZE
+from recognition.recognizer import Recognizer
+
+SCRIPT = Path(__file__).parent.parent.parent / "inference.py"
+WINDOW = 61  # frames of a video that a clip spans
+STRIDE = 32  # frames from one window to the next, by default
+
+
+def time_infer(videos, work_dir, device):
+    """Frames a second of annotated video."""
+    images = read_images(list_files(videos)[0])
+    size = images[0].shape[1::-1]
+    long = write_video(work_dir / "long.avi", cycle(images, 300), size)
+    num_short = 72 if device.type == "cpu" else 200
+    short = write_video(work_dir / "short.avi", cycle(images, num_short), size)
+    for name in MODELS:
+        checkpoint = write_checkpoint(work_dir / f"{name}.pth", name)
+        yield from infer_model(name, checkpoint, long, short, device)
+    yield time_folder(videos, work_dir, device)
+
+
+def read_images(video):
+    """The images of a video."""
+    return [frame.to_image() for frame in VideoFile(video).frames()]
+
+
+def cycle(images, count):
+    """So many images, over and over."""
+    return [images[i % len(images)] for i in range(count)]
+
+
+def time_folder(videos, work_dir, device, num_videos=8):
+    """A row: inference.py on a folder, with its start, the loading of R(2+1)D and the encoding."""
+    folder = work_dir / "folder"
+    folder.mkdir()
+    num_frames = 0
+    for number, source in enumerate(cycle(list_files(videos), num_videos)):
+        video = shutil.copy(source, folder / f"{number}{source.suffix}")
+        num_frames += sum(1 for _ in VideoFile(Path(video)).frames())
+    command = [sys.executable, SCRIPT, folder, "--device", str(device)]
+    command += ["--checkpoint", write_checkpoint(work_dir / "model.pth", "R2Plus1D")]
+    command += ["--output", work_dir / "out"]
+
+    def ours():
+        subprocess.run(command, capture_output=True, check=True)
+        return num_frames
+
+    speed = best(2, ours=ours)["ours"]
+    return {"work": f"infer a folder of {num_videos} videos, frames/s", "ours": speed}
+
+
+def infer_model(name, checkpoint, long, short, device):
+    """Two rows: at the default stride, and at stride 1, where every frame costs a pass."""
+    is_cpu = device.type == "cpu"
+    default = Recognizer(checkpoint, device=str(device))
+    every = Recognizer(checkpoint, device=str(device), stride=1)
+    plain = copy.deepcopy(default.model).to(memory_format=torch.contiguous_format)
+    batch_size = CPU_BATCH_SIZE if is_cpu else BATCH_SIZE
+    target = long.with_name("annotated.mp4")
+    floor = partial(decode_classify_encode, plain, batch_size, device, target)
+    speeds = best(
+        3 if is_cpu else 2,
+        classic=partial(recognize_classic, plain, device, long, target, 25 if is_cpu else 100),
+        default=lambda: default.predict(long, target)["frames"],
+        every=lambda: len(every.predict(short, target)["windows"]),
+        floor=partial(floor, long, STRIDE),
+        floor_every=partial(floor, short, 1),
+    )
+    classic = speeds["classic"]
+    yield make_row(f"infer {name}, frames/s", classic, speeds["default"], speeds["floor"])
+    yield make_row(
+        f"infer {name} at stride 1, frames/s", classic, speeds["every"], speeds["floor_every"]
+    )
+
+
+@torch.inference_mode()
+def recognize_classic(model, device, video, target, num_frames):
+    """Recognise as such scripts do: a pass for each frame, of the 16 frames before it."""
+    capture = cv2.VideoCapture(str(video))
+    clip = deque(maxlen=16)
+    writer = None
+    for _ in range(num_frames):
+        _, image = capture.read()
+        clip.append(resize_frame(image))
+        if len(clip) == 16:
+            inputs = np.stack(clip)[:, 8:120, 29:141, ::-1].astype(np.float32)
+            inputs = torch.from_numpy(inputs.transpose(3, 0, 1, 2)[None].copy()).to(device)
+            probabilities = model(inputs).softmax(1)[0]
+            label = CLASSES[probabilities.argmax()]
+            draw_label(image, f"{label} {probabilities.max():.0%}")
+        if writer is None:
+            codec = cv2.VideoWriter_fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(target), codec, FPS, image.shape[1::-1])
+        writer.write(image)
+    writer.release()
+    return num_frames - 15  # those that had a pass
+
+
+@torch.inference_mode()
+def decode_classify_encode(model, batch_size, device, target, video, stride):
+    """Decode a video, encode it, and classify as many clips as it has windows, one by one."""
+    images = read_images(video)
+    with VideoWriter(target, size=images[0].shape[1::-1], fps=FPS) as writer:
+        for number, image in enumerate(images):
+            writer.write(image, number / FPS)
+    num_windows = -(-(len(images) - WINDOW) // stride) + 1
+    shape = (batch_size, 16, 112, 112, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    for _ in range(-(-num_windows // batch_size)):
+        model(pixels.permute(0, 4, 1, 2, 3)).softmax(1).cpu()
+    return num_windows if stride == 1 else len(images)
+
+
+def draw_label(frame, text):
+    """Write one line along the bottom edge of an image, white on a dark band; it shrinks to fit."""
+    height, width = frame.shape[:2]
+    line = max(12, height // 12)
+    margin = max(2, height // 60)
+    frame[height - line :] //= 4
+    draw_text(frame[height - line : height - 2, margin : width - margin], text)
