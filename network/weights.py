@@ -182,7 +182,7 @@ def build_from_checkpoint(content: dict[str, Any]) -> nn.Module:
 
 def _find_weights(name: str) -> Path:
     path = Path(os.path.expanduser(name))
-    if path.is_file():
+    if os.path.isfile(path):  # `Path.is_file` raises an OSError for a name that is too long
         return path
     if name in weight_urls():
         return download_weights(name)

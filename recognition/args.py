@@ -118,7 +118,7 @@ def validate_args(args: Namespace) -> None:
         raise UsageError("--reconnect goes with --source")
     if args.export is not None and args.export.name in ("", ".."):
         raise UsageError(f"--export {args.export}: name a file")
-    if args.output.exists() and not args.output.is_dir():
+    if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise UsageError(f"--output {args.output}: a file, not a folder")
     if args.no_video:
         for flag, is_given in (("--grad-cam", args.grad_cam), ("--show", args.show)):

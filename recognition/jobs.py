@@ -120,7 +120,7 @@ def check_name_length(file: Path) -> None:
     partial = f"{file.stem}.partial{file.suffix}"  # as `atomic_write` names it
     limit = DEFAULT_NAME_LIMIT
     if hasattr(os, "pathconf"):
-        folder = next(path for path in file.absolute().parents if path.exists())
+        folder = next(path for path in file.absolute().parents if os.path.exists(path))
         limit = os.pathconf(folder, "PC_NAME_MAX")
     length = len(os.fsencode(partial))
     if length > limit:
