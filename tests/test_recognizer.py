@@ -20,6 +20,7 @@ from conftest import (
     with_durations,
     write_video,
 )
+from test_network import FrameLSTM
 from torch import nn
 
 from dataloaders.demo import LENGTH, draw_video
@@ -27,7 +28,7 @@ from dataloaders.sampling import ClipConfig
 from engine.checkpoint import save_checkpoint
 from engine.errors import UsageError
 from inference import Recognizer
-from network import build_model, head_of
+from network import MODELS, build_model, head_of
 from recognition.classifier import Prediction, Smoother
 from recognition.outputs import format_subtitles
 from recognition.results import LabelledSpan, find_events
@@ -348,3 +349,18 @@ def test_events_and_subtitles_have_the_times_of_the_video_and_of_its_copy(projec
     start, end = cues[-1].splitlines()[0].split(" --> ")
     assert float(start[-6:]) == pytest.approx(last["start"], abs=2e-3)
     assert float(end[-6:]) == pytest.approx(last["end"], abs=2e-3)
+
+
+def test_a_network_that_defines_no_parts_is_refused_where_they_are_needed_alone(
+    project, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(MODELS, "FrameLSTM", FrameLSTM)
+    state = FrameLSTM(3).state_dict()
+    content = make_checkpoint(model="FrameLSTM", state_dict=state, normalization={})
+    save_checkpoint(content, tmp_path / "a.pth")
+    write_video(project.folder / "v.avi", 20)
+    command = ("inference.py", "v.avi", "--checkpoint", tmp_path / "a.pth")
+    project.run(*command)
+    for flag, part in (("--features", "head"), ("--grad-cam", "normalize")):
+        (line,) = project.run(*command, flag, ok=False).stderr.splitlines()
+        assert f"FrameLSTM defines no {part}" in line
