@@ -120,10 +120,15 @@ def validate_args(args: Namespace) -> None:
         raise UsageError(f"--export {args.export}: name a file")
     if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise UsageError(f"--output {args.output}: a file, not a folder")
-    if args.no_video:
-        for flag, is_given in (("--grad-cam", args.grad_cam), ("--show", args.show)):
-            if is_given:
-                raise UsageError(f"--no-video leaves nothing for {flag}")
+    validate_video_flags(args)
+
+
+def validate_video_flags(args: Namespace) -> None:
+    """Raise UsageError where annotated videos are not to be written or shown, but needed."""
+    if args.no_video and args.grad_cam:
+        raise UsageError("--no-video leaves nothing for --grad-cam")
+    if args.no_video and args.show:
+        raise UsageError("--no-video leaves nothing for --show")
     if args.show and not has_display():
         raise UsageError(
             "--show needs a display, and there is none; the annotated video is written without it"

@@ -89,18 +89,33 @@ def make_folder(folder: Path) -> None:
 
 
 def write_json(file: Path, report: dict[str, Any]) -> None:
-    """Write a report atomically, indented."""
+    """Write a report atomically.
+
+    Args:
+        file: the path.
+        report: see `Recognizer.report`.
+    """
     write_text(file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text atomically, in UTF-8."""
+    """Write a text atomically, in UTF-8.
+
+    Args:
+        file: the path.
+        text: what is written.
+    """
     with atomic_write(file) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_features(file: Path, features: np.ndarray) -> None:
-    """Write an array atomically, as NumPy's .npy."""
+    """Write an array atomically, as NumPy's .npy.
+
+    Args:
+        file: the path.
+        features: (windows, 512) or (windows, 4096).
+    """
     make_folder(file.parent)
     with atomic_write(file) as partial:
         np.save(partial, features)

@@ -362,5 +362,8 @@ def test_a_network_that_defines_no_parts_is_refused_where_they_are_needed_alone(
     command = ("inference.py", "v.avi", "--checkpoint", tmp_path / "a.pth")
     project.run(*command)
     for flag, part in (("--features", "head"), ("--grad-cam", "normalize")):
-        (line,) = project.run(*command, flag, ok=False).stderr.splitlines()
-        assert f"FrameLSTM defines no {part}" in line
+        done = project.run(*command, flag, ok=False)
+        assert done.returncode == 2  # before any video is read
+        assert done.stderr == (
+            f"inference.py: FrameLSTM defines no {part}: see network/__init__.py\n"
+        )
