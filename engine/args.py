@@ -35,7 +35,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the flag, its value and what it must be."""
-        out_of_range = re.fullmatch(r"argument (--[\w-]+)\S*: (.*: must be .*)", message)
+        out_of_range = re.fullmatch(r"argument (--\S+): (.*: must be .*)", message)
         if out_of_range:
             raise UsageError(" ".join(out_of_range.groups()))
         raise UsageError(f"{message}; --help lists the flags")
