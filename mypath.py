@@ -39,15 +39,15 @@ class Path:
     def db_dir(cls, dataset: str) -> tuple[str, str]:
         """Return (videos, frames) of a data set; FileError for a name without an entry."""
         entry = find_entry(cls.DATASETS, dataset)
-        return _locate(entry.videos, entry.frames)
+        return _locate(entry["videos"], entry["frames"])
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
         """Return the folder of official lists of a data set; FileError where it has none."""
-        lists = find_entry(cls.DATASETS, dataset).lists
-        if lists is None:
+        entry = find_entry(cls.DATASETS, dataset)
+        if "lists" not in entry:
             raise FileError(f"no official lists of {dataset!r}: mypath.py names none in its entry")
-        return _locate(lists)[0]
+        return _locate(entry["lists"])[0]
 
     @staticmethod
     def model_dir() -> str:

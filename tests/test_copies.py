@@ -204,7 +204,8 @@ def test_copies_that_leave_no_split_are_named_and_random_goes_on(tmp_path, proje
                 tmp_path / "videos" / name / f"{number}.avi", scene(("Jump", "Run").index(name))
             )
     with pytest.raises(
-        preprocess.DataError, match=r"needs groups.*; 4 copies must stay with the original, see copies.csv$"
+        preprocess.DataError,
+        match=r"needs groups.*; 4 copies must stay with the original, see copies.csv$",
     ):
         prepare(tmp_path / "videos", tmp_path / "frames")
     with pytest.raises(preprocess.DataError, match=r"4 copies must stay with"):  # at once
@@ -411,9 +412,7 @@ def test_groups_that_the_user_names_are_not_joined(root, tmp_path, capsys):
     assert rows_of(frames) == {"videos/Jump/00 again.avi": ("videos/Jump/00.avi", "identical")}
     groups = {source.rpartition("/")[2]: group for source, group in groups_of(videos).items()}
     assert groups == {path.name: f"person {number % 7}" for number, path in enumerate(paths)}
-    message = (
-        "videos that show the same as others, of other groups, which stay apart as you named them: 1 "
-    )
+    message = "videos that show the same as others, of other groups, which stay apart as you named them: 1 "
     assert message in capsys.readouterr().out
     shutil.rmtree(root)
     (tmp_path / "table.csv").unlink()
@@ -549,7 +548,9 @@ def test_an_emptied_list_of_copies_is_refused(root, tmp_path):
     frames = tmp_path / "frames"
     prepare(root, frames)
     (frames / SAMPLING / "copies.csv").write_bytes(b"")
-    with pytest.raises(preprocess.DataError, match="copies.csv is damaged .*: delete it and start again"):
+    with pytest.raises(
+        preprocess.DataError, match="copies.csv is damaged .*: delete it and start again"
+    ):
         prepare(root, frames)
     (frames / SAMPLING / "copies.csv").unlink()
     assert len(prepare(root, frames)) == 12

@@ -41,16 +41,21 @@ def test_files_that_are_missing_or_folders_are_named(tmp_path):
         files.read_text(tmp_path / "a.txt")
 
 
-@pytest.mark.parametrize("left", ["", "a", "a,b\r\n", "a,b\r\n1", "a,b\r\n1,2\r\n", "a,b\r\n1,2\r\n3,"])
+@pytest.mark.parametrize(
+    "left", ["", "a", "a,b\r\n", "a,b\r\n1", "a,b\r\n1,2\r\n", "a,b\r\n1,2\r\n3,"]
+)
 def test_a_table_that_a_full_disk_has_cut_off_is_continued(tmp_path, left):
     path = tmp_path / "a.csv"
     path.write_bytes(left.encode())
     known = [row for row in ("1,2\r\n",) if row in left]
 
     def read():
-        return [",".join(row.values()) for row in files.read_table(path, "ab", dict, is_growing=True)]
+        return [
+            ",".join(row.values()) for row in files.read_table(path, "ab", dict, is_growing=True)
+        ]
 
     assert read() == ["1,2"] * len(known)
+    files.cut_incomplete_row(path)
     files.append_row(path, ("a", "b"), (5, 6))
     assert read() == ["1,2"] * len(known) + ["5,6"]
     assert path.read_bytes().startswith(b"a,b\r\n")

@@ -20,7 +20,9 @@ def test_one_entry_adds_a_data_set(monkeypatch):
 def test_unknown_names_list_the_known():
     with pytest.raises(FileError, match="ucf-101.*ucf101, hmdb51, demo"):
         Path.db_dir("ucf-101")
-    with pytest.raises(FileError, match="no official lists of 'demo': mypath.py names none in its entry"):
+    with pytest.raises(
+        FileError, match="no official lists of 'demo': mypath.py names none in its entry"
+    ):
         Path.split_dir("demo")
 
 
@@ -71,9 +73,15 @@ def test_one_entry_says_all_of_a_data_set(monkeypatch, tmp_path):
     ("entry", "message"),
     [
         ({"videos": "a"}, "the entry 'own' has no 'frames'"),
-        ({"videos": "a", "frames": "b", "group": "c"}, "'own' has an unknown field 'group'; it may"),
+        (
+            {"videos": "a", "frames": "b", "group": "c"},
+            "'own' has an unknown field 'group'; it may",
+        ),
         ({"videos": 3, "frames": "b"}, "videos of 'own' is 3; it must be a path"),
-        ({"videos": "a", "frames": "b", "source_fps": "25"}, "source_fps of 'own' is '25'; it must"),
+        (
+            {"videos": "a", "frames": "b", "source_fps": "25"},
+            "source_fps of 'own' is '25'; it must",
+        ),
         (("a", "b", "c"), "the entry 'own' is not a pair of folders, but"),
         ("ab", "the entry 'own' is not a pair of folders, but 'ab'"),
     ],
