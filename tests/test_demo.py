@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dataloaders import demo
-from dataloaders.sources import list_videos
 from dataloaders.sampling import ClipConfig
+from dataloaders.sources import list_videos
 
 GROUPS = 3  # fewer than the demo's own, for speed
 

@@ -12,7 +12,6 @@ import pytest
 from conftest import data_settings
 from PIL import Image, ImageCms
 
-import mypath
 from dataloaders import preprocess
 from dataloaders.errors import DataError, TransientReadError
 from dataloaders.extract import ExtractionJob, extract_frames

@@ -232,7 +232,7 @@ def test_frames_that_cannot_be_moved_are_named(root, tmp_path, monkeypatch):
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = prepare(root, tmp_path / "plain")
     listing = class_folders._scan
-    monkeypatch.setattr(class_folders, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
+    monkeypatch.setattr(class_folders, "_scan", lambda *folder: sorted(listing(*folder), reverse=True))
     assert prepare(root, tmp_path / "frames") == plain
 
 
