@@ -657,7 +657,7 @@ def test_a_name_too_long_for_the_frames_is_named_with_the_limit(project, tmp_pat
     (line,) = project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr.splitlines()
     assert line == (
         f"1.avi: its frames need a folder named {label[:40]!r}... of {2 * len(label)} bytes, and "
-        f"data/own_frames takes {limit} at most; use a shorter name"
+        f"a folder takes {limit} at most; use a shorter name"
     )
     fitting = [video._replace(class_name="a" * limit) for video in list_videos(root / "table.csv")]
-    check_name_lengths(fitting, tmp_path / "not" / "there")
+    check_name_lengths(fitting)
