@@ -22,31 +22,27 @@ class Path:
     #     "image_prefix": which images to take, where folders of images have several kinds: what
     #         stands before the number in their names, as "img_"
     DATASETS = {
-        "ucf101": {
-            "videos": "data/UCF-101",
-            "frames": "data/ucf101_frames",
-            "lists": "data/ucfTrainTestlist",
-        },
-        "hmdb51": {
-            "videos": "data/hmdb51",
-            "frames": "data/hmdb51_frames",
-            "lists": "data/testTrainMulti_7030_splits",
-        },
+        "ucf101": ("data/UCF-101", "data/ucf101_frames"),
+        "hmdb51": ("data/hmdb51", "data/hmdb51_frames"),
         "demo": ("data/demo", "data/demo_frames"),
     }
+
+    # name: folder of the official split lists, where the entry above names none
+    SPLITS = {"ucf101": "data/ucfTrainTestlist", "hmdb51": "data/testTrainMulti_7030_splits"}
 
     @classmethod
     def db_dir(cls, dataset: str) -> tuple[str, str]:
         """Return (videos, frames) of a data set; FileError for a name without an entry."""
         entry = find_entry(cls.DATASETS, dataset)
-        return _locate(entry.videos, entry.frames)
+        return _locate(entry["videos"], entry["frames"])
 
     @classmethod
     def split_dir(cls, dataset: str) -> str:
         """Return the folder of official lists of a data set; FileError where it has none."""
-        lists = find_entry(cls.DATASETS, dataset).lists
+        lists = find_entry(cls.DATASETS, dataset).get("lists", cls.SPLITS.get(dataset))
         if lists is None:
-            raise FileError(f"no official lists of {dataset!r}: mypath.py names none in its entry")
+            known = ", ".join(cls.SPLITS)
+            raise FileError(f"no official lists of {dataset!r}: mypath.py has those of {known}")
         return _locate(lists)[0]
 
     @staticmethod

@@ -1,15 +1,22 @@
 """The flags that choose the clips and the split of a data set, for both command lines."""
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from dataloaders.entries import Entry, find_entry
+from dataloaders.entries import find_entry
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings, default_protocol
 from dataloaders.records import VideoRecord
 from dataloaders.sampling import CROP_SIZE, ClipConfig
 from dataloaders.splits import PROTOCOLS
+
+# A mypath.py of an older version says each of these in a dict of its own.
+OLDER_DICTS = {
+    "GROUPS": "group_pattern",
+    "COPIES": "finds_copies",
+    "SOURCE_FPS": "source_fps",
+    "IMAGES": "image_prefix",
+}
 
 
 def add_data_arguments(parser) -> None:
@@ -54,19 +61,6 @@ def add_data_arguments(parser) -> None:
     )
 
 
-def settings_of(paths, args: argparse.Namespace) -> DataSettings:
-    """Return the settings of the data set that the flags name.
-
-    Args:
-        paths: `mypath.Path`.
-        args: The flags of `add_data_arguments`, and `dataset`.
-    """
-    config = ClipConfig.from_flags(
-        args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
-    )
-    return open_settings(paths, args.dataset, config, args.source_fps)
-
-
 def open_settings(
     paths, name: str, config: ClipConfig, source_fps: float | None = None
 ) -> DataSettings:
@@ -84,17 +78,16 @@ def open_settings(
     """
     root_dir, output_dir = paths.db_dir(name)
     datasets = getattr(paths, "DATASETS", {})
-    entry = find_entry(datasets, name) if name in datasets else Entry(root_dir, output_dir)
-    return DataSettings(
-        name=name,
-        root_dir=Path(root_dir),
-        output_dir=Path(output_dir),
-        config=config,
-        group_pattern=entry.group_pattern,
-        source_fps=entry.source_fps if source_fps is None else source_fps,
-        image_prefix=entry.image_prefix,
-        finds_copies=entry.finds_copies,
-    )
+    options = find_entry(datasets, name) if name in datasets else {}
+    for older, key in OLDER_DICTS.items():
+        value = getattr(paths, older, {}).get(name)
+        if value is not None:
+            options.setdefault(key, value)
+    for key in ("videos", "frames", "lists"):  # found by methods, which people override
+        options.pop(key, None)
+    if source_fps is not None:
+        options["source_fps"] = source_fps
+    return DataSettings(name, Path(root_dir), Path(output_dir), config, **options)
 
 
 def choose_protocol(

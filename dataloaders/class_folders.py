@@ -72,12 +72,11 @@ class _Listing:
         """
         for source, is_file in sorted(_scan(self.root_dir, folder)):
             class_name, _, name = source.removeprefix(folder).rpartition("/")
-            is_images = bool(class_name) and not is_file and _has_images(self.root_dir / source)
-            reason = self._reason_to_ignore(source, class_name, is_file, is_images=is_images)
+            reason = self._reason_to_ignore(source, class_name, is_file)
             if reason:
                 self.ignored[reason].append(source)
                 continue
-            stem = name if is_images else os.path.splitext(name)[0]
+            stem = os.path.splitext(name)[0] if is_file else name  # a folder of images
             self._add(split, class_name, stem, source)
 
     def _add(self, split: str | None, class_name: str, stem: str, source: str) -> None:
@@ -93,26 +92,20 @@ class _Listing:
         )
         self.videos.append(record)
 
-    def _reason_to_ignore(
-        self, source: str, class_name: str, is_file: bool, *, is_images: bool
-    ) -> str | None:
+    def _reason_to_ignore(self, source: str, class_name: str, is_file: bool) -> str | None:
         name = source.rpartition("/")[2]
         path = self.root_dir / source
         if is_hidden(class_name) or is_hidden(name):
             return "hidden"
-        if is_images:
-            return None
         if not is_file and os.path.isdir(path):
-            is_deeper = any(map(has_video_suffix, os.listdir(path)))
-            return DEEPER if is_deeper else "folders without images"
+            names = os.listdir(path)
+            if any(map(is_image_name, names)):
+                return None
+            return DEEPER if any(map(has_video_suffix, names)) else "folders without images"
         reason = reason_to_ignore(name, is_file)
         if reason is None and not class_name:
             return "in no class folder"
         return reason
-
-
-def _has_images(folder: Path) -> bool:
-    return os.path.isdir(folder) and any(map(is_image_name, os.listdir(folder)))
 
 
 def _scan(root_dir: Path, prefix: str) -> Iterator[tuple[str, bool]]:

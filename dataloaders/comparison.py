@@ -66,7 +66,7 @@ def list_sources(settings: DataSettings) -> Sources | None:
     if not os.path.exists(settings.root_dir):
         return None
     records = list_videos(settings.root_dir, settings.group_pattern)
-    check_name_lengths(records, settings.output_dir)
+    check_name_lengths(records)
     sources = [record.source for record in records]
     return Sources(records, modification_times(settings.root_dir, sources))
 

@@ -84,15 +84,22 @@ class VideoDataset(Dataset):
         """
         import mypath
         from dataloaders.arguments import open_settings
+        from dataloaders.comparison import compare, list_sources
         from dataloaders.frames import default_protocol
         from dataloaders.labels import class_names
-        from dataloaders.preprocess import preprocess, split_records
+        from dataloaders.preprocess import preprocess
+        from dataloaders.run_split import split_records
 
         if split not in SPLITS:
             raise DataError(f"no split {split!r}: there are {', '.join(SPLITS)}")
         if config is None:
             config = ClipConfig.from_flags(**flags)
         settings = open_settings(mypath.Path, name, config)
+        if not extract and not compare(settings, list_sources(settings)).is_finished:
+            raise DataError(
+                f"{settings.frames_dir}: frames are missing or out of date; extract=True extracts "
+                "them, as python -m dataloaders.preprocess does"
+            )
         frames = preprocess(settings)
         records = split_records(frames, default_protocol(settings, frames.records))
         part = [record for record in records if record.split == split]

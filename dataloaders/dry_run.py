@@ -10,16 +10,15 @@ from tqdm import tqdm
 
 from dataloaders.arguments import choose_protocol, find_split_dir
 from dataloaders.errors import DataError, UserError
-from dataloaders.files import plural
+from dataloaders.files import plural, shorten
 from dataloaders.frames import DataSettings
 from dataloaders.images import ImageFolder
 from dataloaders.records import VideoRecord
-from dataloaders.sources import list_videos, split_source
+from dataloaders.sources import Source, list_videos, split_source
 from dataloaders.splits import assign_splits
 from dataloaders.video import VideoFile
 
 LISTED_VIDEOS = 5  # that cannot be read
-LISTED_VALUES = 6  # of a line
 
 
 def print_dry_run(paths, settings: DataSettings, split: str | None, fold: int) -> None:
@@ -56,15 +55,14 @@ def describe_videos(settings: DataSettings, videos: Sequence[VideoRecord]) -> st
         source = split_source(settings.root_dir, video.source)
         try:
             header = _open(source.path, settings)
-            if isinstance(header, VideoFile):
-                height, width = next(iter(header.frames())).to_image().shape[:2]
-                sizes.append(f"{width}x{height}")
+            sizes.append(_describe_size(header))
             header.close()
+            duration = header.duration
         except UserError as error:
             unreadable.append(f"cannot be read: {error}")
             continue
-        if header.duration is not None:
-            seconds.append(min(source.end, header.duration) - source.start)
+        if duration is not None:
+            seconds.append(_length(source, duration))
         if header.fps is not None:
             rates.append(f"{header.fps:.4g} frames/s")
     num_groups = len({video.group for video in videos})
@@ -87,8 +85,18 @@ def _open(path: Path, settings: DataSettings) -> ImageFolder | VideoFile:
     return VideoFile(path, threads=1)
 
 
+def _length(source: Source, duration: float) -> float:
+    end = duration if source.end is None else min(source.end, duration)
+    return end - source.start
+
+
+def _describe_size(header: ImageFolder | VideoFile) -> str:
+    if isinstance(header, ImageFolder):
+        return "images"
+    height, width = next(iter(header.frames())).to_image().shape[:2]
+    return f"{width}x{height}"
+
+
 def _count(title: str, values: Sequence[str]) -> str:
-    parts = [f"{value} ({count})" for value, count in Counter(values).most_common()]
-    if len(parts) > LISTED_VALUES:
-        parts = [*parts[:3], "...", *parts[-2:]]
-    return f"{title}: " + ", ".join(parts)
+    counts = Counter(values).most_common()
+    return f"{title}: " + shorten([f"{value} ({count})" for value, count in counts])

@@ -2,12 +2,11 @@
 
 import contextlib
 import csv
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from dataloaders.errors import DataError, FileError
 
@@ -120,24 +119,18 @@ def append_row(path: Path, columns: Sequence[str], row: Sequence[Any]) -> None:
     Raises:
         FileError: It cannot be written.
     """
-    with named_errors(path), open(path, "ab+") as file:
-        _cut_incomplete_line(file)
-        lines = io.StringIO(newline="")
-        table = csv.writer(lines)
+    with named_errors(path), open(path, "a", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
         if file.tell() == 0:
             table.writerow(columns)
         table.writerow(row)
-        file.write(lines.getvalue().encode())
 
 
-def _cut_incomplete_line(file: BinaryIO) -> None:
+def cut_incomplete_row(path: Path) -> None:
     """Remove what a start has written of a last row when the disk was full."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 1))
-    if file.read() not in (b"", b"\n"):
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.seek(0, os.SEEK_END)
+    if os.path.isfile(path):
+        with named_errors(path):
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def delete_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from dataloaders.copies import Copy
 from dataloaders.errors import DataError
-from dataloaders.files import append_row, delete_file, read_table, write_table
+from dataloaders.files import append_row, cut_incomplete_row, delete_file, read_table, write_table
 from dataloaders.records import VideoRecord
 from dataloaders.sampling import ClipConfig
 from dataloaders.sources import has_split
@@ -36,15 +36,6 @@ class SkippedVideo(NamedTuple):
     source: str
     modified: float  # when it was changed last, in seconds
     reason: str
-
-
-class DamagedVideo(NamedTuple):
-    """A row of `damaged.csv`: a video that is used as far as it can be decoded."""
-
-    source: str
-    num_lost: str  # frames
-    num_frames: str  # that there would be
-    first_time: str  # of a lost frame, in seconds
 
 
 @dataclass(frozen=True)
@@ -127,18 +118,13 @@ def _parse_skipped(row: dict[str, str]) -> SkippedVideo:
     return SkippedVideo(row["source"], float(row["modified"]), row["reason"])
 
 
-def read_damaged(frames_dir: Path) -> list[DamagedVideo]:
-    """Return the videos that are used only as far as they can be decoded."""
-    return _read_growing(frames_dir / DAMAGED, DAMAGED_COLUMNS, _parse_damaged)
-
-
-def _parse_damaged(row: dict[str, str]) -> DamagedVideo:
-    return DamagedVideo(*row.values())
+def _read_damaged(frames_dir: Path) -> list[dict[str, str]]:
+    return _read_growing(frames_dir / DAMAGED, DAMAGED_COLUMNS, dict)
 
 
 def count_damaged(settings: DataSettings) -> int:
     """Return how many videos are used only as far as they can be decoded."""
-    return len(read_damaged(settings.frames_dir))
+    return len(_read_damaged(settings.frames_dir))
 
 
 def read_copies(settings: DataSettings) -> list[Copy]:
@@ -160,6 +146,12 @@ def _read_growing(path: Path, columns: Sequence[str], parse: Callable[[dict], An
     if not os.path.isfile(path):
         return []
     return list(read_table(path, columns, parse, is_growing=True))
+
+
+def cut_incomplete_rows(frames_dir: Path) -> None:
+    """Remove what a start has written of last rows when the disk was full."""
+    for table in (SKIPPED, DAMAGED, JOURNAL):
+        cut_incomplete_row(frames_dir / table)
 
 
 def append_skipped(frames_dir: Path, video: SkippedVideo) -> None:
@@ -204,11 +196,12 @@ def keep_damaged(frames_dir: Path, sources: set[str]) -> int:
     Returns:
         The number of damaged videos.
     """
-    rows = [row for row in read_damaged(frames_dir) if row.source in sources]
-    # A killed start may have listed a video that was then extracted once more.
-    last = {row.source: row for row in rows}
-    _write_list(frames_dir / DAMAGED, DAMAGED_COLUMNS, last.values())
-    return len(last)
+    rows = {}  # the last one of a video that was extracted once more
+    for row in _read_damaged(frames_dir):
+        if row["source"] in sources:
+            rows[row["source"]] = tuple(row.values())
+    _write_list(frames_dir / DAMAGED, DAMAGED_COLUMNS, rows.values())
+    return len(rows)
 
 
 def _write_list(path: Path, columns: Sequence[str], rows: Iterable[tuple]) -> None:

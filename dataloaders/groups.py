@@ -68,13 +68,8 @@ def set_groups(videos: Sequence[VideoRecord], pattern: str) -> list[VideoRecord]
     return grouped
 
 
-def joins_groups(copy: VideoRecord, original: VideoRecord) -> bool:
-    """Whether two videos that show the same share a group: not where the user named a group.
-
-    Args:
-        copy: One of them.
-        original: The other one.
-    """
+def _joins_groups(copy: VideoRecord, original: VideoRecord) -> bool:
+    """Whether two videos that show the same share a group: not where the user named a group."""
     return not (copy.group_is_given or original.group_is_given)
 
 
@@ -88,14 +83,14 @@ def copies_across_groups(
         copies: Which videos show the same.
         are_joined: Whether those are meant that then share a group, or those that do not.
     """
-    found = []
     by_source = {video.source: video for video in videos}
+    found = []
     for copy in copies:
         video = by_source.get(copy.source)
         original = by_source.get(copy.original)
         if video is None or original is None or video.group == original.group:
             continue
-        if joins_groups(video, original) == are_joined:
+        if _joins_groups(video, original) == are_joined:
             found.append(copy)
     return found
 
@@ -140,7 +135,7 @@ def _first_names(
     for copy in copies:
         video = by_source.get(copy.source)
         original = by_source.get(copy.original)
-        if video is None or original is None or not joins_groups(video, original):
+        if video is None or original is None or not _joins_groups(video, original):
             continue
         name = _group_name(video, within_class=within_class)
         other_name = _group_name(original, within_class=within_class)

@@ -94,10 +94,9 @@ class Stream:
         for picture in deinterlace(_until_silence(decoder)):
             if first_stamp is None:
                 first_stamp = picture.seconds
+            seconds = picture.seconds - first_stamp
             if uses_clock:
                 seconds = time.monotonic() - connected_at
-            else:
-                seconds = picture.seconds - first_stamp
             seconds = max(seconds, previous + 1e-6)
             previous = seconds
             if seconds >= end:

@@ -16,7 +16,6 @@ to a run: `split_records` makes one, and moves nothing.
 
 import argparse
 import contextlib
-import math
 import os
 import shutil
 import sys
@@ -31,7 +30,7 @@ from dataloaders.arguments import (
     add_data_arguments,
     choose_protocol,
     find_split_dir,
-    settings_of,
+    open_settings,
 )
 from dataloaders.comparison import Comparison, compare, list_sources, read_journal
 from dataloaders.copies import Copy, find_copies
@@ -51,6 +50,7 @@ from dataloaders.frames import (
     append_damaged,
     append_skipped,
     count_damaged,
+    cut_incomplete_rows,
     keep_damaged,
     lock_frames,
     read_copies,
@@ -66,6 +66,7 @@ from dataloaders.records import (
     write_split,
 )
 from dataloaders.run_split import default_places, split_records
+from dataloaders.sampling import ClipConfig
 from dataloaders.sources import split_source
 from dataloaders.summary import (
     Summary,
@@ -76,15 +77,12 @@ from dataloaders.summary import (
 )
 from dataloaders.workers import available_cores
 
-DESCRIPTION = "Videos -> train/val/test folders of JPEG frames, and their index."
-Check = Callable[[list[VideoRecord]], None]
-
 
 def preprocess(
     settings: DataSettings,
     *,
     processes: int | None = None,
-    check: Check | None = None,
+    check: Callable[[list[VideoRecord]], None] | None = None,
     force: bool = False,
 ) -> PreparedFrames:
     """Bring the frames of a data set up to date with its videos.
@@ -131,7 +129,11 @@ def _update(
     """Do all that a comparison found to be due; the caller holds the lock."""
     frames_dir = settings.frames_dir
     summary = Summary()
+
+    # Frames of videos that are gone
     remove_gone(comparison.gone, frames_dir)
+
+    # Frames of new videos
     records = comparison.records
     if comparison.missing:
         records = extract_missing(settings, comparison, summary, processes=processes)
@@ -141,12 +143,18 @@ def _update(
             f"{settings.root_dir}: none of its videos can be read, see {frames_dir / SKIPPED}; "
             f"the first: {reasons[0]}"
         )
+
+    # Lists of skipped and damaged videos
     if comparison.modified:  # otherwise the videos are not there
         write_skipped(frames_dir, comparison.skipped.values())
     summary.num_damaged = keep_damaged(frames_dir, {record.source for record in records})
+
+    # Copies, and the places that follow from the groups they join
     copies = update_copies(settings, records)
     places = default_places(settings, records, copies)
     records = place(records, places, frames_dir)
+
+    # The index, last of all
     with contextlib.suppress(AttributeError):  # Windows
         os.sync()  # the index must not survive a power failure that its frames do not
     write_index(frames_dir / INDEX, records)
@@ -192,43 +200,44 @@ def extract_missing(
     with named_errors(partial):
         # os.renames removes a folder that it empties.
         (partial / "placeholder").mkdir(parents=True)
+    cut_incomplete_rows(frames_dir)
     places = default_places(settings, comparison.records, read_copies(settings))
     names = FolderNames(frames_dir, comparison)
     records = [record for record in comparison.records if record.frames is not None]
     missing = comparison.missing
-    for number, result in _extract(settings, missing, partial, processes):
-        source = missing[number]
-        modified = comparison.modified[source.source]
-        if isinstance(result, DataError):
-            if summary.add_skipped(result):
-                video = SkippedVideo(source.source, modified, str(result))
-                comparison.skipped[source.source] = video
-                append_skipped(frames_dir, video)
-            continue
-        record = names.choose(source)._replace(
-            frames=result.num_frames, modified=modified, place=places[source.source]
-        )
-        move_folder(partial / str(number), record.folder(frames_dir))
-        if result.damage is not None:
-            append_damaged(frames_dir, record.source, result.damage)
-        append_row(frames_dir / JOURNAL, INDEX_COLUMNS, index_row(record))
-        records.append(record)
-        summary.add(result)
+    results = _start_extraction(settings, missing, partial, processes)
+    title = f"{settings.name}: videos to frames"
+    with contextlib.closing(results):
+        for number, result in tqdm(results, title, len(missing), unit="video"):
+            source = missing[number]
+            modified = comparison.modified[source.source]
+            if isinstance(result, DataError):
+                if summary.add_skipped(result):
+                    video = SkippedVideo(source.source, modified, str(result))
+                    comparison.skipped[source.source] = video
+                    append_skipped(frames_dir, video)
+                continue
+            record = names.choose(source)._replace(
+                frames=result.num_frames, modified=modified, place=places[source.source]
+            )
+            move_folder(partial / str(number), record.folder(frames_dir))
+            if result.damage is not None:
+                append_damaged(frames_dir, record.source, result.damage)
+            append_row(frames_dir / JOURNAL, INDEX_COLUMNS, index_row(record))
+            records.append(record)
+            summary.add(result)
     shutil.rmtree(partial, ignore_errors=True)
     return sorted(records, key=attrgetter("key"))
 
 
-def _extract(
+def _start_extraction(
     settings: DataSettings, missing: list[VideoRecord], partial: Path, processes: int | None
 ) -> Iterator[tuple[int, Extraction | DataError]]:
-    """Yield the number of each missing video and its result; its frames are in `partial`."""
+    """Extract the frames of the missing videos into folders of `partial`, named by number."""
     jobs = (_make_job(settings, record, partial / str(i)) for i, record in enumerate(missing))
     if processes is None:
         processes = available_cores() + 1  # one more than cores: some wait for the disk
-    results = extract_all(jobs, min(processes, len(missing)))
-    title = f"{settings.name}: videos to frames"
-    with contextlib.closing(results):
-        yield from tqdm(results, title, len(missing), unit="video")
+    return extract_all(jobs, min(processes, len(missing)))
 
 
 def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> ExtractionJob:
@@ -238,7 +247,7 @@ def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> Extr
         folder=folder.absolute(),
         config=settings.config,
         start=source.start,
-        end=source.end if math.isfinite(source.end) else None,
+        end=source.end,
         source_fps=settings.source_fps,
         image_prefix=settings.image_prefix,
     )
@@ -267,13 +276,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     import mypath
 
+    parser = argparse.ArgumentParser(
+        "python -m dataloaders.preprocess", description=__doc__.partition("\n")[0]
+    )
+    add = parser.add_argument
+    add("dataset", help="a data set named in mypath.py")
+    add("--force", action="store_true", help="extract all frames again")
+    add("--prune", action="store_true", help="delete the frames of videos that are gone or changed")
+    add("--dry-run", action="store_true", help="say what there is, by the headers; write nothing")
+    add("--output", type=Path, metavar="FILE", help="write the split of --split and --fold there")
+    add_data_arguments(parser)
+    args = parser.parse_args(argv)
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
-    parser = get_args_parser()
-    args = parser.parse_args(argv)
     try:
         check_opencv()
-        settings = settings_of(mypath.Path, args)
+        config = ClipConfig.from_flags(
+            args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
+        )
+        settings = open_settings(mypath.Path, args.dataset, config, args.source_fps)
         if args.dry_run:
             print_dry_run(mypath.Path, settings, args.split, args.fold)
             return
@@ -292,21 +313,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the next start continues from here\n")
-
-
-def get_args_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dataloaders.preprocess", description=DESCRIPTION
-    )
-    add = parser.add_argument
-    add("dataset", help="a data set named in mypath.py")
-    add("--force", action="store_true", help="extract all frames again")
-    add("--prune", action="store_true", help="delete the frames of videos that are gone or changed")
-    add("--dry-run", action="store_true", help="say what there is, by the headers; write nothing")
-    add("--output", type=Path, metavar="FILE", help="write the split of --split and --fold there")
-    add_data_arguments(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class DistributedBatchSampler(Sampler):
         start: Clips of the epoch that are done.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  numbers that stand for themselves
         self,
         num_videos: int,
         batch_size: int,
@@ -34,7 +34,7 @@ class DistributedBatchSampler(Sampler):
         world_size: int = 1,
         accumulate: int = 1,
         weights: Sequence[float] | None = None,
-    ):  # noqa: PLR0913  the plain numbers of a sampler
+    ):
         """Describe the clips and the processes.
 
         Args:

@@ -16,8 +16,7 @@ from dataloaders.tables import list_table, read_cells
 
 SOURCE = re.compile(r"(.*?)(?:#t=([\d.]+),([\d.]+))?")  # path#t=start,end
 NOT_IN_TABLES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
-MAX_BYTES = 4  # of a character in UTF-8
-MAX_NAME_LENGTH = 255  # bytes, where a file system does not say
+MAX_NAME_LENGTH = 255  # bytes, on the usual file systems
 
 
 class Source(NamedTuple):
@@ -26,12 +25,12 @@ class Source(NamedTuple):
     Attributes:
         path: The file, or the folder of images.
         start: In seconds.
-        end: In seconds; infinite for all of it.
+        end: In seconds; None for that of the file.
     """
 
     path: Path
     start: float
-    end: float
+    end: float | None
 
 
 def list_videos(root_dir: Path, group_pattern: str | None = None) -> list[VideoRecord]:
@@ -96,34 +95,16 @@ def _folder_key(video: VideoRecord) -> tuple[str, str]:
     return video.class_name, video.video.casefold()
 
 
-def check_name_lengths(videos: Iterable[VideoRecord], output_dir: Path) -> None:
-    """Raise DataError where a class or video has a name too long for a frame folder.
-
-    Args:
-        videos: Records of videos.
-        output_dir: Where the frames go, or will be made.
-    """
-    limit = _max_name_length(output_dir)
+def check_name_lengths(videos: Iterable[VideoRecord]) -> None:
+    """Raise DataError where a class or video has a name too long for a frame folder."""
     for video in videos:
-        for name in (video.class_name, video.video):
-            if len(name) <= limit // MAX_BYTES:
-                continue
+        for name in video.key:
             length = len(os.fsencode(name))
-            if length > limit:
+            if length > MAX_NAME_LENGTH:
                 raise DataError(
                     f"{video.source}: its frames need a folder named {name[:40]!r}... of {length} "
-                    f"bytes, and {output_dir} takes {limit} at most; use a shorter name"
+                    f"bytes, and a folder takes {MAX_NAME_LENGTH} at most; use a shorter name"
                 )
-
-
-def _max_name_length(folder: Path) -> int:
-    """Return how many bytes a name may have in a folder, which need not be there yet."""
-    folder = folder.absolute()
-    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    try:
-        return os.pathconf(existing, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # Windows, or a file system that does not say
-        return MAX_NAME_LENGTH
 
 
 def has_split(root_dir: Path, sources: Iterable[str] = ()) -> bool:
@@ -152,7 +133,8 @@ def split_source(root_dir: Path, source: str) -> Source:
         source: Of a record.
     """
     path, start, end = SOURCE.fullmatch(source).groups()
-    return Source(_folder_of_sources(root_dir) / path, float(start or 0), float(end or "inf"))
+    path = _folder_of_sources(root_dir) / path
+    return Source(path, float(start or 0), float(end) if end else None)
 
 
 def modification_times(root_dir: Path, sources: Iterable[str]) -> dict[str, float]:

@@ -35,31 +35,47 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the flag, its value and what it must be."""
-        out_of_range = re.fullmatch(r"argument (--[\w-]+)\S*: (.*: must be .*)", message)
+        out_of_range = re.fullmatch(r"argument (--\S+): (.*: must be .*)", message)
         if out_of_range:
             raise UsageError(" ".join(out_of_range.groups()))
         raise UsageError(f"{message}; --help lists the flags")
 
 
-def number(kind: type, low: float, high: float | None = None) -> Callable[[str], Any]:
+def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
     """Return a type for argparse: a finite number within limits.
 
     Args:
         kind: int or float.
         low: The smallest number that is allowed.
-        high: The largest; None for any.
+        high: The largest.
     """
-    limits = f"{low} or more" if high is None else f"{low} to {high}"
 
     def parse(text: str) -> Any:
         value = kind(text)
-        is_small_enough = high is None or value <= high
-        if not (math.isfinite(value) and value >= low and is_small_enough):
-            raise argparse.ArgumentTypeError(f"{text}: must be {limits}")
+        limit = broken_limit(value, low, high)
+        if limit is not None:
+            raise argparse.ArgumentTypeError(f"{value}: must be {limit}")
         return value
 
     parse.__name__ = kind.__name__  # argparse names it where the text is no number
     return parse
+
+
+def broken_limit(value: float, low: float, high: float = math.inf) -> str | None:
+    """Say what a number must be; None where it is that.
+
+    Args:
+        value: The number.
+        low: The smallest that is allowed.
+        high: The largest.
+    """
+    if not math.isfinite(value):
+        return "a number"
+    if value < low:
+        return f"{low} or more"
+    if value > high:
+        return f"{high} or less"
+    return None
 
 
 class WeightsAction(argparse.Action):

@@ -9,7 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,9 +24,7 @@ from dataloaders import extract, preprocess
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings
 from dataloaders.sampling import ClipConfig
-from engine.args import get_args_parser
 from engine.checkpoint import TrainState, save_checkpoint
-from engine.config import TrainConfig
 from network import MODELS
 from recognition import loading
 
@@ -217,14 +215,6 @@ def make_checkpoint(**changes):
         "train_state": asdict(TrainState()),
         "args": {},
     } | changes
-
-
-def train_config(**changes):
-    """The configuration of a run by the defaults of the flags, with changes."""
-    flags = vars(get_args_parser().parse_args([]))
-    values = {field.name: flags[field.name] for field in fields(TrainConfig)}
-    chosen = {"split": "group", "clip_len": 16, "frame_interval": 4, "batch_size": 2}
-    return TrainConfig(**{**values, **chosen, **changes})
 
 
 def data_settings(root, output_dir, **flags):

@@ -1,5 +1,5 @@
 import torch
-from conftest import train_config
+from configs import train_config
 
 from engine.criterion import CrossEntropy, build_criterion
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import data_settings, train_config, write_dataset
+from configs import train_config
+from conftest import data_settings, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
 from dataloaders.samplers import DistributedBatchSampler, shard_indices

@@ -55,6 +55,7 @@ def test_a_table_that_a_full_disk_has_cut_off_is_continued(tmp_path, left):
         ]
 
     assert read() == ["1,2"] * len(known)
+    files.cut_incomplete_row(path)
     files.append_row(path, ("a", "b"), (5, 6))
     assert read() == ["1,2"] * len(known) + ["5,6"]
     assert path.read_bytes().startswith(b"a,b\r\n")

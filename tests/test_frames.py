@@ -405,16 +405,16 @@ def test_clips_are_read_while_folders_move(settings, running):
         places[name] = target
 
     for _ in range(3):
-        for part in parts:
-            for i in range(len(part)):
+        for windows, _ in parts:
+            for i in range(len(windows)):
                 move_one()
-                part[i]
+                windows[i]
     assert is_same(read_clips(parts), clips)
 
 
 def test_a_folder_that_moves_while_it_is_looked_for_is_found(settings, running, monkeypatch):
     """From a place not yet looked into to one already looked into."""
-    part = running[0][2]
+    part, _ = running[0][2]
     expected = part[0][0]
     folder = next(settings.frames_dir.glob(f"*/{part.sources[0].removesuffix('.avi')}"))
     far = settings.frames_dir / "removed" / folder.parent.name / folder.name

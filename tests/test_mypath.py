@@ -20,9 +20,7 @@ def test_one_entry_adds_a_data_set(monkeypatch):
 def test_unknown_names_list_the_known():
     with pytest.raises(FileError, match="ucf-101.*ucf101, hmdb51, demo"):
         Path.db_dir("ucf-101")
-    with pytest.raises(
-        FileError, match="no official lists of 'demo': mypath.py names none in its entry"
-    ):
+    with pytest.raises(FileError, match="official lists of 'demo'.*ucf101, hmdb51"):
         Path.split_dir("demo")
 
 
@@ -90,6 +88,20 @@ def test_a_wrong_entry_is_one_line(monkeypatch, entry, message):
     monkeypatch.setitem(Path.DATASETS, "own", entry)
     with pytest.raises(DataError, match=f"^mypath.py: {message}"):
         Path.db_dir("own")
+
+
+def test_the_dicts_of_an_older_mypath_are_read(monkeypatch):
+    for name, value in (("GROUPS", r"(p\d+)_"), ("SOURCE_FPS", 12), ("COPIES", False)):
+        monkeypatch.setattr(Path, name, {"own": value}, raising=False)
+    monkeypatch.setitem(Path.DATASETS, "own", ("videos", "frames"))
+    monkeypatch.setitem(Path.SPLITS, "own", "lists")
+    settings = open_settings(Path, "own", ClipConfig())
+    assert (settings.group_pattern, settings.source_fps) == (r"(p\d+)_", 12)
+    assert settings.finds_copies is False and Path.split_dir("own") == "lists"
+    entry = {"videos": "videos", "frames": "frames", "source_fps": 30, "lists": "others"}
+    monkeypatch.setitem(Path.DATASETS, "own", entry)
+    assert open_settings(Path, "own", ClipConfig()).source_fps == 30
+    assert Path.split_dir("own") == "others"
 
 
 def test_a_class_of_another_project_that_has_db_dir_alone_will_do():

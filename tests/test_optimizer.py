@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import train_config
+from configs import train_config
 from tiny import Tiny
 
 from engine.optimizer import (

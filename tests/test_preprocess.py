@@ -1,4 +1,5 @@
 import csv
+import errno
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ from conftest import (
 )
 
 from dataloaders import class_folders, preprocess
+from dataloaders.comparison import list_sources
 from dataloaders.errors import DataError, FileError
 from dataloaders.extract import ExtractionJob, extract_frames
 from dataloaders.records import SPLITS, read_index
@@ -198,10 +200,41 @@ def test_stray_files_are_ignored(root, tmp_path, capsys):
     assert "skipped" not in said.err
 
 
+def test_what_is_ignored_is_printed_once(root, tmp_path, capsys):
+    (root / "readme.txt").write_text("")
+    prepare(root, tmp_path / "frames")
+    assert capsys.readouterr().out.count("ignored in") == 1
+
+
+@pytest.mark.parametrize(("name", "place"), [("scandir", "Run"), ("stat", "v_Run_g03_c01.avi")])
+def test_videos_that_are_out_of_reach_are_named(root, tmp_path, monkeypatch, name, place):
+    original = getattr(os, name)
+
+    def refuse(path, *args, **options):
+        if not isinstance(path, int) and os.fspath(path).endswith(place):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return original(path, *args, **options)
+
+    monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(FileError, match=f"^{root}/Run.*: Permission denied$"):
+        list_sources(data_settings(root, tmp_path / "frames"))
+
+
+def test_frames_that_cannot_be_moved_are_named(root, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(errno.EACCES, "Permission denied", "a", None, "b")
+
+    monkeypatch.setattr(os, "renames", refuse)
+    with pytest.raises(FileError, match="v_Jump_g01_c01: Permission denied$"):
+        prepare(root, tmp_path / "frames")
+
+
 def test_the_order_of_the_folder_listing_does_not_matter(root, tmp_path, monkeypatch):
     plain = prepare(root, tmp_path / "plain")
     listing = class_folders._scan
-    monkeypatch.setattr(class_folders, "_scan", lambda *folder: reversed(sorted(listing(*folder))))
+    monkeypatch.setattr(
+        class_folders, "_scan", lambda *folder: sorted(listing(*folder), reverse=True)
+    )
     assert prepare(root, tmp_path / "frames") == plain
 
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_checkpoint, train_config
+from configs import train_config
+from conftest import make_checkpoint
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F

@@ -8,11 +8,10 @@ import pytest
 import torch
 from conftest import ROOT, write_dataset, write_video
 
-import train
-from engine.args import validate_args
+from engine import args as train_flags
 from network import MODELS
 from network.weights import TABLE
-from recognition import args as inference_args
+from recognition import args as inference_flags
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -88,7 +87,7 @@ def test_each_picture_is_there():
 
 
 @pytest.mark.parametrize(
-    ("script", "page"), [(train, "docs/train.md"), (inference_args, "docs/inference.md")]
+    ("script", "page"), [(train_flags, "docs/train.md"), (inference_flags, "docs/inference.md")]
 )
 def test_the_table_of_flags_is_that_of_the_parser(script, page):
     rows = {}
@@ -124,7 +123,8 @@ def test_each_recipe_is_taken_by_the_parser():
     assert len(recipes) == 3
     models = dict(re.split("  +", row)[:2] for row in TABLE.read_text().splitlines())
     for recipe in recipes:
-        args = validate_args(train.get_args_parser().parse_args(recipe.split()))
+        args = train_flags.get_args_parser().parse_args(recipe.split())
+        train_flags.validate_args(args)
         assert models[args.weights] == args.model + (
             f" --depth {args.depth}" if args.depth != 18 else ""
         )

@@ -358,7 +358,9 @@ def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, c
     monkeypatch.setitem(mypath.Path.DATASETS, "own", ("data/own", "data/own_frames"))
     write_dataset(tmp_path / "repository" / "data" / "own")
     monkeypatch.chdir(tmp_path)
-    dataset = VideoDataset.open("own", "train", clip_len=8, crop_size=56)
+    with pytest.raises(DataError, match="8x4_171x128: frames are missing.*; extract=True extracts"):
+        VideoDataset.open("own", "train", clip_len=8)
+    dataset = VideoDataset.open("own", "train", extract=True, clip_len=8, crop_size=56)
     clip, label = dataset[0]
     assert clip.shape == (8, 56, 56, 3) and dataset.classes[label] == "Jump"
     frames = tmp_path / "repository/data/own_frames"
@@ -366,7 +368,9 @@ def test_a_data_set_is_opened_in_one_line_from_anywhere(tmp_path, monkeypatch, c
     capsys.readouterr()
     assert len(VideoDataset.open("own", "test", windows=3, clip_len=8)) == 6
     assert not capsys.readouterr().out  # it is as it was
-    assert len(VideoDataset.open("own", "val")) == 2
+    config = ClipConfig.from_flags(clip_len=8)
+    assert len(VideoDataset.open("own", "test", windows=3, config=config)) == 6
+    assert len(VideoDataset.open("own", "val", extract=True)) == 2
     assert {path.name for path in frames.iterdir() if path.is_dir()} == {
         "8x4_171x128",
         "16x4_171x128",
@@ -548,7 +552,7 @@ def test_images_at_a_rate_of_their_own_are_opened_as_they_are(tmp_path, monkeypa
     assert settings.source_fps == 10
     before = preprocess.split_records(preprocess.preprocess(settings), "group")
     capsys.readouterr()
-    dataset = VideoDataset.open("own", "test", frame_rate=5)
+    dataset = VideoDataset.open("own", "test", extract=True, frame_rate=5)
     assert dataset.sources == [video.source for video in before if video.split == "test"]
     assert not capsys.readouterr().out
 
@@ -653,7 +657,7 @@ def test_a_name_too_long_for_the_frames_is_named_with_the_limit(project, tmp_pat
     (line,) = project.run("-m", "dataloaders.preprocess", "own", ok=False).stderr.splitlines()
     assert line == (
         f"1.avi: its frames need a folder named {label[:40]!r}... of {2 * len(label)} bytes, and "
-        f"data/own_frames takes {limit} at most; use a shorter name"
+        f"a folder takes {limit} at most; use a shorter name"
     )
     fitting = [video._replace(class_name="a" * limit) for video in list_videos(root / "table.csv")]
-    check_name_lengths(fitting, tmp_path / "not" / "there")
+    check_name_lengths(fitting)

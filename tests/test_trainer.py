@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import train_config
+from configs import train_config
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F

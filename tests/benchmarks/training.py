@@ -2,20 +2,22 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 
 import numpy as np
 import torch
-from engine.build import amp_dtype
+from configs import train_config
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data import train_dataset, train_loader
 from benchmarks.timing import CUDA_COLUMNS, best, make_row
 from engine.checkpoint import TrainState
-from engine.loops import train_one_epoch
-from network import MODELS
+from engine.criterion import CrossEntropy
+from engine.precision import choose_precision
+from engine.trainer import Trainer
+from network import MODELS, move_to_device
 
 TRAIN_SIZES = {"cpu": [(4, 4)], "cuda": [(16, 1024), (64, 2048)]}  # clips of a batch, and in all
 # Dense bf16 matrix products, FLOP/s, from the data sheets; the first name that occurs in that of
@@ -52,22 +54,16 @@ def bf16_peak(card):
 
 def fast_model(name, num_classes, device, is_compiled):
     """A network as train.py builds it."""
-    model = MODELS[name](num_classes).to(device, memory_format=torch.channels_last_3d)
+    model = move_to_device(MODELS[name](num_classes), device)
     if is_compiled:
         torch.compiler.reset()  # or another batch size would be compiled for any
         model.compile()
     return model
 
 
-def autocast(device):
-    """The mixed precision of train.py."""
-    dtype = amp_dtype(device)
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-
 def forward_and_backward(model, pixels):
     """One step without an optimizer."""
-    with autocast(pixels.device):
+    with choose_precision(pixels.device, mixed=True).autocast():
         labels = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
         loss = cross_entropy(model(pixels.permute(0, 4, 1, 2, 3)), labels)
     loss.backward()
@@ -175,14 +171,14 @@ def classic_way(name, device, loader, num_batches):
 
 def epoch_way(model, device, loader):
     """An epoch of train.py."""
-    dtype = amp_dtype(device)
-    sgd = make_sgd(model, fused=dtype is not torch.float16)
+    precision = choose_precision(device, mixed=True)
+    sgd = make_sgd(model, fused=not precision.needs_scaler)
     constant = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    train = partial(train_one_epoch, model, loader, sgd, constant, scaler, autocast(device))
+    trainer = Trainer(train_config(), model, CrossEntropy(), constant, precision=precision)
 
     def run():
-        train(TrainState())
+        trainer.state = TrainState()
+        trainer.train_epoch(loader)
         wait_for(device)
         return len(loader) * loader.batch_size
 
