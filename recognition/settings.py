@@ -3,10 +3,16 @@
 import math
 from dataclasses import dataclass
 
+from engine.args import broken_limit
 from engine.errors import UsageError
 
-# The smallest and the largest value, None for any.
-LIMITS = {"top_k": (1, None), "stride": (1, None), "threshold": (0, 1), "smooth": (1, 10_000)}
+# The smallest and the largest value.
+LIMITS = {
+    "top_k": (1, math.inf),
+    "stride": (1, math.inf),
+    "threshold": (0, 1),
+    "smooth": (1, 10_000),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,6 @@ class Settings:
             value = getattr(self, name)
             if value is None and name == "stride":
                 continue
-            is_small_enough = high is None or value <= high
-            if not (math.isfinite(value) and value >= low and is_small_enough):
-                limits = f"{low} or more" if high is None else f"{low} to {high}"
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be {limits}")
+            limit = broken_limit(value, low, high)
+            if limit is not None:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be {limit}")
