@@ -277,7 +277,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import mypath
 
     parser = argparse.ArgumentParser(
-        "python -m dataloaders.preprocess", description=__doc__.partition("\n")[0]
+        "python -m dataloaders.preprocess",
+        description="Videos -> train/val/test folders of JPEG frames, and their index.",
     )
     add = parser.add_argument
     add("dataset", help="a data set named in mypath.py")
