@@ -45,7 +45,7 @@ class Run:
         config: Its settings.
         data: Its videos.
         loaders: Of this process.
-        model: The network, as it was built.
+        model: The network, with the options by which it was built.
         trainer: The network in training, and how far the run is.
         writer: Of the TensorBoard events.
         distributed: The processes that train together.
@@ -195,11 +195,7 @@ def fit(run: Run) -> None:
 
         # Log
         report.log_epoch(run.writer, epoch, train, val, trainer)
-        print(
-            f"{title}  train loss {train.loss:.3f} top-1 {train.top1:.3f}  "
-            f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}  "
-            f"{train.clips_per_second:.1f} clips/s"
-        )
+        print(f"{title}  {report.describe_epoch(train, val)}")
 
         # Save
         is_best = trainer.state.complete_epoch(score_of(val, run.config.best_by), val["loss"])
@@ -252,7 +248,7 @@ def stop(run: Run, signum: int, *, test_only: bool) -> int:
         The exit status.
     """
     if run.distributed.is_main and not test_only:
-        if run.trainer.state.epoch < run.config.epochs:
+        if run.trainer.state.num_samples:  # otherwise the last checkpoint has it all
             save(run)
         launcher = "python"
         if run.distributed.world_size > 1:
@@ -288,7 +284,8 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print(
-            "\ninterrupted: the same command starts again with the frames that are there",
+            "\ninterrupted: frames that are extracted are kept, and --resume continues a run "
+            "that has a checkpoint",
             file=sys.stderr,
         )
         sys.exit(130)

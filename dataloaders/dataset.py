@@ -69,7 +69,9 @@ class VideoDataset(Dataset):
         extract: bool = False,
         **flags: Any,
     ) -> "EvalWindows":
-        """Open a part of the default split of a data set of mypath.py.
+        """Open windows of a part of the default split of a data set of mypath.py.
+
+        They are those of evaluation, also of "train": nothing is drawn at random.
 
         Args:
             name: Of the data set.
@@ -110,11 +112,12 @@ class VideoDataset(Dataset):
         """Return weights of the classes, inverse to the number of their videos.
 
         Returns:
-            `float32` (classes,); their mean over the videos is 1.
+            `float32` (classes,); their mean over the videos is 1. A class without videos has 0.
         """
         counts = np.bincount(self.labels, minlength=len(self.classes))
-        num_present = max(1, np.count_nonzero(counts))
-        weights = len(self.labels) / np.maximum(counts, 1) / num_present
+        is_present = counts > 0
+        num_present = max(1, np.count_nonzero(is_present))
+        weights = is_present * len(self.labels) / np.maximum(counts, 1) / num_present
         return weights.astype(np.float32)
 
     def read_clip(self, video: int, start: int, transform: Transform | None = None) -> Tensor:

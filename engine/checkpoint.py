@@ -1,5 +1,6 @@
 """Checkpoints: dicts of tensors and plain values, to resume runs and to recognise actions."""
 
+import math
 import os
 import shutil
 import textwrap
@@ -30,7 +31,6 @@ CONTENT = {
 TRAINING_CONTENT = {
     "videos": dict,
     "optimizer": dict,
-    "scheduler": dict,
     "scaler": dict,
     "train_state": dict,
     "head": str | None,
@@ -74,8 +74,12 @@ class TrainState:
         self.num_samples = 0
         self.loss_sum = 0.0
         self.num_correct = 0
-        # Older checkpoints have 0 where there is no best epoch.
-        if self.best_epoch and (score, -loss) <= (self.best_score, -self.best_loss):
+        # A score that is not a number is the worst. Older checkpoints have 0 for no best epoch.
+        has_best = bool(self.best_epoch) and not math.isnan(self.best_score + self.best_loss)
+        is_better = not math.isnan(score + loss)
+        if has_best and is_better:
+            is_better = (score, -loss) > (self.best_score, -self.best_loss)
+        if self.best_epoch and not is_better:
             return False
         self.best_epoch = self.epoch
         self.best_score = score

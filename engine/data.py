@@ -1,4 +1,4 @@
-"""The data of a run: preprocessed, split, validated and loaded."""
+"""The data of a run: preprocessed, split and validated."""
 
 from argparse import Namespace
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class SplitRule:
     Attributes:
         protocol: See `splits.assign_splits`.
         fold: The fifth of the groups that is tested.
-        lists_dir: The folder of official lists; None for a split that needs none.
+        split_dir: The folder of official lists; None for a split that needs none.
         file: Where a run has stored its split; None for a new run.
     """
 
     protocol: str
     fold: int
-    lists_dir: str | None = None
+    split_dir: str | None = None
     file: Path | None = None
 
 
@@ -84,11 +84,11 @@ def choose_split(
         previous: The run that is resumed or tested; None for a new one.
     """
     protocol = choose_protocol(settings, args.split, args.fold)
-    lists_dir = find_split_dir(paths, args.dataset, protocol)
+    split_dir = find_split_dir(paths, args.dataset, protocol)
     file = None
     if previous is not None and (previous.folder / SPLIT_FILE).is_file():
         file = previous.folder / SPLIT_FILE
-    return SplitRule(protocol, args.fold, lists_dir, file)
+    return SplitRule(protocol, args.fold, split_dir, file)
 
 
 def prepare_data(
@@ -115,7 +115,7 @@ def prepare_data(
     """
 
     def check(records: list[VideoRecord]) -> None:
-        split = assign_splits(records, rule.protocol, rule.fold, rule.lists_dir)
+        split = assign_splits(records, rule.protocol, rule.fold, rule.split_dir)
         validate_split(split, rule)
         largest_batch_size(args, split, distributed)
 
@@ -170,7 +170,7 @@ def _make_split(rule: SplitRule, frames: PreparedFrames) -> list[VideoRecord]:
     """Read the split that a run has stored, or make that of a new run."""
     if rule.file is not None:
         return read_split(rule.file, frames.records)
-    return split_records(frames, rule.protocol, rule.fold, rule.lists_dir)
+    return split_records(frames, rule.protocol, rule.fold, rule.split_dir)
 
 
 def _other_videos(settings: DataSettings) -> UsageError:

@@ -71,7 +71,9 @@ def evaluate(
     distributed.all_reduce_sum(logits)
     labels = torch.from_numpy(dataset.labels)
     item_of_window = torch.from_numpy(dataset.item_of_window)  # (videos, windows)
-    losses = criterion(logits, labels[dataset.video_of_item])
+    losses = criterion(
+        logits.to(precision.device), labels[dataset.video_of_item].to(precision.device)
+    ).cpu()
     predictions = Predictions(logits.softmax(1)[item_of_window], labels)
     metrics = compute_metrics(predictions)
     metrics["loss"] = losses[item_of_window].double().mean().item()

@@ -122,6 +122,8 @@ METRICS = {
 }
 CURVES = {metric.curve: name for name, metric in METRICS.items() if metric.curve is not None}
 BEST_BY = (*CURVES, "loss")
+# What the runs of a mean have in common, in their `results.json`.
+COMPARABLE = ("dataset", "split", "model", "depth", "input", "tested_on", "clips_per_video")
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, float]:
@@ -161,10 +163,15 @@ def score_of(metrics: dict[str, float], best_by: str) -> float:
     return metrics[CURVES[best_by]]
 
 
+def protocol_of(value: str) -> str:
+    """Return a value of `results.json` that runs share; the three official splits are folds."""
+    return value.rstrip("123") if value.startswith("official") else value
+
+
 def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
     """Return the mean and standard error of several tests as text.
 
-    They are over the folds, or over the seeds of a single fold.
+    They are over the folds or official splits, or over the seeds of a single one.
 
     Args:
         results: What `results.json` of each run contains.
@@ -173,7 +180,7 @@ def summarize_runs(results: Sequence[dict[str, Any]]) -> str:
     for name in ("clip_top1", "video_top1"):
         folds = defaultdict(list)
         for result in results:
-            folds[result["fold"]].append(result["test"][name])
+            folds[result.get("split"), result["fold"]].append(result["test"][name])
         values = [statistics.fmean(seeds) for seeds in folds.values()]
         if len(folds) == 1:
             values = next(iter(folds.values()))
@@ -200,8 +207,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 2,
                 f"{file}: no results; python train.py --test-only --checkpoint FILE writes them\n",
             )
-    for name in ("dataset", "split", "model", "input"):
-        values = sorted({str(result.get(name)) for result in results})
+    for name in COMPARABLE:
+        values = sorted({protocol_of(str(result.get(name))) for result in results})
         if len(values) > 1:
             parser.exit(2, f"runs that differ in {name} have no mean: {', '.join(values)}\n")
     print(summarize_runs(results))

@@ -24,7 +24,7 @@ class RunModel:
     """The network that a run trains.
 
     Attributes:
-        network: The module, on the CPU.
+        network: The module, which is moved to its device in place.
         options: With which it was built, beside the number of classes.
         new_head: The name of its last layer where that is new on pretrained ones, else None.
     """

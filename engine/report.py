@@ -122,8 +122,9 @@ def log_epoch(
         "data/val_loss_epoch": val["loss"],
         "data/val_acc_epoch": val["clip_top1"],
         "data/lr": trainer.learning_rate,
-        "data/clips_per_second": train.clips_per_second,
     }
+    if train.clips_per_second is not None:
+        scalars["data/clips_per_second"] = train.clips_per_second
     for curve, name in CURVES.items():
         scalars[f"curves/{curve}_val"] = val[name]
     if trainer.device.type == "cuda":
@@ -132,6 +133,22 @@ def log_epoch(
     for tag, value in scalars.items():
         writer.add_scalar(tag, value, epoch)
     writer.flush()  # a run that is killed after the next checkpoint has all of its points
+
+
+def describe_epoch(train: EpochResult, val: dict[str, float]) -> str:
+    """Return an epoch as one line.
+
+    Args:
+        train: Its training clips.
+        val: The metrics of its validation.
+    """
+    line = (
+        f"train loss {train.loss:.3f} top-1 {train.top1:.3f}  "
+        f"val loss {val['loss']:.3f} top-1 {val['clip_top1']:.3f}"
+    )
+    if train.clips_per_second is not None:
+        line += f"  {train.clips_per_second:.1f} clips/s"
+    return line
 
 
 def describe_test(
@@ -206,11 +223,16 @@ def write_results(
     """
     per_class = compute_class_scores(evaluation.predictions, dataset.classes)
     results = {**tested, "test": {**evaluation.metrics, "per_class": per_class}}
+    warnings = []
     if tested["leaked_groups"]:
-        results["warning"] = (
+        warnings.append(
             f"{tested['leaked_groups']} groups in more than one of train, val and test: "
             "the accuracy is too high"
         )
+    if tested["tested_on"] == "val":
+        warnings.append("there is no test: the best epoch was chosen on the videos it is tested on")
+    if warnings:
+        results["warning"] = "; ".join(warnings)
         print(results["warning"], file=sys.stderr)
     text = json.dumps(results, indent=2, ensure_ascii=False)
     with atomic_write(run_dir / "results.json") as partial:

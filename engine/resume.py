@@ -30,12 +30,19 @@ class PreviousRun:
     Attributes:
         folder: Of the run.
         file: The checkpoint.
+        modified: When it was written, in nanoseconds.
         checkpoint: What it contains, see `engine.checkpoint`.
     """
 
     folder: Path
     file: Path
+    modified: int
     checkpoint: dict[str, Any]
+
+    def validate_current(self) -> None:
+        """Raise UsageError where another process has written the checkpoint since it was read."""
+        if self.file.stat().st_mtime_ns != self.modified:
+            raise UsageError(f"{self.file}: written by another process meanwhile; start again")
 
 
 def open_previous_run(args: Namespace) -> PreviousRun | None:
@@ -46,10 +53,11 @@ def open_previous_run(args: Namespace) -> PreviousRun | None:
         file = runs.last_checkpoint(args.run_dir, args.resume)
     else:
         return None
+    modified = file.stat().st_mtime_ns if file.exists() else 0
     checkpoint = load_checkpoint(file)
     validate_types(checkpoint, TRAINING_CONTENT, f"{file}: cannot be resumed")
     folder = file.parent.parent if file.parent.name == "models" else file.parent
-    return PreviousRun(folder, file, checkpoint)
+    return PreviousRun(folder, file, modified, checkpoint)
 
 
 def inherited_flags(previous: PreviousRun, args: Namespace) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def open_run_folder(
     if distributed.is_main:
         folder = previous.folder if previous else runs.create_run(args.run_dir)
         stack.enter_context(runs.lock_run(folder))
-        if previous is None:
+        if previous is not None:
+            previous.validate_current()
+        else:
             write_split(folder / SPLIT_FILE, data.records)
     return distributed.broadcast_object(folder)

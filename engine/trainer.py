@@ -32,12 +32,12 @@ class EpochResult:
     Attributes:
         loss: The mean over the clips.
         top1: The share of clips that were classified right.
-        clips_per_second: Of this start, over all processes.
+        clips_per_second: Of this start, over all processes; None where it trained on none.
     """
 
     loss: float
     top1: float
-    clips_per_second: float
+    clips_per_second: float | None
 
 
 class Trainer:
@@ -112,10 +112,11 @@ class Trainer:
         if signum is not None:
             raise Stopped(signum)
         num_clips = self.state.num_samples
+        speed = (num_clips - first) / (time.perf_counter() - started_at)
         return EpochResult(
             loss=self.state.loss_sum / num_clips,
             top1=self.state.num_correct / num_clips,
-            clips_per_second=(num_clips - first) / (time.perf_counter() - started_at),
+            clips_per_second=speed or None,
         )
 
     def _set_training_mode(self) -> None:
@@ -123,8 +124,8 @@ class Trainer:
         self._model.train()
         self._criterion.train()
         for module in self._model.modules():
-            if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
-                module.eval()
+            if isinstance(module, _BatchNorm) and module.affine:
+                module.train(module.weight.requires_grad)
 
     def _seed(self, number: int) -> None:
         """Seed what is random in the network, by step, batch of the step and process."""

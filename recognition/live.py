@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from dataloaders.errors import UserError
+from dataloaders.errors import DataError, UserError
 from dataloaders.frame_source import Frame, FrameSource
 from engine.errors import Stopped, StopSignal
 from recognition.classifier import Prediction
@@ -147,6 +147,8 @@ class LiveReader:
             if item is End.END:
                 if self._error is not None:
                     raise self._error
+                if not has_frames:
+                    raise DataError(f"{self.source.name}: no frame came from there")
                 self.end_reason = self._end_reason
                 return
             if isinstance(item, LiveFrame):

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dataloaders.errors import DataError
 from dataloaders.frame_source import Frame, FrameSource
 from dataloaders.live_sources import open_live_source
 from dataloaders.video import VideoFile
@@ -34,14 +35,18 @@ class FileReader:
             DataError: no frame can be decoded.
         """
         frames = self.source.frames()
+        has_frames = False
         while True:
             with FORK_GUARD:
                 frame = next(frames, None)
             if frame is None:
-                return
+                break
+            has_frames = True
             yield frame
             if self._stop is not None and self._stop.signum:
                 raise Stopped(self._stop.signum)
+        if not has_frames:
+            raise DataError(f"{self.source.name}: no frame can be decoded")
 
     @property
     def fps(self) -> float | None:

@@ -56,6 +56,10 @@ def test_the_best_epoch_is_the_one_with_the_highest_score_and_then_the_lowest_lo
     marks = [(0.5, 1.0), (0.5, 1.0), (0.4, 0.1), (0.5, 0.9), (0.6, 2.0)]
     assert [state.complete_epoch(*mark) for mark in marks] == [True, False, False, True, True]
     assert state == TrainState(epoch=5, best_epoch=5, best_score=0.6, best_loss=2.0)
+    diverged = TrainState()
+    nan = float("nan")
+    marks = [(0.5, nan), (0.4, 1.0), (0.9, nan), (nan, nan), (0.4, 0.9)]
+    assert [diverged.complete_epoch(*mark) for mark in marks] == [True, True, False, False, True]
     of_older_version = TrainState(best_epoch=0, best_score=0.0, best_loss=0.0)
     assert of_older_version.complete_epoch(-3.0, 3.0)
 

@@ -247,6 +247,12 @@ def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     assert sum(len(labels) for _, labels in loader) == len(dataset)
 
 
+def test_a_class_without_videos_weighs_nothing():
+    dataset = TrainClips(".", [], ["a", "none", "b"], ClipConfig())
+    dataset.labels = np.array([0, 0, 0, 2])
+    np.testing.assert_allclose(dataset.class_weights(), [2 / 3, 0, 2], rtol=1e-6)
+
+
 def test_indices_may_be_numpy_integers(data):
     _, frames, videos = data
     dataset = EvalWindows(frames, part(videos, "train"), ["Jump", "Run"], ClipConfig())

@@ -220,6 +220,15 @@ def test_an_error_before_the_first_frame_is_raised_and_a_later_one_is_an_outage(
     assert items[5] is Gap.OUTAGE and len(items) == 11 and len(lines) == 1
 
 
+def test_a_source_that_gives_no_frame_is_named():
+    class Empty(Source):
+        def frames(self, start=0.0, end=math.inf):
+            return iter(())
+
+    with pytest.raises(DataError, match="no frame came from there"):
+        list(LiveReader(Empty([])))
+
+
 def test_a_signal_ends_the_reading_and_before_the_first_frame_stops_it():
     reader = LiveReader(Source(1000), 2000, stop=Signal(3))
     assert 1 <= len(list(reader)) <= 4

@@ -11,7 +11,13 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from engine.metrics import Predictions, compute_class_scores, compute_metrics, summarize_runs
+from engine.metrics import (
+    Predictions,
+    compute_class_scores,
+    compute_metrics,
+    protocol_of,
+    summarize_runs,
+)
 
 CLASSES = [f"class {i}" for i in range(8)]
 
@@ -71,6 +77,15 @@ def test_summary_of_folds_and_of_seeds():
     assert summarize_runs(folds) == "4 runs, clip_top1 0.500 ± 0.000, video_top1 0.700 ± 0.100"
     assert summarize_runs(folds[:2]) == "2 runs, clip_top1 0.500 ± 0.000, video_top1 0.600 ± 0.100"
     assert summarize_runs(folds[:1]).endswith("video_top1 0.500 ± unknown")
+
+
+def test_the_official_splits_have_a_mean_like_folds():
+    results = []
+    for split, video_top1 in (("official1", 0.5), ("official2", 0.7), ("official2", 0.9)):
+        test = {"clip_top1": 0.5, "video_top1": video_top1}
+        results.append({"split": split, "fold": 1, "test": test})
+    assert summarize_runs(results).endswith("video_top1 0.650 ± 0.150")
+    assert protocol_of("official1") == protocol_of("official3") != protocol_of("group")
 
 
 def test_a_summary_is_of_one_dataset(project, tmp_path):

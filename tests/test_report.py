@@ -61,7 +61,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
         "macro_f1": 0.33,
     }
     writer = RunWriter(tmp_path / "events")
-    tested = {"epoch": 3, "split": "random", "leaked_groups": 2}
+    tested = {"epoch": 3, "split": "random", "leaked_groups": 2, "tested_on": "test"}
     evaluation = Evaluation(Predictions(probabilities, torch.tensor([0, 1])), metrics)
     report.write_test_report(tmp_path, writer, tested, evaluation, dataset)
     writer.close()

@@ -551,7 +551,7 @@ def test_a_run_of_an_older_version_resumes(project):
     [
         ({"train_state": {"epoch": 1}}, "of another version: its train_state differs"),
         ({"optimizer": {}}, "this code builds another optimizer than the run had"),
-        ({"scheduler": []}, "Tiny-own_last.pth: cannot be resumed, its scheduler is a list"),
+        ({"scaler": []}, "Tiny-own_last.pth: cannot be resumed, its scaler is a list"),
     ],
     ids=str,
 )
@@ -886,6 +886,20 @@ def test_another_process_does_not_train_the_same_run(project):
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "run/run_0: another process works on this run" in refused.stderr
     assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
+
+
+def test_a_checkpoint_that_is_written_meanwhile_is_not_resumed(project, monkeypatch):
+    project.run(*QUICK, "--epochs", "1")
+    last = last_checkpoint(project.folder / "run" / "run_0")
+    prepare_data = setup.prepare_data
+
+    def slow(*args):
+        save_checkpoint(load_checkpoint(last), last)  # as the other process does
+        return prepare_data(*args)
+
+    monkeypatch.setattr(setup, "prepare_data", slow)
+    refused = project.run("train.py", "--resume", "--epochs", "2", ok=False)
+    assert "written by another process meanwhile; start again" in refused.stderr
 
 
 def test_a_run_is_free_again_as_soon_as_it_has_ended(project, monkeypatch):
