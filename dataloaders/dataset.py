@@ -141,9 +141,13 @@ class VideoDataset(Dataset):
         for number in range(start, start + self.config.clip_len):
             yield self._read_frame(video, min(number, last))
 
+    def folder(self, video: int) -> Path:
+        """Return the frame folder of a video."""
+        return Path(os.fsdecode(self._folders[video]))
+
     def _read_frame(self, video: int, number: int) -> np.ndarray:
         """Read one image, BGR (H, W, 3); the files are numbered from 1."""
-        folder = Path(os.fsdecode(self._folders[video]))
+        folder = self.folder(video)
         name = f"{number + 1:05d}.jpg"
         data = _read_bytes(folder / name)
         if data is None:

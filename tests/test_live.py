@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_checkpoint, numbered_frame, read_number, read_video, write_video
 
-from dataloaders.errors import FileError
+from dataloaders.errors import DataError, FileError
 from engine.checkpoint import save_checkpoint
 from engine.errors import Stopped
 from inference import Recognizer
@@ -222,11 +222,11 @@ def test_an_error_before_the_first_frame_is_raised_and_a_later_one_is_an_outage(
 
 def test_a_source_that_gives_no_frame_is_named():
     class Empty(Source):
-        def frames(self, start=0.0, end=math.inf):
+        def frames(self, start=0.0, end=np.inf):
             return iter(())
 
     with pytest.raises(DataError, match="no frame came from there"):
-        list(LiveReader(Empty([])))
+        list(LiveReader(Empty()))
 
 
 def test_a_signal_ends_the_reading_and_before_the_first_frame_stops_it():

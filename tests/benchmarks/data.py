@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.timing import CORES, quiet
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import TrainClips
 from dataloaders.frames import DataSettings
 from dataloaders.preprocess import preprocess, split_records
 from dataloaders.sampling import ClipConfig
@@ -75,7 +75,8 @@ def train_dataset(videos, work_dir):
         frames = preprocess(data_settings(videos, work_dir / "frames"))
     records = split_records(frames, "group")
     classes = sorted({record.class_name for record in records})
-    return VideoDataset(frames.frames_dir, records, "train", classes, ClipConfig())
+    train = [record for record in records if record.split == "train"]
+    return TrainClips(frames.frames_dir, train, classes, ClipConfig())
 
 
 def train_loader(dataset, batch_size, num_clips, device, num_workers=CORES):
@@ -95,7 +96,7 @@ def write_checkpoint(file, name):
     """Write a checkpoint of a network that has not been trained."""
     model = build_model(name, len(CLASSES))
     content = {
-        "model": model.name,
+        "model": name,
         "options": {},
         "classes": CLASSES,
         "clip": asdict(ClipConfig()),

@@ -19,13 +19,13 @@ ROOT = Path(__file__).parent.parent.parent
 START_UP = """
 import resource, sys, time
 from dataloaders.sampling import ClipConfig
-from dataloaders.dataset import VideoDataset
+from dataloaders.dataset import TrainClips
 from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.records import read_index
 from torch.utils.data import DataLoader
 start = time.perf_counter()
-videos = read_index(sys.argv[1])
-data = VideoDataset(sys.argv[2], videos, 'train', sys.argv[3:], ClipConfig())
+videos = [video for video in read_index(sys.argv[1]) if video.place == 'train']
+data = TrainClips(sys.argv[2], videos, sys.argv[3:], ClipConfig())
 sampler = DistributedBatchSampler(len(data), 8, 0)
 batches = iter(DataLoader(data, batch_sampler=sampler, num_workers=4))
 for _ in range(20): next(batches)
@@ -40,7 +40,7 @@ print(f'{seconds:.2f} s, {own:.0f} MB, largest worker {workers:.0f} MB')
 def time_load(videos, work_dir, device):
     """Training clips a second of one worker."""
     dataset = train_dataset(videos, work_dir)
-    folders = [Path(os.fsdecode(folder)) for folder in dataset.folders[:100]]
+    folders = [dataset.folder(video) for video in range(min(100, len(dataset)))]
 
     def classic():
         for folder in folders:
