@@ -226,7 +226,7 @@ def test_a_source_that_gives_no_frame_is_named():
             return iter(())
 
     with pytest.raises(DataError, match="no frame came from there"):
-        list(LiveReader(Empty()))
+        list(LiveReader(Empty(), 61))
 
 
 def test_a_signal_ends_the_reading_and_before_the_first_frame_stops_it():
