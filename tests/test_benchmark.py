@@ -18,6 +18,7 @@ from torch import nn
 from network import MODELS
 
 
+@pytest.mark.slow
 def test_rows_compare_three_ways(tmp_path):
     root = write_dataset(tmp_path / "videos", groups=3)
     command = [
@@ -37,7 +38,9 @@ def test_rows_compare_three_ways(tmp_path):
     assert row["work"] in done.stdout
 
 
-@pytest.mark.parametrize("name", ["C3D", "R3D", "R2Plus1D"])
+@pytest.mark.parametrize(
+    "name", ["R3D", *(pytest.param(name, marks=pytest.mark.slow) for name in ("C3D", "R2Plus1D"))]
+)
 def test_flops_are_two_a_weight_and_place_forward_and_twice_that_backward(name):
     """No gradient is due for the pixels, so the first convolution has half of its backward only."""
     forward, model = [], MODELS[name](4)

@@ -196,6 +196,7 @@ def test_a_split_that_tears_copies_apart_counts_them_as_a_leak(root, tmp_path, p
     assert leaked_groups(videos, "folders") == torn > 0
 
 
+@pytest.mark.slow
 def test_copies_that_leave_no_split_are_named_and_random_goes_on(tmp_path, project):
     for number in range(3):
         for name in ("Jump", "Run"):

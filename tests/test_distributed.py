@@ -75,6 +75,7 @@ def test_every_window_is_evaluated_once():
     assert shards[1] == [3, 4, 5]
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_one_writes(project):
     done = project.spawn(*TORCHRUN, *QUICK, "--epochs", "2", "--batch-size", "2", "--snapshot", "1")
     (run,) = (project.folder / "run").iterdir()

@@ -557,7 +557,9 @@ def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(
     assert {path.name for path in (project.folder / "output").iterdir()} == files
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_it_in_silence(project, checkpoint, number):
     write_video(project.folder / "v.avi", [numbered_frame(3)] * 3000)
     command = ("inference.py", "v.avi", "--stride", "1", "--checkpoint", checkpoint(crop_size=16))
@@ -717,6 +719,7 @@ def test_pictures_are_no_videos(mistake, tmp_path):
         assert "no such file, nor a folder or pattern with videos" in mistake(inference, name)
 
 
+@pytest.mark.slow
 @pytest.mark.workers
 @pytest.mark.parametrize("closed", ["2>&-", "2>&- >&- <&-"])
 def test_closed_streams_do_not_stop_it(project, checkpoint, closed):

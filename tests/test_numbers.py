@@ -465,6 +465,7 @@ def test_balance_weighs_the_loss_of_a_clip_by_the_inverse_size_of_its_class(
 # Splits and folds
 
 
+@pytest.mark.slow
 def test_the_five_folds_test_each_group_once_and_keep_it_in_one_part(lab):
     videos = {
         path.relative_to(lab.folder / "grouped").as_posix()

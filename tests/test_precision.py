@@ -42,7 +42,11 @@ def smooth(model):
 
 @pytest.mark.parametrize(
     ("device", "name"),
-    [("cpu", "R3D"), ("cpu", "R2Plus1D"), pytest.param("cpu", "C3D", marks=pytest.mark.slow)]
+    [
+        ("cpu", "R3D"),
+        pytest.param("cpu", "R2Plus1D", marks=pytest.mark.slow),
+        pytest.param("cpu", "C3D", marks=pytest.mark.slow),
+    ]
     + [pytest.param("cuda", name, marks=pytest.mark.cuda) for name in ("C3D", "R3D", "R2Plus1D")],
 )
 def test_gradients_of_the_fast_path_are_those_of_the_plain_one(name, device):

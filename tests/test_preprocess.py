@@ -377,6 +377,7 @@ preprocess(settings, processes=1)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_it_ends_in_the_same_tree(root, tmp_path):
     for g in range(1, 6):
         write_video(root / "Run" / f"v_Run_g{g:02d}_c02.avi", 200)
@@ -414,6 +415,7 @@ print(len(left), "frames were there")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"]).returncode != 0,
     reason="needs a mount of its own",

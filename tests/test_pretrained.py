@@ -186,13 +186,21 @@ def residual_reference(state, clips, mean, std, eps):
     return F.linear(x, state["fc.weight"], state["fc.bias"]) if "fc.weight" in state else x
 
 
+def some_slow(families, *fast):
+    """The names of families as parameters, all but some for the slow tests."""
+    assert set(fast) <= set(families)
+    return [
+        name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in families
+    ]
+
+
 def assert_same_logits(model, clips, expected):
     with torch.inference_mode():
         assert ((model(clips) - expected).norm() / expected.norm()).item() < 1e-4
         assert ((model.double()(clips) - expected).norm() / expected.norm()).item() < 1e-9
 
 
-@pytest.mark.parametrize("family", RESIDUAL)
+@pytest.mark.parametrize("family", some_slow(RESIDUAL, "torchvision r2plus1d_18", "ig65m"))
 def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
     name, options, layout, statistics, eps = RESIDUAL[family]
     state = random_state(name, 19, **options)
@@ -312,7 +320,7 @@ def c3d_state():
     return random_state("C3D", 11)
 
 
-@pytest.mark.parametrize("family", C3D)
+@pytest.mark.parametrize("family", some_slow(C3D, "Sports-1M", "mmaction2"))
 def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3d_state, family):
     layout, is_bgr, mean, padding = C3D[family]
     torch.save(layout(c3d_state), tmp_path / "public.pth")

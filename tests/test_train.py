@@ -358,6 +358,7 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="workers are not forked here")
 def test_a_signal_at_the_fork_of_any_worker_stops_a_run_that_can_be_resumed(project):
     flags = (*QUICK, "--batch-size", "2", "--epochs", "2", "--clips-per-video", "1")
@@ -401,6 +402,7 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_killed_in_a_step_a_run_resumes_after_its_last_completed_epoch(project):
     flags = (*QUICK, "--batch-size", "2", "--clips-per-video", "1", "--epochs", "3")
     project.run(*flags)

@@ -150,6 +150,7 @@ def test_help_lists_names_clips_and_accuracy(capsys, script):
         assert url.startswith("https://") and re.search(r"-[0-9a-f]{8}\.pth$", url)
 
 
+@pytest.mark.slow
 def test_a_file_says_which_clips_it_was_trained_on(tmp_path):
     for row in TABLE.read_text().splitlines():
         name, model, clip, _, url = re.split("  +", row)
@@ -217,6 +218,7 @@ def test_classes_without_names_ask_for_a_file_of_them(project, tmp_path):
     assert table[1].split(",")[1] in ("brush teeth", "play cello", "swim")
 
 
+@pytest.mark.slow
 def test_training_takes_the_clips_of_the_weights_and_the_checkpoint_carries_them(project, tmp_path):
     project.set_path("own", write_dataset(tmp_path / "videos", groups=4, frames=40))
     torch.save(random_state("R3D", 5), tmp_path / "weights.pth")
