@@ -16,9 +16,9 @@ from dataloaders.dataset import EvalWindows
 from dataloaders.files import atomic_write, write_table
 from engine.config import TrainConfig
 from engine.data import RunData
+from engine.evaluation import Evaluation, clips_to_device
 from engine.events import RunWriter
 from engine.loaders import Loaders
-from engine.loops import Evaluation, clips_to_device
 from engine.metrics import CURVES, METRICS, compute_class_scores
 from engine.model import RunModel
 from engine.text import drawable_names

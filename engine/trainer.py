@@ -18,8 +18,8 @@ from engine.config import TrainConfig
 from engine.criterion import build_criterion
 from engine.distributed import SINGLE, Distributed
 from engine.errors import CheckpointError, NonFiniteLossError, Stopped, StopSignal, UsageError
+from engine.evaluation import Evaluation, clips_to_device, evaluate
 from engine.loaders import Loaders
-from engine.loops import Evaluation, clips_to_device, evaluate
 from engine.loss_meter import LossMeter
 from engine.optimizer import build_optimizer, build_scheduler, last_learning_rate, set_step
 from engine.precision import Precision, choose_precision
@@ -227,7 +227,7 @@ class Trainer:
         set_step(self._scheduler, self.state.epoch * sampler.steps_per_epoch + steps_of_epoch)
 
     def evaluate(self, loader: ClipLoader, stop_signal: StopSignal | None = None) -> Evaluation:
-        """Evaluate the network, see `loops.evaluate`.
+        """Evaluate the network, see `evaluation.evaluate`.
 
         Args:
             loader: The items of this process.

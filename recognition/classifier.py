@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.loops import clips_to_device
+from engine.evaluation import clips_to_device
 from network import head_of
 from network.grad_cam import grad_cam
 from network.recorder import Recorder

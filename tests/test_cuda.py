@@ -10,7 +10,7 @@ import pytest
 import torch
 from configs import train_config
 from conftest import ROOT, SIZES, read_video, write_dataset, write_video
-from test_loops import FirstPixelModel, NumberedClips
+from test_evaluation import FirstPixelModel, NumberedClips
 from test_train import progress, scalars
 from tiny import Tiny
 from torch import nn
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from engine.checkpoint import load_checkpoint, restore_model
 from engine.criterion import CrossEntropy
 from engine.errors import NonFiniteLossError
-from engine.loops import evaluate
+from engine.evaluation import evaluate
 from engine.loss_meter import SYNC_INTERVAL
 from engine.precision import Precision, choose_precision
 from engine.trainer import Trainer

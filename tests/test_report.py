@@ -21,8 +21,8 @@ from dataloaders.preprocess import preprocess, split_records
 from dataloaders.records import VideoRecord
 from dataloaders.sampling import ClipConfig
 from engine import figures, report
+from engine.evaluation import Evaluation
 from engine.events import RunWriter
-from engine.loops import Evaluation
 from engine.metrics import Predictions
 from engine.trainer import EpochResult
 from network.converters import CLASSIC_STATISTICS

@@ -16,7 +16,7 @@ from engine.checkpoint import TrainState
 from engine.criterion import CrossEntropy
 from engine.distributed import Distributed
 from engine.errors import CheckpointError, NonFiniteLossError, Stopped, UsageError
-from engine.loops import clips_to_device
+from engine.evaluation import clips_to_device
 from engine.loss_meter import SYNC_INTERVAL, LossMeter
 from engine.precision import Precision
 from engine.trainer import Trainer

@@ -1,4 +1,4 @@
-"""The test of a network on the windows of every video."""
+"""The evaluation of a network on the windows of every video, in validation and test."""
 
 from dataclasses import dataclass
 

@@ -18,7 +18,7 @@ from dataloaders.transforms import make_clip
 from engine.criterion import CrossEntropy
 from engine.distributed import Distributed
 from engine.errors import Stopped
-from engine.loops import evaluate
+from engine.evaluation import evaluate
 from engine.metrics import Predictions, compute_metrics
 from engine.precision import Precision
 
