@@ -212,13 +212,15 @@ def save(run: Run, *, is_best: bool = False) -> None:
     """
     if not run.distributed.is_main:
         return
-    files = [run.files.last]
-    epoch = run.trainer.state.epoch
-    is_complete = run.trainer.state.num_samples == 0
+    state = run.trainer.state
+    is_whole_epoch = state.num_samples == 0
+    files = []
+    if run.config.snapshot and is_whole_epoch and state.epoch % run.config.snapshot == 0:
+        files.append(run.files.of_epoch(state.epoch))
     if is_best:
-        files.insert(0, run.files.best)
-    if run.config.snapshot and is_complete and epoch % run.config.snapshot == 0:
-        files.insert(0, run.files.of_epoch(epoch))
+        files.append(run.files.best)
+    # The last one says that the epoch is done, so it appears after the others.
+    files.append(run.files.last)
     save_checkpoint(checkpoint_of(run), *files)
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataloaders.errors import DataError
-from dataloaders.files import read_lines, read_text, shorten
+from dataloaders.files import read_text, shorten
 from dataloaders.groups import group_of
+from dataloaders.labels import read_labels
 from dataloaders.records import SPLIT_NAMES, VideoRecord, is_folder_name
 from dataloaders.video import VideoFile
 
@@ -124,7 +125,7 @@ class _RowReader:
         self.folder = table.parent
         self.columns = cells.columns
         self.labels_file = table.with_name("labels.txt")
-        self.names = read_lines(self.labels_file) if os.path.isfile(self.labels_file) else []
+        self.names = read_labels(self.labels_file) if os.path.isfile(self.labels_file) else []
         self.durations = {}  # of recordings, several rows of which name parts
         place = self.columns.index("label")
         full_rows = [row for _, row in cells.rows if len(row) == len(self.columns)]

@@ -142,9 +142,9 @@ def adapt_pretrained(
         classes: The names of the classes of the run.
     """
     network = pretrained.model
-    is_same_length = pretrained.num_classes == len(classes)
+    has_as_many = pretrained.num_classes == len(classes)
     new_head = None
-    if not is_same_length or pretrained.classes not in (None, classes):
+    if not has_as_many or pretrained.classes not in (None, classes):
         new_head = head_of(network)
         fresh = build_model(
             config.model, len(classes), channels=pretrained.channels, **pretrained.options

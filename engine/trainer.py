@@ -119,6 +119,11 @@ class Trainer:
             clips_per_second=speed or None,
         )
 
+    @property
+    def _num_steps(self) -> int:
+        """Steps of the run that are done; PyTorch calls what a scheduler counts its epoch."""
+        return self._scheduler.last_epoch
+
     def _set_training_mode(self) -> None:
         """Batch norm that is frozen keeps its statistics."""
         self._model.train()
@@ -130,7 +135,7 @@ class Trainer:
     def _seed(self, number: int) -> None:
         """Seed what is random in the network, by step, batch of the step and process."""
         place = number % self._config.accumulate
-        batch = self._scheduler.last_epoch * self._config.accumulate + place
+        batch = self._num_steps * self._config.accumulate + place
         key = batch * self._distributed.world_size + self._distributed.rank
         # The generator of the CPU reads 32 bits.
         torch.manual_seed((1_000_003 * self._config.seed + key) % 2**32)
@@ -191,7 +196,7 @@ class Trainer:
             "state_dict": self.network.state_dict(),
             "normalization": normalize.statistics if normalize is not None else {},
             "optimizer": self._optimizer.state_dict(),
-            "scheduler": {"last_epoch": self._scheduler.last_epoch},
+            "scheduler": {"last_epoch": self._num_steps},
             "scaler": self._scaler.state_dict(),
             "train_state": asdict(self.state),
         }
