@@ -32,7 +32,9 @@ def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
     add_dataset_flags(parser.add_argument_group("data"))
     add_model_flags(parser.add_argument_group("model"))
-    add_optimization_flags(parser.add_argument_group("optimization"))
+    optimization = parser.add_argument_group("optimization")
+    add_epoch_flags(optimization)
+    add_optimizer_flags(optimization)
     add_test_flags(parser.add_argument_group("test"))
     add_run_flags(parser.add_argument_group("run"))
     return parser
@@ -99,8 +101,8 @@ def add_model_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of the optimizer, its schedule and the loss."""
+def add_epoch_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the epochs, their batches and the loss."""
     add = group.add_argument
     add("--epochs", type=number(int, 1), default=50, help="passes over the data (%(default)s)")
     add("--batch-size", type=number(int, 1), help=f"clips a batch, of each process ({BATCH_SIZE})")
@@ -117,6 +119,18 @@ def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
         default="none",
         help="weigh or draw rare classes more (%(default)s)",
     )
+    add(
+        "--label-smoothing",
+        type=number(float, 0, 1),
+        default=0,
+        metavar="E",
+        help="share of the target that all classes get alike (%(default)s)",
+    )
+
+
+def add_optimizer_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the optimizer and its schedule."""
+    add = group.add_argument
     add("--lr", type=number(float, 0), default=0.01, help="peak learning rate (0.01; C3D 0.003)")
     add(
         "--head-lr",
@@ -138,13 +152,6 @@ def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
         type=number(float, 1e-6),
         metavar="NORM",
         help="largest norm of the gradient of a step",
-    )
-    add(
-        "--label-smoothing",
-        type=number(float, 0, 1),
-        default=0,
-        metavar="E",
-        help="share of the target that all classes get alike (%(default)s)",
     )
 
 
