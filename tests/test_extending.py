@@ -35,6 +35,13 @@ def files_of(diff):
     return re.findall(r"^\+\+\+ b/(.+)$", diff, re.MULTILINE)
 
 
+def copy_file(name, folder):
+    """Copy a file of the project, if it is there."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    if (ROOT / name).exists():
+        shutil.copy(ROOT / name, folder / name)
+
+
 def apply(diff, folder, *flags):
     """Apply a diff to a copy of the project, as the page says."""
     (folder / "change.diff").write_text(diff, encoding="utf-8")
@@ -57,10 +64,17 @@ def test_each_change_applies_and_touches_three_files_at_most(section, tmp_path):
     diff = DIFFS[section]
     assert 1 <= len(files_of(diff)) <= 3
     for name in files_of(diff):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, tmp_path / name)
+        copy_file(name, tmp_path)
     apply(diff, tmp_path, "--check")
+
+
+@needs_git
+def test_all_changes_fit_on_top_of_each_other(tmp_path):
+    for diff in DIFFS.values():
+        for name in files_of(diff):
+            copy_file(name, tmp_path)
+    for diff in DIFFS.values():
+        apply(diff, tmp_path)
 
 
 @dataclass(frozen=True)
