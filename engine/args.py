@@ -1,12 +1,9 @@
 """The flags of train.py: parsed, and inherited by a run that is resumed."""
 
 import argparse
-import math
-import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 
@@ -17,11 +14,11 @@ from engine.config import BATCH_SIZE
 from engine.errors import UsageError
 from engine.metrics import BEST_BY
 from engine.optimizer import SCHEDULES
+from engine.parser import ArgumentParser, WeightsAction, number
 from engine.resume import PreviousRun, inherited_flags, open_previous_run, validate_unchanged
 from network import MODELS
 from network.normalize import INPUTS
 from network.resnet import LAYERS
-from network.weights import TABLE
 
 MAX_SEED = 2**63 - 1
 
@@ -30,70 +27,14 @@ DEMO_DEFAULTS = {"epochs": 7, "batch_size": 12, "crop_size": 16}
 C3D_DEFAULTS = {"lr": 0.003, "crop_size": CROP_SIZE}
 
 
-class ArgumentParser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError with the flag, its value and what it must be."""
-        out_of_range = re.fullmatch(r"argument (--\S+): (.*: must be .*)", message)
-        if out_of_range:
-            raise UsageError(" ".join(out_of_range.groups()))
-        raise UsageError(f"{message}; --help lists the flags")
-
-
-def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
-    """Return a type for argparse: a finite number within limits.
-
-    Args:
-        kind: int or float.
-        low: The smallest number that is allowed.
-        high: The largest.
-    """
-
-    def parse(text: str) -> Any:
-        value = kind(text)
-        limit = broken_limit(value, low, high)
-        if limit is not None:
-            raise argparse.ArgumentTypeError(f"{value}: must be {limit}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it where the text is no number
-    return parse
-
-
-def broken_limit(value: float, low: float, high: float = math.inf) -> str | None:
-    """Say what a number must be; None where it is that.
-
-    Args:
-        value: The number.
-        low: The smallest that is allowed.
-        high: The largest.
-    """
-    if not math.isfinite(value):
-        return "a number"
-    if value < low:
-        return f"{low} or more"
-    if value > high:
-        return f"{high} or less"
-    return None
-
-
-class WeightsAction(argparse.Action):
-    """Stores the name of weights; "help" prints the names of the public ones, and exits."""
-
-    def __call__(self, parser, namespace, value, option_string=None):  # noqa: D102
-        if value == "help":
-            print(TABLE.read_text(encoding="utf-8"), end="")
-            parser.exit()
-        setattr(namespace, self.dest, value)
-
-
 def get_args_parser() -> ArgumentParser:
     """Return the parser of all flags of train.py."""
     parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
     add_dataset_flags(parser.add_argument_group("data"))
     add_model_flags(parser.add_argument_group("model"))
-    add_optimization_flags(parser.add_argument_group("optimization"))
+    optimization = parser.add_argument_group("optimization")
+    add_epoch_flags(optimization)
+    add_optimizer_flags(optimization)
     add_test_flags(parser.add_argument_group("test"))
     add_run_flags(parser.add_argument_group("run"))
     return parser
@@ -160,8 +101,8 @@ def add_model_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of the optimizer, its schedule and the loss."""
+def add_epoch_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the epochs, their batches and the loss."""
     add = group.add_argument
     add("--epochs", type=number(int, 1), default=50, help="passes over the data (%(default)s)")
     add("--batch-size", type=number(int, 1), help=f"clips a batch, of each process ({BATCH_SIZE})")
@@ -178,6 +119,18 @@ def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
         default="none",
         help="weigh or draw rare classes more (%(default)s)",
     )
+    add(
+        "--label-smoothing",
+        type=number(float, 0, 1),
+        default=0,
+        metavar="E",
+        help="share of the target that all classes get alike (%(default)s)",
+    )
+
+
+def add_optimizer_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the optimizer and its schedule."""
+    add = group.add_argument
     add("--lr", type=number(float, 0), default=0.01, help="peak learning rate (0.01; C3D 0.003)")
     add(
         "--head-lr",
@@ -199,13 +152,6 @@ def add_optimization_flags(group: argparse._ArgumentGroup) -> None:
         type=number(float, 1e-6),
         metavar="NORM",
         help="largest norm of the gradient of a step",
-    )
-    add(
-        "--label-smoothing",
-        type=number(float, 0, 1),
-        default=0,
-        metavar="E",
-        help="share of the target that all classes get alike (%(default)s)",
     )
 
 

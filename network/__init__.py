@@ -25,7 +25,11 @@ from network.c3d import C3D
 from network.errors import ModelError
 from network.resnet import r2plus1d, r3d
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"C3D": C3D, "R3D": r3d, "R2Plus1D": r2plus1d}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "C3D": C3D,
+    "R3D": r3d,
+    "R2Plus1D": r2plus1d,
+}
 
 
 def build_model(name: str, num_classes: int, *, channels: int = 3, **options) -> nn.Module:

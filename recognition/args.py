@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from engine.args import ArgumentParser, WeightsAction, number
 from engine.errors import UsageError
+from engine.parser import ArgumentParser, WeightsAction, number
 from recognition.drawing import LAYOUTS
 from recognition.settings import LIMITS
 

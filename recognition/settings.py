@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from engine.args import broken_limit
 from engine.errors import UsageError
+from engine.parser import broken_limit
 
 # The smallest and the largest value.
 LIMITS = {

@@ -54,7 +54,7 @@ def test_the_input_is_normalised_once(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_residual_input_is_what_changes_from_frame_to_frame(name):
-    network = MODELS[name](num_classes=2).to(memory_format=torch.channels_last_3d)
+    network = move_to_device(MODELS[name](num_classes=2), "cpu")
     pixels = torch.randint(0, 256, (2, 5, 8, 9, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)
     rgb = network.normalize(pixels)
     network.normalize.set(**network.normalize.statistics | {"input": "residual"})
@@ -70,7 +70,7 @@ def test_residual_input_is_what_changes_from_frame_to_frame(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_batch_permuted_on_the_device_needs_no_copy(name):
     stacked = torch.randint(0, 256, (2, 16, 32, 32, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)
-    network = MODELS[name](num_classes=2).to(memory_format=torch.channels_last_3d)
+    network = move_to_device(MODELS[name](num_classes=2), "cpu")
     assert stacked.is_contiguous(memory_format=torch.channels_last_3d)
     assert network.normalize(stacked).is_contiguous(memory_format=torch.channels_last_3d)
 
