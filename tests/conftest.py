@@ -217,6 +217,12 @@ def make_checkpoint(**changes):
     } | changes
 
 
+def some_slow(names, *fast):
+    """Names as parameters of a test, all but some for the slow tests."""
+    assert set(fast) <= set(names)
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def data_settings(root, output_dir, **flags):
     """The settings of a data set of the tests, with frames for clips by `ClipConfig.from_flags`."""
     return DataSettings("own", root, output_dir, ClipConfig.from_flags(**flags))

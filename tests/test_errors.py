@@ -40,6 +40,7 @@ def test_leaving_the_block_restores_the_handlers(error):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.slow
 def test_the_scripts_run_without_docstrings():
     code = (
         "import inference, train; from dataloaders import preprocess; from engine import args; "

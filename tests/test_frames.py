@@ -19,6 +19,7 @@ from conftest import (
     decoded_names,
     make_newer,
     shown,
+    some_slow,
     tree,
     write_dataset,
     write_video,
@@ -262,6 +263,7 @@ preprocess.preprocess(DataSettings("own", Path(root), Path(output_dir), config),
 """
 
 
+@pytest.mark.slow
 def test_many_starts_at_once_leave_what_each_leaves_alone(root, tmp_path):
     expected = {}
     for crop_size in (112, 160):
@@ -368,7 +370,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", some_slow(CHANGES, "all of that"))
 def test_a_running_run_reads_what_it_read_whatever_happens_to_the_data(
     settings, root, tmp_path, running, change
 ):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from configs import train_config
-from conftest import make_checkpoint
+from conftest import make_checkpoint, some_slow
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F
@@ -186,21 +186,13 @@ def residual_reference(state, clips, mean, std, eps):
     return F.linear(x, state["fc.weight"], state["fc.bias"]) if "fc.weight" in state else x
 
 
-def some_slow(families, *fast):
-    """The names of families as parameters, all but some for the slow tests."""
-    assert set(fast) <= set(families)
-    return [
-        name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in families
-    ]
-
-
 def assert_same_logits(model, clips, expected):
     with torch.inference_mode():
         assert ((model(clips) - expected).norm() / expected.norm()).item() < 1e-4
         assert ((model.double()(clips) - expected).norm() / expected.norm()).item() < 1e-9
 
 
-@pytest.mark.parametrize("family", some_slow(RESIDUAL, "torchvision r2plus1d_18", "ig65m"))
+@pytest.mark.parametrize("family", some_slow(RESIDUAL, "torchvision r2plus1d_18"))
 def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
     name, options, layout, statistics, eps = RESIDUAL[family]
     state = random_state(name, 19, **options)
@@ -236,6 +228,7 @@ def test_the_planes_and_parameters_of_each_depth():
     assert planes == [[230, 460, 921], [288, 576, 1152], [288, 576, 1152]]
 
 
+@pytest.mark.slow
 def test_checkpoints_of_34_layers_from_before_still_load():
     torch.manual_seed(0)
     old = MODELS["R2Plus1D"](3, depth=34, shared_midplanes=True)
@@ -320,7 +313,7 @@ def c3d_state():
     return random_state("C3D", 11)
 
 
-@pytest.mark.parametrize("family", some_slow(C3D, "Sports-1M", "mmaction2"))
+@pytest.mark.parametrize("family", some_slow(C3D, "Sports-1M"))
 def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3d_state, family):
     layout, is_bgr, mean, padding = C3D[family]
     torch.save(layout(c3d_state), tmp_path / "public.pth")
@@ -507,6 +500,14 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
         assert resolve_input(args, pretrained) == "rgb"
 
 
+@pytest.fixture(scope="module")
+def r3d_34(tmp_path_factory):
+    """A file of weights of R3D of 34 layers."""
+    file = tmp_path_factory.mktemp("weights") / "a.pth"
+    torch.save(random_state("R3D", 3, depth=34), file)
+    return file
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -518,10 +519,9 @@ def test_features_and_files_without_names_get_a_last_layer(tmp_path):
         ),
     ],
 )
-def test_flags_that_name_another_model_are_refused(tmp_path, flags, message):
-    torch.save(random_state("R3D", 3, depth=34), tmp_path / "a.pth")
+def test_flags_that_name_another_model_are_refused(r3d_34, flags, message):
     with pytest.raises(UsageError, match=message):
-        load_pretrained(arguments(tmp_path / "a.pth", **flags), PATHS)
+        load_pretrained(arguments(r3d_34, **flags), PATHS)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, 7, {}])
@@ -543,6 +543,7 @@ def test_dropout_is_set_and_travels_with_the_options(tmp_path, name):
     assert built.network.dropout.p == {"Tiny": 0.2, "R3D": 0}[name] and not built.options
 
 
+@pytest.mark.slow
 def test_a_file_of_sports_1m_is_one_however_it_is_wrapped(tmp_path):
     state = random_state("C3D", 487)
     for content in (

@@ -131,6 +131,7 @@ def test_smoothed_probabilities_bridge_a_short_change(project, brightness):
     assert [row["label"] for row in tables(project.folder / "output")] == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, size", [("R3D", 512), pytest.param("C3D", 4096, marks=pytest.mark.slow)]
 )

@@ -198,6 +198,7 @@ def test_a_confusion_matrix_of_any_number_of_classes_can_be_read(count):
     assert len(readable_texts(figure)) == 2 + 2 * count + len(cells)
 
 
+@pytest.mark.slow
 def test_a_confusion_matrix_grows_with_the_classes():
     names = [f"class number {i}" for i in range(400)]
     sides = [

@@ -9,7 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import data_settings, numbered_frame, shown, write_dataset, write_video
+from conftest import data_settings, numbered_frame, shown, some_slow, write_dataset, write_video
 from test_train import QUICK
 
 import mypath
@@ -98,7 +98,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", some_slow(FORMS, "table", "frames"))
 def test_each_form_is_trained_resumed_and_tested(project, tmp_path, form):
     write, split, count = FORMS[form]
     (tmp_path / "videos").mkdir()

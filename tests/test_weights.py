@@ -188,6 +188,7 @@ def test_inference_recognises_kinetics_at_once(publish, project, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_classes_without_names_ask_for_a_file_of_them(project, tmp_path):
     write_video(project.folder / "v.avi", 20)
     torch.save(random_state("R3D", 3), tmp_path / "three.pth")
