@@ -77,14 +77,14 @@ def find_copies(videos: Sequence[VideoRecord], folders: Sequence[Path]) -> list[
     """Find the videos that show the same as an earlier one.
 
     Args:
-        videos: rows whose frames are on disk.
-        folders: the frame folder of each.
+        videos: Rows whose frames are on disk.
+        folders: The frame folder of each.
 
     Returns:
         One row for each video that shows the same as one before it, in the order of `videos`.
 
     Raises:
-        ValueError: a video has no frames yet.
+        ValueError: A video has no frames yet.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
@@ -121,7 +121,7 @@ def _fingerprint(blocks: np.ndarray) -> np.ndarray | None:
     """Reduce four frames to a vector that is the same for a video and its mirror image.
 
     Args:
-        blocks: mean colours (NUM_PROBES, GRID, GRID, 3).
+        blocks: Mean colours (NUM_PROBES, GRID, GRID, 3).
 
     Returns:
         float32 (80,): the mean picture in 4x4 parts, and how each frame differs from it in 4x4
@@ -238,8 +238,8 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
     """Return how far two videos are from each other, as a share of each one's own motion.
 
     Args:
-        one: normalized frames (n, D), evenly spaced over the video, n > 1.
-        other: those of the other video (m, D), m > 1.
+        one: Normalized frames (n, D), evenly spaced over the video, n > 1.
+        other: Those of the other video (m, D), m > 1.
 
     Returns:
         0 for the same frames, about 1 for other motion before one background, infinite for other

@@ -118,7 +118,7 @@ class VideoWriter:
         """Write an image.
 
         Args:
-            image: uint8 (H, W, 3), BGR; scaled where it does not have the size of the video.
+            image: `uint8` (H, W, 3), BGR; scaled where it does not have the size of the video.
             time: When it is shown, in seconds since the first image; later than the one before.
 
         Raises:

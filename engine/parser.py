@@ -25,7 +25,7 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
     """Return a type for argparse: a finite number within limits.
 
     Args:
-        kind: int or float.
+        kind: `int` or `float`.
         low: The smallest number that is allowed.
         high: The largest.
     """

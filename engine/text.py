@@ -57,9 +57,9 @@ def draw_text(box: np.ndarray, text: str, shade: int = 255) -> None:
     """Write one line of text into a box; a long text shrinks, then is shortened.
 
     Args:
-        box: image (H, W, 3) that is drawn on; the line is as high as it.
-        text: the line.
-        shade: grey level of the letters, 0 to 255.
+        box: Image (H, W, 3) that is drawn on; the line is as high as it.
+        text: The line.
+        shade: Grey level of the letters, 0 to 255.
     """
     height, width = box.shape[:2]
     size = FONT_SIZE * height

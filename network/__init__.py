@@ -36,13 +36,13 @@ def build_model(name: str, num_classes: int, *, channels: int = 3, **options) ->
     """Build a network with random weights.
 
     Args:
-        name: in `MODELS`.
-        num_classes: the number of logits.
-        channels: those of the clips.
-        options: the other parameters of its builder.
+        name: In `MODELS`.
+        num_classes: The number of logits.
+        channels: Those of the clips.
+        options: The other parameters of its builder.
 
     Raises:
-        ModelError: there is no such network, or it has no such option.
+        ModelError: There is no such network, or it has no such option.
     """
     if name not in MODELS:
         raise ModelError(f"unknown model {name!r}, known are {', '.join(MODELS)}")
@@ -61,13 +61,13 @@ def count_flops(
     """Count the multiply-adds of a clip, which papers call FLOPs.
 
     Args:
-        name: of the network.
+        name: Of the network.
         clip_shape: (T, H, W).
-        channels: those of the clip.
-        options: of the network.
+        channels: Those of the clip.
+        options: Of the network.
 
     Raises:
-        ModelError: the network cannot take such clips, or has no such option.
+        ModelError: The network cannot take such clips, or has no such option.
     """
     for device in ("meta", "cpu"):  # shapes are enough, unless the network looks at values
         try:
@@ -86,11 +86,11 @@ def part_of(model: nn.Module, name: str) -> Any:
     """Return what a network defines for those who need it.
 
     Args:
-        model: the network.
+        model: The network.
         name: "normalize", "last_pool" or "dropout".
 
     Raises:
-        ModelError: the network does not define it.
+        ModelError: The network does not define it.
     """
     part = getattr(model, name, None)
     if part is None:
@@ -111,8 +111,8 @@ def move_to_device(model: nn.Module, device: torch.device | str) -> nn.Module:
     """Move a network to a device, and store the weights of 3-D convolutions channels last.
 
     Args:
-        model: the network, which is changed in place.
-        device: where to.
+        model: The network, which is changed in place.
+        device: Where to.
 
     Returns:
         The network.

@@ -29,10 +29,10 @@ class C3D(nn.Module):
         """Build C3D with random weights.
 
         Args:
-            num_classes: the number of logits.
-            dropout: its probability, behind fc6 and fc7 (section 3.3).
-            ceil_mode: pad pool5 on the right alone, as Caffe does, not on both sides.
-            channels: those of the clips.
+            num_classes: The number of logits.
+            dropout: Its probability, behind fc6 and fc7 (section 3.3).
+            ceil_mode: Pad pool5 on the right alone, as Caffe does, not on both sides.
+            channels: Those of the clips.
         """
         super().__init__()
         self.normalize = Normalize.for_channels(channels, MEAN, STD)
@@ -65,13 +65,13 @@ class C3D(nn.Module):
         """Compute logits.
 
         Args:
-            x: clips (N, C, 16, 112, 112), 0..255, `uint8` or float.
+            x: Clips (N, C, 16, 112, 112), 0..255, `uint8` or float.
 
         Returns:
             (N, num_classes).
 
         Raises:
-            ModelError: the clips have another size, which fc6 does not fit.
+            ModelError: The clips have another size, which fc6 does not fit.
         """
         if x.shape[2:] != CLIP_SHAPE:
             size = "x".join(map(str, x.shape[2:]))

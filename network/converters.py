@@ -23,9 +23,9 @@ class WeightFile:
     """A file of public weights.
 
     Attributes:
-        name: of the file.
-        state: the weights by their publisher's names.
-        is_nested: whether they lie beside other things, as in the checkpoint of a training script.
+        name: Of the file.
+        state: The weights by their publisher's names.
+        is_nested: Whether they lie beside other things, as in the checkpoint of a training script.
     """
 
     name: str
@@ -38,9 +38,9 @@ class PublicWeights:
     """Weights under the names of a network of ours.
 
     Attributes:
-        model: the network, a name in `network.MODELS`.
-        options: of the network.
-        state: the weights.
+        model: The network, a name in `network.MODELS`.
+        options: Of the network.
+        state: The weights.
         statistics: `mean` and `std` of the input, as `Normalize.set` takes them.
         clip: `clip_len`, and `frame_rate` or `frame_interval`, of the clips they were trained on.
     """
@@ -62,8 +62,8 @@ def clip_of_interval(clip_len: int, frame_interval: int = 1) -> dict[str, int]:
     """Describe clips of every Nth frame.
 
     Args:
-        clip_len: frames in a clip.
-        frame_interval: the N.
+        clip_len: Frames in a clip.
+        frame_interval: The N.
     """
     return {"clip_len": clip_len, "frame_interval": frame_interval}
 
@@ -152,8 +152,8 @@ def rename_layers(state: State, names: dict[str, str]) -> State:
     """Rename layers.
 
     Args:
-        state: the weights.
-        names: new names by old ones; other layers keep theirs.
+        state: The weights.
+        names: New names by old ones; other layers keep theirs.
     """
     renamed = {}
     for name, value in state.items():

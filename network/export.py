@@ -20,8 +20,8 @@ class ExportedModel:
     """A network in two forms: `uint8` clips (N, C, T, H, W) -> `logits` (N, num_classes).
 
     Attributes:
-        onnx: has the metadata as metadata properties.
-        program: of `torch.export`; gets them as extra files of the same names.
+        onnx: Has the metadata as metadata properties.
+        program: Of `torch.export`; gets them as extra files of the same names.
         metadata: JSON by name.
     """
 
@@ -43,12 +43,12 @@ def export_model(
     """Export a network.
 
     Args:
-        model: the network, in evaluation mode, on the CPU.
+        model: The network, in evaluation mode, on the CPU.
         clip_shape: (C, T, H, W).
-        metadata: what JSON can hold, by name.
+        metadata: What JSON can hold, by name.
 
     Raises:
-        ModelError: a package is missing.
+        ModelError: A package is missing.
     """
     try:
         import onnxscript  # noqa: F401

@@ -17,7 +17,7 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
     from the mean of its frame.
 
     Args:
-        model: a network in evaluation mode.
+        model: A network in evaluation mode.
         clips: (N, C, T, H, W).
 
     Returns:
@@ -25,7 +25,7 @@ def grad_cam(model: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
         percentile of the clip.
 
     Raises:
-        ModelError: the network defines no `normalize` or no `last_pool`.
+        ModelError: The network defines no `normalize` or no `last_pool`.
     """
     normalize = Recorder(part_of(model, "normalize"), with_gradient=True)
     last_pool = Recorder(model.get_submodule(part_of(model, "last_pool")))

@@ -24,7 +24,7 @@ class Normalize(nn.Module):
     (Tao et al. 2020, arXiv:2006.13017, section 3.1).
 
     Attributes:
-        statistics: mean and std, a number for each channel on a scale of 0..1; input, "rgb" or
+        statistics: Mean and std, a number for each channel on a scale of 0..1; input, "rgb" or
             "residual".
     """
 
@@ -42,9 +42,9 @@ class Normalize(nn.Module):
         """Build the first step of a network that takes any number of channels.
 
         Args:
-            channels: those of the clips.
-            mean: of RGB clips, (3,); other clips get `NEUTRAL_MEAN`.
-            std: of RGB clips, (3,); other clips get `NEUTRAL_STD`.
+            channels: Those of the clips.
+            mean: Of RGB clips, (3,); other clips get `NEUTRAL_MEAN`.
+            std: Of RGB clips, (3,); other clips get `NEUTRAL_STD`.
         """
         if channels == 3:
             return cls(mean, std)
@@ -54,12 +54,12 @@ class Normalize(nn.Module):
         """Replace the statistics by those that other weights were trained with.
 
         Args:
-            mean: of each channel, on a scale of 0..1.
-            std: of each channel.
+            mean: Of each channel, on a scale of 0..1.
+            std: Of each channel.
             input: "rgb" or "residual".
 
         Raises:
-            ModelError: the input is unknown, or the network has another number of channels.
+            ModelError: The input is unknown, or the network has another number of channels.
         """
         if input not in INPUTS:
             raise ModelError(f"unknown input {input!r}, known are {', '.join(INPUTS)}")
@@ -87,7 +87,7 @@ class Normalize(nn.Module):
             The same shape, float.
 
         Raises:
-            ModelError: the clips have another number of channels.
+            ModelError: The clips have another number of channels.
         """
         channels = self.mean.shape[1]
         if x.shape[1] != channels:

@@ -7,8 +7,8 @@ class Recorder:
     """Records a layer in the forward pass within a `with` block.
 
     Attributes:
-        input: the first tensor that the layer was given.
-        output: what it computed.
+        input: The first tensor that the layer was given.
+        output: What it computed.
     """
 
     input: Tensor
@@ -18,8 +18,8 @@ class Recorder:
         """Prepare to record.
 
         Args:
-            layer: part of the network.
-            with_gradient: whether the output must have a gradient, even if nothing before it has.
+            layer: Part of the network.
+            with_gradient: Whether the output must have a gradient, even if nothing before it has.
         """
         self._layer = layer
         self._with_gradient = with_gradient

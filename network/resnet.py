@@ -40,10 +40,10 @@ def conv3d(in_planes: int, out_planes: int, midplanes: int, *, stride: int = 1) 
     """Build one 3x3x3 convolution (section 3.2, R3D).
 
     Args:
-        in_planes: channels of its input.
-        out_planes: channels of its output.
-        midplanes: of R(2+1)D, ignored.
-        stride: in time and space.
+        in_planes: Channels of its input.
+        out_planes: Channels of its output.
+        midplanes: Of R(2+1)D, ignored.
+        stride: In time and space.
     """
     return nn.Conv3d(in_planes, out_planes, 3, stride, padding=1, bias=False)
 
@@ -52,10 +52,10 @@ def conv2plus1d(in_planes: int, out_planes: int, midplanes: int, *, stride: int 
     """Build a 1x3x3 convolution in space, then a 3x1x1 convolution in time (section 3.5).
 
     Args:
-        in_planes: channels of its input.
-        out_planes: channels of its output.
-        midplanes: channels between space and time.
-        stride: in time and space.
+        in_planes: Channels of its input.
+        out_planes: Channels of its output.
+        midplanes: Channels between space and time.
+        stride: In time and space.
     """
     spatial = nn.Conv3d(in_planes, midplanes, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
     temporal = nn.Conv3d(midplanes, out_planes, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
@@ -66,8 +66,8 @@ def count_midplanes(in_planes: int, planes: int) -> int:
     """Count the planes that give R(2+1)D's pair the parameters of one 3x3x3 (section 3.5).
 
     Args:
-        in_planes: channels of the pair's input.
-        planes: channels of its output.
+        in_planes: Channels of the pair's input.
+        planes: Channels of its output.
     """
     return (in_planes * planes * 3 * 3 * 3) // (in_planes * 3 * 3 + 3 * planes)
 
@@ -90,11 +90,11 @@ class BasicBlock(nn.Module):
         """Build a block.
 
         Args:
-            conv: builds a convolution, `conv3d` or `conv2plus1d`.
-            in_planes: channels of its input.
-            planes: channels of its output.
-            stride: of the first convolution.
-            shared_midplanes: both convolutions have as many midplanes, as in torchvision; else
+            conv: Builds a convolution, `conv3d` or `conv2plus1d`.
+            in_planes: Channels of its input.
+            planes: Channels of its output.
+            stride: Of the first convolution.
+            shared_midplanes: Both convolutions have as many midplanes, as in torchvision; else
                 each has its own number, as in the paper.
         """
         super().__init__()
@@ -135,15 +135,15 @@ class VideoResNet(nn.Module):
         """Build a network with random weights.
 
         Args:
-            stem: begins with a convolution, and gives 64 planes.
-            block: builds a block from its planes and its stride.
+            stem: Begins with a convolution, and gives 64 planes.
+            block: Builds a block from its planes and its stride.
             depth: 18 or 34 layers.
-            num_classes: the number of logits.
-            dropout: its probability, before the last layer.
-            eps: of batch norm.
+            num_classes: The number of logits.
+            dropout: Its probability, before the last layer.
+            eps: Of batch norm.
 
         Raises:
-            ModelError: there is no such depth.
+            ModelError: There is no such depth.
         """
         super().__init__()
         if depth not in LAYERS:
@@ -178,7 +178,7 @@ class VideoResNet(nn.Module):
         """Compute logits.
 
         Args:
-            x: clips (N, C, T, H, W) of any size, 0..255, `uint8` or float.
+            x: Clips (N, C, T, H, W) of any size, 0..255, `uint8` or float.
 
         Returns:
             (N, num_classes).
@@ -204,10 +204,10 @@ def r3d(
     """Build R3D: 33,371,472 parameters at 18 layers and 400 classes, 63,681,104 at 34.
 
     Args:
-        num_classes: the number of logits.
+        num_classes: The number of logits.
         depth: 18 or 34 layers.
-        dropout: its probability, before the last layer.
-        channels: those of the clips.
+        dropout: Its probability, before the last layer.
+        channels: Those of the clips.
     """
     conv = nn.Conv3d(channels, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)  # table 1
     stem = nn.Sequential(conv, BatchNorm3d(64), nn.ReLU())
@@ -227,13 +227,13 @@ def r2plus1d(
     """Build R(2+1)D: 31,505,325 parameters at 18 layers and 400 classes, 63,697,175 at 34.
 
     Args:
-        num_classes: the number of logits.
+        num_classes: The number of logits.
         depth: 18 or 34 layers.
-        shared_midplanes: see `BasicBlock`; by default 18 layers are those of torchvision, and 34
+        shared_midplanes: See `BasicBlock`; by default 18 layers are those of torchvision, and 34
             those of the paper.
-        eps: of batch norm.
-        dropout: its probability, before the last layer.
-        channels: those of the clips.
+        eps: Of batch norm.
+        dropout: Its probability, before the last layer.
+        channels: Those of the clips.
     """
     if shared_midplanes is None:
         shared_midplanes = depth == 18

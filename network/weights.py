@@ -37,14 +37,14 @@ class PretrainedModel:
     """A network with the weights of a file, in evaluation mode on the CPU.
 
     Attributes:
-        name: of the network, in `network.MODELS`.
-        options: that it was built with.
-        model: gives its publisher's logits, or features where the file has no last layer.
-        num_classes: the number of logits, None without a last layer.
-        classes: their names, None where the file has none.
-        clip: the clips it was trained on: `clip_len`, `frame_rate` or `frame_interval`, and of a
+        name: Of the network, in `network.MODELS`.
+        options: That it was built with.
+        model: Gives its publisher's logits, or features where the file has no last layer.
+        num_classes: The number of logits, None without a last layer.
+        classes: Their names, None where the file has none.
+        clip: The clips it was trained on: `clip_len`, `frame_rate` or `frame_interval`, and of a
             checkpoint of train.py their size; None where it is not known.
-        channels: those of the clips.
+        channels: Those of the clips.
     """
 
     name: str
@@ -78,10 +78,10 @@ def download_weights(name: str) -> Path:
     """Download public weights, once, into the folder of torch.hub.
 
     Args:
-        name: in `weight_urls()`.
+        name: In `weight_urls()`.
 
     Raises:
-        ModelError: that fails, or the file there is damaged.
+        ModelError: That fails, or the file there is damaged.
     """
     url = weight_urls()[name]
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
@@ -118,7 +118,7 @@ def read_weights(path: str | Path) -> Any:
     """Read tensors and plain values onto the CPU, with their checksums if the file is a zip.
 
     Raises:
-        ModelError: the file cannot be opened, is damaged, or holds anything else.
+        ModelError: The file cannot be opened, is damaged, or holds anything else.
     """
     try:
         with open(path, "rb") as file:
@@ -153,10 +153,10 @@ def load_weights(name_or_file: str | Path) -> PretrainedModel:
     """Load a checkpoint of train.py, or public weights of the families in docs/weights.md.
 
     Args:
-        name_or_file: a file, or a name in `weight_urls()`, which is downloaded.
+        name_or_file: A file, or a name in `weight_urls()`, which is downloaded.
 
     Raises:
-        ModelError: the file cannot be read or downloaded, or its network is not built here.
+        ModelError: The file cannot be read or downloaded, or its network is not built here.
     """
     path = _find_weights(str(name_or_file))
     content = read_weights(path)
@@ -172,10 +172,10 @@ def build_from_checkpoint(content: dict[str, Any]) -> nn.Module:
     """Build the network of a checkpoint of train.py, in evaluation mode on the CPU.
 
     Args:
-        content: what the file holds.
+        content: What the file holds.
 
     Raises:
-        ModelError: the weights or statistics do not fit the network.
+        ModelError: The weights or statistics do not fit the network.
     """
     return _load_checkpoint(content).model
 

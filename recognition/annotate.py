@@ -55,11 +55,11 @@ class Painter:
         """Prepare to paint a video.
 
         Args:
-            labels: the classes, and from which probability on a window has a label.
-            config: how its clips were cut, for heat maps.
+            labels: The classes, and from which probability on a window has a label.
+            config: How its clips were cut, for heat maps.
             layout: "overlay", or "below" for labels and timeline in rows of their own.
-            pixel_aspect: width of a pixel divided by its height.
-            duration: of the video, in seconds, None where it is not known.
+            pixel_aspect: Width of a pixel divided by its height.
+            duration: Of the video, in seconds, None where it is not known.
         """
         self._names = drawable_names(tuple(labels.classes))
         self._threshold = labels.threshold
@@ -126,8 +126,8 @@ class BackgroundEncoder:
         """Start the thread.
 
         Args:
-            writer: the open video; leaving the context finishes it, by an exception abandons it.
-            capacity: images that may wait before `put` does.
+            writer: The open video; leaving the context finishes it, by an exception abandons it.
+            capacity: Images that may wait before `put` does.
         """
         self._writer = writer
         self._images: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(capacity)
@@ -155,10 +155,10 @@ class BackgroundEncoder:
 
         Args:
             image: BGR `uint8` (H, W, 3).
-            frame_time: when it is shown, in seconds.
+            frame_time: When it is shown, in seconds.
 
         Raises:
-            FileError: an earlier image could not be written.
+            FileError: An earlier image could not be written.
         """
         if self._error is not None:
             raise self._error
@@ -191,10 +191,10 @@ class AnnotatedVideoWriter:
         """Prepare to write.
 
         Args:
-            target: the MP4 file.
-            source: where the frames come from, and the sound.
-            painter: draws on the frames.
-            preview: shows them as well.
+            target: The MP4 file.
+            source: Where the frames come from, and the sound.
+            painter: Draws on the frames.
+            preview: Shows them as well.
         """
         self._target = target
         self._source = source
@@ -215,7 +215,7 @@ class AnnotatedVideoWriter:
         """Paint the frames of the next segment and hand them to the encoder.
 
         Raises:
-            FileError: the file cannot be written.
+            FileError: The file cannot be written.
         """
         if not segment.frames:
             return
@@ -256,7 +256,7 @@ class Preview:
 
         Args:
             image: BGR `uint8` (H, W, 3).
-            frame_time: in seconds.
+            frame_time: In seconds.
 
         Raises:
             FileError: OpenCV has no windows.

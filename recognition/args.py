@@ -98,10 +98,10 @@ def parse_inference_args(argv: Sequence[str] | None) -> Namespace:
     """Parse the flags of a start.
 
     Args:
-        argv: the command line; None for that of the process.
+        argv: The command line; None for that of the process.
 
     Raises:
-        UsageError: flags are wrong, or do not go together.
+        UsageError: Flags are wrong, or do not go together.
     """
     args = get_args_parser().parse_args(argv)
     validate_args(args)

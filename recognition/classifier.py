@@ -30,10 +30,10 @@ class Prediction:
     """What a model predicts for a window.
 
     Attributes:
-        start: when the window begins, in seconds.
-        end: when it ends, in seconds.
+        start: When the window begins, in seconds.
+        end: When it ends, in seconds.
         image_times: (T,), when each image of its clip begins, in seconds.
-        run: number of the run of consecutive frames that it was cut from.
+        run: Number of the run of consecutive frames that it was cut from.
         probabilities: (num_classes,) `float32`.
         features: (512,) or (4096,) `float32`, what the last layer sees; None where not asked for.
         heatmap: (T, H, W), see `network.grad_cam.grad_cam`; None where not asked for.
@@ -63,10 +63,10 @@ def choose_batch_size(
     """Return how many windows wait for each other.
 
     Args:
-        model: on its device.
-        frames_per_stride: frames from one window to the next.
-        is_live: whether the video is shown while it happens.
-        keep_frames: whether whole images wait with their windows.
+        model: On its device.
+        frames_per_stride: Frames from one window to the next.
+        is_live: Whether the video is shown while it happens.
+        keep_frames: Whether whole images wait with their windows.
     """
     if is_live:
         return 1
@@ -173,10 +173,10 @@ class BackgroundClassifier(WindowClassifier):
         """Prepare to classify.
 
         Args:
-            executor: has the thread.
-            model: in evaluation mode.
-            batch_size: windows.
-            is_prompt: whether predictions come at once, as live sources need them.
+            executor: Has the thread.
+            model: In evaluation mode.
+            batch_size: Windows.
+            is_prompt: Whether predictions come at once, as live sources need them.
             **outputs: `with_features` and `with_heatmaps`.
         """
         super().__init__(model, batch_size, **outputs)

@@ -36,10 +36,10 @@ def make_panel(
     """Draw the panel of an image.
 
     Args:
-        height: that of the image.
-        width: that of the image, and of the panel.
-        bars: the likeliest class first, which alone is written on an image too small for bars.
-        with_colour_bar: whether the last line explains the colours of a heat map.
+        height: That of the image.
+        width: That of the image, and of the panel.
+        bars: The likeliest class first, which alone is written on an image too small for bars.
+        with_colour_bar: Whether the last line explains the colours of a heat map.
 
     Returns:
         The panel, BGR `uint8` (its height, W, 3).
@@ -108,10 +108,10 @@ def draw_overlay(
     """Draw a panel and a timeline at the bottom of an image.
 
     Args:
-        frame: the image, BGR (H, W, 3), which is drawn on.
+        frame: The image, BGR (H, W, 3), which is drawn on.
         panel: BGR (its height, W, 3).
         timeline: BGR (W, 3).
-        position: place of the mark on the timeline, 0 to 1.
+        position: Place of the mark on the timeline, 0 to 1.
     """
     height, width = frame.shape[:2]
     strip = max(2, height // 60)
@@ -126,9 +126,9 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, config: ClipConfig) -> 
     """Colour the centre crop of an image by a heat map.
 
     Args:
-        frame: the image, BGR (H, W, 3), which is drawn on.
+        frame: The image, BGR (H, W, 3), which is drawn on.
         heatmap: `float32` (crop_size, crop_size), 0 to 1.
-        config: how the crop was cut.
+        config: How the crop was cut.
     """
     height, width = frame.shape[:2]
     crop_height = round(height * config.crop_size / config.height)
@@ -149,8 +149,8 @@ class Timeline:
         """Start with an empty row.
 
         Args:
-            width: pixels.
-            duration: seconds of the video, which may be wrong; None where it is not known.
+            width: Pixels.
+            duration: Seconds of the video, which may be wrong; None where it is not known.
         """
         self.row = np.full((width, 3), GREY, np.uint8)
         self._grows = duration is None
@@ -161,8 +161,8 @@ class Timeline:
         """Colour the next part of the video.
 
         Args:
-            start: where it begins, in seconds.
-            end: where it ends.
+            start: Where it begins, in seconds.
+            end: Where it ends.
             colour: BGR.
         """
         self._parts.append((start, end, colour))

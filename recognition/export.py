@@ -14,12 +14,12 @@ def export(recognizer: Recognizer, file: Path) -> None:
     """Write a model, and how its clips are cut, as ONNX and as a program of `torch.export`.
 
     Args:
-        recognizer: has the model.
-        file: the path of both without their endings, which may be named with one.
+        recognizer: Has the model.
+        file: The path of both without their endings, which may be named with one.
 
     Raises:
-        FileError: a file cannot be written.
-        ModelError: a package is missing.
+        FileError: A file cannot be written.
+        ModelError: A package is missing.
     """
     config = recognizer.config
     metadata = {

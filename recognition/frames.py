@@ -26,10 +26,10 @@ def number_images(images: Iterable[np.ndarray], fps: float) -> Iterator[ImageFra
 
     Args:
         images: BGR `uint8` (H, W, 3), or grey (H, W) or (H, W, 1).
-        fps: images a second.
+        fps: Images a second.
 
     Raises:
-        DataError: an item is no such image.
+        DataError: An item is no such image.
     """
     for number, image in enumerate(images):
         yield ImageFrame(number / fps, _to_bgr(image, f"frames[{number}]"))

@@ -21,8 +21,8 @@ class Job:
     """A source, and the files that are written about it.
 
     Attributes:
-        source: the path of a video, or a camera or stream.
-        stem: the path of all files without their endings.
+        source: The path of a video, or a camera or stream.
+        stem: The path of all files without their endings.
     """
 
     source: Path | str
@@ -56,11 +56,11 @@ def live_job(source: str, output: Path) -> Job:
     """Return the job of a camera or stream, named by the source and the time of the start.
 
     Args:
-        source: number of a camera, or address of a stream.
-        output: folder of its files.
+        source: Number of a camera, or address of a stream.
+        output: Folder of its files.
 
     Raises:
-        UsageError: the source is no address.
+        UsageError: The source is no address.
     """
     started_at = time.strftime("%Y-%m-%d_%H-%M-%S")
     return Job(source, output / f"{_name_of_source(source)}_{started_at}")
@@ -80,11 +80,11 @@ def video_jobs(names: Sequence[str], output: Path) -> list[Job]:
     """Return the jobs of videos, in order.
 
     Args:
-        names: files, folders and patterns.
-        output: folder in which their files have the places of the videos in theirs.
+        names: Files, folders and patterns.
+        output: Folder in which their files have the places of the videos in theirs.
 
     Raises:
-        FileError: a name stands for no video.
+        FileError: A name stands for no video.
     """
     videos = find_videos(names, output)
     stems = Counter(output / folder / path.stem for path, folder in videos)
@@ -100,8 +100,8 @@ def check_output_collisions(jobs: list[Job], *, with_videos: bool) -> None:
     """Raise UsageError where two sources would write one file, or one would overwrite a source.
 
     Args:
-        jobs: the sources.
-        with_videos: whether annotated videos are written.
+        jobs: The sources.
+        with_videos: Whether annotated videos are written.
     """
     owners: dict[Path, Path | str] = {}
     sources = {os.path.realpath(job.source) for job in jobs}

@@ -84,8 +84,8 @@ class LiveReader:
     """Reads a live source in a thread of its own, and opens it again after an outage.
 
     Attributes:
-        latencies: for each window the seconds from its last frame to its prediction.
-        end_reason: how the source ended; None where a signal stopped the reading.
+        latencies: For each window the seconds from its last frame to its prediction.
+        end_reason: How the source ended; None where a signal stopped the reading.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class LiveReader:
         """Prepare to read.
 
         Args:
-            source: what is read.
-            capacity: frames that may wait until all of them are dropped.
-            reconnect: outages after which the source is opened again.
-            stop: ends the reading by its signal.
-            report: is called with a line for each outage that is over.
+            source: What is read.
+            capacity: Frames that may wait until all of them are dropped.
+            reconnect: Outages after which the source is opened again.
+            stop: Ends the reading by its signal.
+            report: Is called with a line for each outage that is over.
         """
         self.source = source
         self._queue = FrameQueue(capacity)
@@ -129,9 +129,9 @@ class LiveReader:
         """Yield the frames as they come, and the gaps between them.
 
         Raises:
-            FileError: the source cannot be opened.
-            DataError: no frame of it can be decoded.
-            Stopped: a signal came before the first frame.
+            FileError: The source cannot be opened.
+            DataError: No frame of it can be decoded.
+            Stopped: A signal came before the first frame.
         """
         # A thread that waits for a camera must not keep the process alive.
         threading.Thread(target=self._read, daemon=True).start()

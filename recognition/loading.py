@@ -18,11 +18,11 @@ class TrainedModel:
     """A model, how its clips are cut, and the names of its classes.
 
     Attributes:
-        file: the checkpoint, or the file or the name of the weights.
-        name: of the network, in `network.MODELS`.
-        model: the network.
-        config: how its clips are cut.
-        classes: their names.
+        file: The checkpoint, or the file or the name of the weights.
+        name: Of the network, in `network.MODELS`.
+        model: The network.
+        config: How its clips are cut.
+        classes: Their names.
     """
 
     file: str | Path
@@ -36,11 +36,11 @@ def load_trained(file: str | Path | None = None) -> TrainedModel:
     """Load a checkpoint of train.py.
 
     Args:
-        file: the checkpoint; None for the newest best one under ./run.
+        file: The checkpoint; None for the newest best one under ./run.
 
     Raises:
-        FileError: there is none.
-        CheckpointError: it cannot be read, or is damaged.
+        FileError: There is none.
+        CheckpointError: It cannot be read, or is damaged.
     """
     file = file or newest_best_checkpoint(Path("run"))
     content = load_checkpoint(Path(file))
@@ -58,14 +58,14 @@ def load_public(weights: str, labels: str | None = None) -> TrainedModel:
     """Load weights that were trained elsewhere.
 
     Args:
-        weights: a file, or a name out of `--weights help`.
-        labels: a file with the names of the classes, one a line, in order; by default the names
+        weights: A file, or a name out of `--weights help`.
+        labels: A file with the names of the classes, one a line, in order; by default the names
             that the weights come with, or Kinetics-400's for 400 classes.
 
     Raises:
-        ModelError: the weights cannot be read or downloaded, or fit no network.
-        FileError: the file of the names cannot be read.
-        UsageError: they have no last layer, or their classes no names.
+        ModelError: The weights cannot be read or downloaded, or fit no network.
+        FileError: The file of the names cannot be read.
+        UsageError: They have no last layer, or their classes no names.
     """
     model = load_weights(weights)
     if model.num_classes is None:

@@ -58,12 +58,12 @@ class Tables:
         """Add the rows of a video.
 
         Args:
-            name: that of the video.
-            report: see `Recognizer.report`.
-            seconds: duration of the video.
+            name: That of the video.
+            report: See `Recognizer.report`.
+            seconds: Duration of the video.
 
         Raises:
-            FileError: the rows cannot be written.
+            FileError: The rows cannot be written.
         """
         try:
             for event in report["events"]:
@@ -92,8 +92,8 @@ def write_json(file: Path, report: dict[str, Any]) -> None:
     """Write a report atomically.
 
     Args:
-        file: the path.
-        report: see `Recognizer.report`.
+        file: The path.
+        report: See `Recognizer.report`.
     """
     write_text(file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
@@ -102,8 +102,8 @@ def write_text(file: Path, text: str) -> None:
     """Write a text atomically, in UTF-8.
 
     Args:
-        file: the path.
-        text: what is written.
+        file: The path.
+        text: What is written.
     """
     with atomic_write(file) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -113,7 +113,7 @@ def write_features(file: Path, features: np.ndarray) -> None:
     """Write an array atomically, as NumPy's .npy.
 
     Args:
-        file: the path.
+        file: The path.
         features: (windows, 512) or (windows, 4096).
     """
     make_folder(file.parent)

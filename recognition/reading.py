@@ -30,9 +30,9 @@ class FileReader:
         """Yield the frames.
 
         Raises:
-            Stopped: a signal came.
-            FileError: the source cannot be opened.
-            DataError: no frame can be decoded.
+            Stopped: A signal came.
+            FileError: The source cannot be opened.
+            DataError: No frame can be decoded.
         """
         frames = self.source.frames()
         has_frames = False
@@ -66,7 +66,7 @@ def open_source(video: str | int | Path | FrameSource) -> FrameSource:
     """Open a file by its path, a stream by its address, a camera by its number.
 
     Args:
-        video: one of these, or a source that is open already, which is returned.
+        video: One of these, or a source that is open already, which is returned.
     """
     if not isinstance(video, (str, int, Path)):
         return video
@@ -81,7 +81,7 @@ def describe_reading(reader: FileReader | LiveReader) -> dict[str, Any]:
     """Return what the JSON says about a source that has been read.
 
     Args:
-        reader: has read it.
+        reader: Has read it.
 
     Returns:
         Of a live source its "latency" and its "dropped" frames; of a damaged one its "damage".

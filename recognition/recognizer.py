@@ -39,11 +39,11 @@ class Recognizer:
     Any number of threads may use it at the same time, and a process may be forked meanwhile.
 
     Attributes:
-        file: the checkpoint, or the file or the name of the weights.
-        name: of the network, in `network.MODELS`.
-        model: the network.
-        config: how its clips are cut.
-        labels: its classes, and how predictions are reported.
+        file: The checkpoint, or the file or the name of the weights.
+        name: Of the network, in `network.MODELS`.
+        model: The network.
+        config: How its clips are cut.
+        labels: Its classes, and how predictions are reported.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class Recognizer:
         """Load a model.
 
         Args:
-            checkpoint: a checkpoint of train.py; the newest best one under ./run where neither
+            checkpoint: A checkpoint of train.py; the newest best one under ./run where neither
                 it nor `weights` is named.
-            weights: a file of public weights, or their name.
-            labels: a file with the names of the classes of the weights, one a line, in order.
-            device: where to compute; by default the GPU where there is one.
-            **settings: those of `Settings`: `top_k`, `stride`, `threshold`, `smooth`.
+            weights: A file of public weights, or their name.
+            labels: A file with the names of the classes of the weights, one a line, in order.
+            device: Where to compute; by default the GPU where there is one.
+            **settings: Those of `Settings`: `top_k`, `stride`, `threshold`, `smooth`.
 
         Raises:
-            FileError: a file cannot be read.
-            UsageError: a setting is out of range, or some do not go together.
-            CheckpointError: the checkpoint is damaged.
-            ModelError: the weights fit no network.
+            FileError: A file cannot be read.
+            UsageError: A setting is out of range, or some do not go together.
+            CheckpointError: The checkpoint is damaged.
+            ModelError: The weights fit no network.
         """
         self.settings = Settings(**settings)
         if (weights and checkpoint) or (labels and not weights):
@@ -92,9 +92,9 @@ class Recognizer:
         """Load public weights.
 
         Args:
-            name: a file, or a name out of `inference.py --weights help`.
-            labels: a file with the names of the classes, one a line, in order.
-            **options: device and settings, as those of the constructor.
+            name: A file, or a name out of `inference.py --weights help`.
+            labels: A file with the names of the classes, one a line, in order.
+            **options: Device and settings, as those of the constructor.
         """
         return cls(weights=name, labels=labels, **options)
 
@@ -111,20 +111,20 @@ class Recognizer:
         """Recognise the actions in a video.
 
         Args:
-            video: a file, the address of a stream, the number of a camera, or a frame source.
+            video: A file, the address of a stream, the number of a camera, or a frame source.
             target: MP4 file to which the annotated video is written.
-            features: whether to return what the last layer sees of each window.
-            grad_cam: whether to colour the annotated video where the model looks.
-            layout: where its labels stand, "overlay" or "below".
-            reconnect: outages after which a live source is opened again.
+            features: Whether to return what the last layer sees of each window.
+            grad_cam: Whether to colour the annotated video where the model looks.
+            layout: Where its labels stand, "overlay" or "below".
+            reconnect: Outages after which a live source is opened again.
 
         Returns:
             What inference.py writes as JSON; with `features` also "features", `float32`
             (windows, 512 or 4096).
 
         Raises:
-            FileError: a file or a source cannot be read or written.
-            DataError: the video is none, or has no frame that can be decoded.
+            FileError: A file or a source cannot be read or written.
+            DataError: The video is none, or has no frame that can be decoded.
             UsageError: `target` is the video itself.
         """
         source = open_source(video)
@@ -150,9 +150,9 @@ class Recognizer:
         """Recognise what happens in images, taken one by one in the thread of the caller.
 
         Args:
-            frames: images, BGR `uint8` (H, W, 3), or grey (H, W) or (H, W, 1). Each is copied
+            frames: Images, BGR `uint8` (H, W, 3), or grey (H, W) or (H, W, 1). Each is copied
                 before the next is asked for.
-            fps: images a second.
+            fps: Images a second.
 
         Returns:
             An iterator over the windows, as in the JSON of inference.py. Each comes with its last
@@ -160,7 +160,7 @@ class Recognizer:
 
         Raises:
             UsageError: `fps` is no rate.
-            DataError: while iterating: an item is no image.
+            DataError: While iterating: an item is no image.
         """
         is_number = isinstance(fps, (int, float)) and math.isfinite(fps)
         if not is_number or fps <= 0:
@@ -188,10 +188,10 @@ class Recognizer:
         """Return what reads a source.
 
         Args:
-            source: a file or a live source.
-            reconnect: outages after which a live source is opened again.
-            stop: ends a live source by its signal, and stops the reading of a file.
-            report: is called with a line for each outage that is over.
+            source: A file or a live source.
+            reconnect: Outages after which a live source is opened again.
+            stop: Ends a live source by its signal, and stops the reading of a file.
+            report: Is called with a line for each outage that is over.
         """
         if not source.is_live:
             return FileReader(source, stop)
@@ -210,12 +210,12 @@ class Recognizer:
 
         Args:
             target: MP4 file.
-            source: where the frames and the sound come from.
-            layout: where labels stand, "overlay" or "below".
-            preview: shows the frames as well.
+            source: Where the frames and the sound come from.
+            layout: Where labels stand, "overlay" or "below".
+            preview: Shows the frames as well.
 
         Raises:
-            UsageError: the target is the source.
+            UsageError: The target is the source.
         """
         path = getattr(source, "path", None)
         if path is not None and path.resolve() == target.resolve():
@@ -240,14 +240,14 @@ class Recognizer:
         """Yield the windows of a video, each with the part of the video for which it stands.
 
         Args:
-            reader: gives the frames; see `open_reader`.
-            keep_frames: whether the segments have their frames.
-            features: whether the predictions have features.
-            grad_cam: whether the predictions have heat maps.
+            reader: Gives the frames; see `open_reader`.
+            keep_frames: Whether the segments have their frames.
+            features: Whether the predictions have features.
+            grad_cam: Whether the predictions have heat maps.
 
         Raises:
-            FileError: the source cannot be read.
-            DataError: no frame can be decoded.
+            FileError: The source cannot be read.
+            DataError: No frame can be decoded.
         """
         cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
         segments = SegmentBuilder(keep_frames)
@@ -286,8 +286,8 @@ class Recognizer:
         """Return what inference.py writes about a video as JSON, when all segments are in.
 
         Args:
-            reader: has read the video.
-            result: has all its segments.
+            reader: Has read the video.
+            result: Has all its segments.
         """
         return {
             "video": reader.source.name,

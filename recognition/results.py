@@ -17,9 +17,9 @@ class Labels:
     """How predictions are put into words.
 
     Attributes:
-        classes: names of the classes.
-        top_k: how many of the likeliest classes are reported.
-        threshold: a window whose likeliest class is less probable has no label.
+        classes: Names of the classes.
+        top_k: How many of the likeliest classes are reported.
+        threshold: A window whose likeliest class is less probable has no label.
     """
 
     classes: Sequence[str]
@@ -60,7 +60,7 @@ def find_events(spans: Sequence[LabelledSpan]) -> list[dict[str, Any]]:
     """Merge neighbours of one label into events.
 
     Args:
-        spans: one for each window, in order.
+        spans: One for each window, in order.
 
     Returns:
         For each event its "start" and "end", in seconds, its "label", and its "probability", the

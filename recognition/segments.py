@@ -13,11 +13,11 @@ class Segment:
     """The frames to which one window is nearer than any other.
 
     Attributes:
-        prediction: that of the window.
-        start: when the first of the frames begins, in seconds.
-        end: when the last of the frames ends, in seconds.
-        num_frames: how many there are.
-        frames: the frames, where they are kept, else none.
+        prediction: That of the window.
+        start: When the first of the frames begins, in seconds.
+        end: When the last of the frames ends, in seconds.
+        num_frames: How many there are.
+        frames: The frames, where they are kept, else none.
     """
 
     prediction: Prediction
@@ -48,8 +48,8 @@ class SegmentBuilder:
         """Take the next frame.
 
         Args:
-            frame: with its image.
-            run: number of its run of consecutive frames.
+            frame: With its image.
+            run: Number of its run of consecutive frames.
         """
         kept = frame if self._keep_frames else None
         self._waiting.append(_Waiting(run, frame.time, kept))

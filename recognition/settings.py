@@ -20,13 +20,13 @@ class Settings:
     """How a model is applied to a video.
 
     Attributes:
-        top_k: how many of the likeliest classes are reported.
-        stride: frames from the start of one window to that of the next; None for half a window.
-        threshold: a window whose likeliest class is less probable has no label.
-        smooth: probabilities are the mean over so many windows.
+        top_k: How many of the likeliest classes are reported.
+        stride: Frames from the start of one window to that of the next; None for half a window.
+        threshold: A window whose likeliest class is less probable has no label.
+        smooth: Probabilities are the mean over so many windows.
 
     Raises:
-        UsageError: a setting is out of range.
+        UsageError: A setting is out of range.
     """
 
     top_k: int = 5

@@ -19,11 +19,11 @@ class Window:
     """A part of a video, and the clip that a model sees of it.
 
     Attributes:
-        start: when the first image of the clip begins, in seconds.
-        end: when the last image of the clip ends, in seconds.
+        start: When the first image of the clip begins, in seconds.
+        end: When the last image of the clip ends, in seconds.
         image_times: (T,), when each image of the clip begins, in seconds.
         clip: (T, H, W, 3) `uint8`, RGB.
-        run: number, from 0, of the run of consecutive frames that the window was cut from.
+        run: Number, from 0, of the run of consecutive frames that the window was cut from.
     """
 
     start: float
@@ -62,10 +62,10 @@ class WindowCutter:
         """Prepare to cut windows.
 
         Args:
-            config: how clips are cut.
-            stride: frames from the start of one window to that of the next, or half a window.
-            fps: mean frame rate, None where it is not known.
-            is_even: whether each frame lasts exactly 1 / fps. Then a frame is known to be the
+            config: How clips are cut.
+            stride: Frames from the start of one window to that of the next, or half a window.
+            fps: Mean frame rate, None where it is not known.
+            is_even: Whether each frame lasts exactly 1 / fps. Then a frame is known to be the
                 nearest to a moment as soon as it comes; else the one after it decides.
         """
         self._config = config
@@ -206,8 +206,8 @@ def nearest_frames(positions: Sequence[float], moments: Sequence[float]) -> np.n
     """Find the frames that are nearest to some moments; of two as near it is the later one.
 
     Args:
-        positions: where each frame begins, increasing.
-        moments: on the same scale.
+        positions: Where each frame begins, increasing.
+        moments: On the same scale.
 
     Returns:
         For each moment the index of its frame, `int64`.
