@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_checkpoint
-from test_pretrained import FOREIGN, Hostile
+from test_converters import FOREIGN, Hostile
 
 from engine.checkpoint import (
     TRAINING_CONTENT,

@@ -1,6 +1,3 @@
-from collections import Counter
-from itertools import chain
-
 import cv2
 import numpy as np
 import pytest
@@ -15,8 +12,7 @@ from conftest import (
 from torch.utils.data import DataLoader, Subset
 
 from dataloaders.dataset import EvalWindows, TrainClips
-from dataloaders.errors import DataError, FileError
-from dataloaders.labels import class_names, read_labels
+from dataloaders.errors import FileError
 from dataloaders.preprocess import preprocess, split_records
 from dataloaders.records import SPLITS, VideoRecord
 from dataloaders.samplers import DistributedBatchSampler
@@ -198,46 +194,6 @@ def test_the_number_of_workers_changes_nothing(data, workers):
     assert any(not torch.equal(a[0], b[0]) for a, b in zip(plain[:half], plain[half:], strict=True))
 
 
-def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
-    sampler = DistributedBatchSampler(50, 5, seed=3)
-    first = list(chain(*sampler))
-    sampler.set_position(2, 0)
-    second = list(chain(*sampler))
-    assert (
-        Counter(index for index, _ in first)
-        == Counter(range(50))
-        == Counter(index for index, _ in second)
-    )
-    assert [index for index, _ in first] != [index for index, _ in second]
-    assert not {key for _, key in first} & {key for _, key in second}
-
-
-def rows(*names):
-    return [record(split, name, "v") for name in names for split in SPLITS]
-
-
-def test_labels_are_those_of_the_whole_data_set():
-    some = [
-        record(split, name, "v") for split, name in (("train", "b"), ("test", "a"), ("val", "c"))
-    ]
-    assert class_names("own", some) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("dataset", "count", "name", "label"),
-    [("ucf101", 101, "YoYo", 100), ("ucf101", 101, "Archery", 2), ("hmdb51", 51, "wave", 50)],
-)
-def test_a_missing_class_shifts_no_label(dataset, count, name, label):
-    classes = class_names(dataset, rows(name))
-    assert len(classes) == len(set(classes)) == count
-    assert classes.index(name) == label
-
-
-def test_other_classes_under_a_known_name_are_taken_and_told(capsys):
-    assert class_names("ucf101", rows("Archery", "Fight")) == ["Archery", "Fight"]
-    assert "Fight is not a class of ucf101" in capsys.readouterr().out
-
-
 def test_workers_run_though_opencv_had_threads_before_the_fork(data):
     _, frames, videos = data
     image = np.zeros((1000, 1000, 3), np.uint8)
@@ -281,12 +237,3 @@ def test_clips_that_must_not_be_mirrored_are_not_and_are_drawn_alike(data):
         assert np.array_equal(
             clip, mirrored if not is_flipped(mirrored[0]) else mirrored[:, :, ::-1]
         )
-
-
-@pytest.mark.parametrize("text", ["1 a\n2 b c\n\n", "a\nb c", "\ufeffa\r\nb c\r\n"])
-def test_labels_are_read_with_or_without_numbers(tmp_path, text):
-    (tmp_path / "labels.txt").write_text(text, encoding="utf-8", newline="")
-    assert read_labels(tmp_path / "labels.txt") == ["a", "b c"]
-    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="labels.txt: not a text in UTF-8"):
-        read_labels(tmp_path / "labels.txt")

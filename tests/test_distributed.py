@@ -5,14 +5,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from configs import train_config
 from conftest import data_settings, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
-from dataloaders.samplers import DistributedBatchSampler, shard_indices
 from engine.args import get_args_parser
 from engine.checkpoint import load_checkpoint
 from engine.data import SplitRule, prepare_data
@@ -50,29 +48,6 @@ def project(project, videos, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     project.set_path("own", videos)
     return project
-
-
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_the_batches_of_a_single_process(world_size):
-    single = DistributedBatchSampler(50, 4 * world_size, seed=1)
-    ranks = [
-        DistributedBatchSampler(50, 4, 1, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
-    for sampler in (single, *ranks):
-        sampler.set_position(2, 8 * world_size)
-    together = [sum(batches, []) for batches in zip(*ranks, strict=True)]
-    assert together == list(single)
-    assert len(single) == len(ranks[0]) == (50 - 8 * world_size) // (4 * world_size)
-
-
-def test_every_window_is_evaluated_once():
-    class Videos:
-        video_of_item = np.repeat(np.arange(5), 3)
-
-    shards = [shard_indices(Videos(), rank, 4) for rank in range(4)]
-    assert sorted(sum(shards, [])) == list(range(15))
-    assert shards[1] == [3, 4, 5]
 
 
 @pytest.mark.slow

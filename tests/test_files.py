@@ -1,5 +1,6 @@
 """Text files and tables: read whole, written whole or not at all, and named where that fails."""
 
+import contextlib
 import errno
 import os
 
@@ -65,3 +66,25 @@ def test_numbers_of_things():
     words = [files.plural(n, "class", "classes") for n in (0, 1, 2)]
     assert words == ["0 classes", "1 class", "2 classes"]
     assert files.plural(3, "video") == "3 videos"
+
+
+def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(tmp_path, monkeypatch):
+    replace, refusals = os.replace, []
+
+    def refuse(*paths):
+        if len(refusals) < limit:
+            refusals.append(paths)
+            raise PermissionError("the process cannot access the file")
+        return replace(*paths)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    for limit, is_written in ((2, True), (9, False)):
+        refusals.clear()
+        with (
+            contextlib.suppress(FileError),
+            files.atomic_write(tmp_path / f"{limit}.txt") as partial,
+        ):
+            partial.write_text("new")
+        assert (tmp_path / f"{limit}.txt").exists() == is_written
+        assert not list(tmp_path.glob("*partial*"))

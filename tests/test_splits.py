@@ -1,21 +1,14 @@
-import os
 import random
 from collections import Counter, defaultdict
 
-import numpy as np
 import pytest
 
 from dataloaders import splits
-from dataloaders.errors import DataError, FileError
+from dataloaders.errors import DataError
 from dataloaders.groups import group_of
-from dataloaders.official_lists import find_official_split
 from dataloaders.records import (
     SPLITS,
     VideoRecord,
-    read_index,
-    read_split,
-    write_index,
-    write_split,
 )
 from dataloaders.splits import assign_splits, leaked_groups
 
@@ -31,6 +24,13 @@ def ucf101(classes=101, groups=25, clips=4):
         for c in range(classes)
         for g in range(1, groups + 1)
         for k in range(1, clips + 1)
+    ]
+
+
+def own_videos(*names):
+    return [
+        VideoRecord(None, *name.split("/"), f"g{number}", f"{name}.avi")
+        for number, name in enumerate(names)
     ]
 
 
@@ -110,102 +110,6 @@ def test_a_class_without_enough_groups_is_named():
         assign_splits(ucf101(3, 10, 1) + [record("Rare", f"r{i}", f"g{i:02d}") for i in (1, 2)])
 
 
-def indexed(place, class_name, video, group, frames, modified=1e9):
-    """A video whose frames lie in such a place, as the index has it."""
-    source = f"{class_name}/{video}.avi"
-    return VideoRecord(place, class_name, video, group, source, frames, modified, place)
-
-
-def test_index_round_trip(tmp_path):
-    videos = [
-        indexed("train", "Jump, high", 'a "b"', "g,1", 17),
-        indexed("test", "é", "b", "g2", 3, 1.7e9 + 0.123456),
-        indexed("unused", "é", "c", "g3", 1)._replace(group_is_given=True),
-    ]
-    write_index(tmp_path / "index.csv", videos)
-    assert read_index(tmp_path / "index.csv") == videos
-    assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
-    lines = (tmp_path / "index.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "split,class,video,group,frames,source,modified,group from"
-    assert lines[2] == "test,é,b,g2,3,é/b.avi,1700000000.123456,name"
-    with pytest.raises(ValueError, match="a/b.avi has no frames"):
-        write_index(tmp_path / "index.csv", [record("a", "b", "g")])
-    assert read_index(tmp_path / "index.csv") == videos
-
-
-def test_the_split_of_a_run_round_trips_and_takes_the_frames_of_the_index(tmp_path):
-    videos = [indexed(place, "Jump", f"v{i}", f"g{i}", i + 1) for i, place in enumerate(SPLITS)]
-    file = tmp_path / "split.csv"
-    parts = ("unused", "train", "val")
-    rows = zip(videos, parts, strict=True)
-    split = [video._replace(split=part, group="joined") for video, part in rows]
-    write_split(file, split)
-    assert file.read_text().splitlines() == [
-        "split,class,video,group,source",
-        "unused,Jump,v0,joined,Jump/v0.avi",
-        "train,Jump,v1,joined,Jump/v1.avi",
-        "val,Jump,v2,joined,Jump/v2.avi",
-    ]
-    more = indexed("train", "Jump", "new", "g9", 5)
-    moved = [video._replace(place="train") for video in videos]
-    read = read_split(file, [more, *reversed(moved)])
-    assert read == [video._replace(place="train") for video in split]
-    with pytest.raises(DataError, match="removed or changed Jump/v0.avi, Jump/v2.avi; start a new"):
-        read_split(file, videos[1:2])
-    for text in ("", "split,class\n", file.read_text().replace("val", "valid")):
-        file.write_text(text)
-        with pytest.raises(DataError, match="split.csv is damaged"):
-            read_split(file, videos)
-
-
-HEAD = "split,class,video,group,frames,source,modified,group from\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "nonsense\n",
-        HEAD + "train,a\n",
-        HEAD + "train,Jump,v,g,3,v.avi,name\n",
-        HEAD + "train,Jump,v,g,3,v.avi,today,name\n",
-        HEAD + "train,Jump,v,g,,v.avi,1,name\n",
-        HEAD + "removed,Jump,v,g,3,v.avi,1,name\n",
-        HEAD + "train,..,v,g,3,v.avi,1,name\n",
-        HEAD + "train,Jump,../../v,g,3,v.avi,1,name\n",
-        HEAD + "train,Jump,..\\v,g,3,v.avi,1,name\n",
-        HEAD + "../train,Jump,v,g,3,v.avi,1,name\n",
-        HEAD + "train,,v,g,3,v.avi,1,name\n",
-    ],
-)
-def test_a_damaged_index_and_one_that_leads_elsewhere_are_refused(tmp_path, text):
-    (tmp_path / "index.csv").write_text(text)
-    with pytest.raises(ValueError, match="index.csv is damaged"):
-        read_index(tmp_path / "index.csv")
-
-
-def test_no_change_of_a_byte_leads_out_of_the_frames(tmp_path):
-    file, rng = tmp_path / "index.csv", np.random.default_rng(0)
-    write_index(file, [indexed(split, "Jump", f"v.{split}", "g", 16) for split in SPLITS])
-    content, refused = bytearray(file.read_bytes()), 0
-    for place in rng.integers(len(content), size=400):
-        was, content[place] = content[place], rng.choice([*b'./\\",\n\r\0-9', *range(128, 256)])
-        file.write_bytes(content)
-        content[place] = was
-        try:
-            videos = read_index(file)
-        except ValueError as error:
-            refused += "index.csv is damaged" in str(error)
-        else:
-            assert all(
-                len(os.path.relpath(v.folder(tmp_path), tmp_path).split("/")) == 3 for v in videos
-            )
-            assert all(
-                ".." not in os.path.relpath(v.folder(tmp_path), tmp_path).split("/") for v in videos
-            )
-    assert refused > 100
-
-
 def test_folds_of_the_groups_test_every_video_once():
     videos = ucf101(4, 25, 2)
     tested = Counter(
@@ -230,73 +134,6 @@ def test_random_tears_groups_apart_and_the_audit_counts_them():
         leaked_groups(leaky, "random") == sum(len(splits) > 1 for splits in splits_of.values()) > 5
     )
     assert leaked_groups(assign_splits(videos), "group") == 0
-
-
-def write_ucf101_lists(folder, videos, number, tested):
-    """Lists as the authors' own are: CRLF, labels in train only, the odd spelling of one class's files."""
-    folder.mkdir(exist_ok=True)
-    lines = {"train": [], "test": []}
-    for v in videos:
-        split = "test" if int(v.group[1:]) in tested else "train"
-        label = f" {int(v.class_name[5:]) + 1} " if split == "train" else ""
-        lines[split].append(
-            f"{v.class_name}/{v.video.replace('Class002', 'CLASS002')}.avi{label}\r\n"
-        )
-    for split, text in lines.items():
-        (folder / f"{split}list{number:02d}.txt").write_bytes("".join([*text, "\r\n"]).encode())
-
-
-@pytest.mark.parametrize(
-    ("number", "tested"), [(1, range(1, 8)), (2, range(8, 15)), (3, range(15, 22))]
-)
-def test_official_split_of_ucf101_with_and_without_its_lists(tmp_path, number, tested):
-    videos = ucf101(4, 25, 2)
-    write_ucf101_lists(tmp_path / "lists", videos, number, tested)
-    rows = assign_splits(videos, f"official{number}", split_dir=tmp_path / "lists")
-    assert rows == assign_splits(videos, f"official{number}", split_dir=tmp_path / "nowhere")
-    assert {v.group for v in rows if v.split == "test"} == {f"g{g:02d}" for g in tested}
-    assert Counter(v.split for v in rows)["val"] == pytest.approx(18 / 5 * 8, abs=8)
-    assert leaked_groups(rows, f"official{number}") == 0
-
-
-def test_lists_and_disk_may_differ(tmp_path, capsys):
-    videos = ucf101(4, 25, 2)
-    write_ucf101_lists(tmp_path, videos[1:], 1, range(1, 8))
-    rows = assign_splits(videos[:-1], "official1", split_dir=tmp_path)
-    assert [v.video for v in rows if v.split == "unused"] == [videos[0].video]
-    assert capsys.readouterr().out == ""  # it may be asked several times
-    find_official_split(videos[:-1], 1, tmp_path).report()
-    said = capsys.readouterr().out
-    assert f"1 in the lists but not on disk: class003/{videos[-1].video.lower()}" in said
-    assert f"1 on disk but not in the lists: {videos[0].class_name}/{videos[0].video}" in said
-    with pytest.raises(ValueError, match="leaves no test videos of Class003"):
-        assign_splits(
-            [v for v in videos if v.class_name != "Class003" or v.group > "g07"],
-            "official1",
-            split_dir=tmp_path,
-        )
-
-
-def test_official_split_of_hmdb51(tmp_path):
-    videos = []
-    for name in ("golf", "kick_ball"):
-        lines = []
-        for i in range(20):
-            video = f"film {i}!!!_(x)_{name}_f_cm_np1_ri_goo_{i % 3}"
-            videos.append(record(name, video, group_of(name, video)))
-            # Film 5 is in train in one class and in test in the other, as the authors' lists have it.
-            part = 2 if i < 6 - (name == "golf") else 1 if i < 17 else 0
-            lines.append(f"{video}.avi {part} \n")
-        (tmp_path / f"{name}_test_split2.txt").write_text("".join(lines))
-    rows = assign_splits(videos, "official2", split_dir=tmp_path)
-    assert Counter(v.split for v in rows if v.split in ("test", "unused")) == {
-        "test": 11,
-        "unused": 6,
-    }
-    assert leaked_groups(rows, "official2") == 0
-    assert leaked_groups(rows, "group") == 1
-    with pytest.raises(FileError, match="no lists of official split 1"):
-        assign_splits(videos, "official1", split_dir=tmp_path)
 
 
 def test_videos_without_groups_are_split_class_by_class():
@@ -326,50 +163,6 @@ def test_no_two_folds_test_the_same_videos_where_val_cannot_be_carved_for_one(mo
     assert sum(map(len, tested)) == len(set.union(*tested)) == 8
     with pytest.raises(DataError, match="fold 5"):
         assign_splits(ucf101(classes=3, groups=10), fold=5)
-
-
-def own_videos(*names):
-    return [
-        VideoRecord(None, *name.split("/"), f"g{number}", f"{name}.avi")
-        for number, name in enumerate(names)
-    ]
-
-
-def test_own_lists_are_read_by_class_and_name(tmp_path):
-    """Also where classes have videos of the same name, and names have spaces."""
-    names = [f"{label}/high clip {number}" for label in ("Jump", "Run") for number in range(8)]
-    test = {"Jump/high clip 0", "Jump/high clip 1", "Run/high clip 6", "Run/high clip 7"}
-    (tmp_path / "testlist01.txt").write_text(
-        "".join(f"{name}.avi\n" for name in sorted(test)), encoding="utf-8-sig"
-    )
-    (tmp_path / "trainlist01.txt").write_text(
-        "".join(f"{name}.avi 1\r\n" for name in names if name not in test)
-    )
-    rows = assign_splits(own_videos(*names), "official1", split_dir=tmp_path)
-    assert {f"{v.class_name}/{v.video}" for v in rows if v.split == "test"} == test
-    assert {v.split for v in rows} == {"train", "val", "test"}
-
-
-def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
-    videos = own_videos(
-        *(f"{label}/clip{number}" for label in ("Jump", "Run") for number in range(8))
-    )
-    (tmp_path / "testlist01.txt").write_text("clip0.avi\nclip1.avi\n")
-    (tmp_path / "trainlist01.txt").write_text(
-        "".join(f"Jump/clip{n}.avi 1\nRun/clip{n}.avi 2\n" for n in range(2, 8))
-    )
-    with pytest.raises(
-        ValueError, match="clip0 is listed without its class and is a video of several classes"
-    ):
-        assign_splits(videos, "official1", split_dir=tmp_path)
-    (tmp_path / "testlist01.txt").write_text("Jump/clip2.avi\n")
-    with pytest.raises(
-        ValueError, match="Jump/clip2.avi is listed in train and in test|in test and in train"
-    ):
-        assign_splits(videos, "official1", split_dir=tmp_path)
-    (tmp_path / "testlist01.txt").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match="testlist01.txt: not a text in UTF-8"):
-        assign_splits(videos, "official1", split_dir=tmp_path)
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (6, 2), (1, 1)])

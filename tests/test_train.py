@@ -641,7 +641,7 @@ def test_a_leak_stops_the_run(mistake, videos, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_pretrained_weights_start_a_run_and_train_slower_than_the_new_layer(project):
+def test_converters_weights_start_a_run_and_train_slower_than_the_new_layer(project):
     torch.manual_seed(1)
     public, statistics = Tiny(num_classes=3), {"mean": [0.5] * 3, "std": [0.25] * 3, "input": "rgb"}
     content = make_checkpoint(state_dict=public.state_dict(), normalization=statistics)

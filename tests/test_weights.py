@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import write_dataset, write_video
-from test_pretrained import random_state, without
+from test_converters import random_state, without
 
 import inference
 import train
