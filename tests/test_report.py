@@ -19,7 +19,7 @@ from dataloaders.sampling import ClipConfig
 from engine import report
 from engine.evaluation import Evaluation
 from engine.events import RunWriter
-from engine.metrics import Predictions
+from engine.metrics import METRICS, Predictions
 from engine.trainer import EpochResult
 from network.converters import CLASSIC_STATISTICS
 
@@ -48,7 +48,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
         frames.frames_dir, tested_videos, ["Jump", "Run"], ClipConfig(), windows=2
     )
     probabilities = torch.tensor([[[0.75, 0.25]] * 2, [[0.5, 0.5], [0.875, 0.125]]])
-    metrics = {
+    metrics = dict.fromkeys(METRICS, 0.5) | {
         "loss": 1.0,
         "clip_top1": 0.5,
         "video_top1": 0.5,
@@ -101,7 +101,7 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
 def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
     """A run that is killed later does not log it again."""
     train = EpochResult(loss=0.5, top1=0.25, clips_per_second=100.0)
-    val = {
+    val = dict.fromkeys(METRICS, 0.5) | {
         "loss": 1.5,
         "clip_top1": 0.75,
         "video_top5": 1.0,

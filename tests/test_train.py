@@ -23,6 +23,7 @@ from dataloaders.sampling import ClipConfig
 from engine import data, precision, setup, trainer
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from engine.criterion import CrossEntropy
+from engine.metrics import CURVES, METRICS
 from mypath import Path
 
 QUICK = (
@@ -53,6 +54,8 @@ SCALARS = {
     "test/video_top1",
     "test/video_top5",
 }
+SCALARS |= {f"curves/{curve}_val" for curve in CURVES}
+SCALARS |= {f"test/{name}" for name in METRICS if name != "clip_top1"}
 
 
 def scalars(run):
