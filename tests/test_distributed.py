@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from engine.checkpoint import load_checkpoint
 from engine.data import SplitRule, prepare_data
 from engine.distributed import Distributed
 from engine.errors import Stopped, UsageError
-from engine.loaders import build_loaders, choose_batch_size
+from engine.loaders import Loaders, build_loaders, choose_batch_size, describe_divergence
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = (
@@ -64,6 +65,21 @@ def test_ranks_share_the_batches_of_a_single_process(world_size):
     together = [sum(batches, []) for batches in zip(*ranks, strict=True)]
     assert together == list(single)
     assert len(single) == len(ranks[0]) == (50 - 8 * world_size) // (4 * world_size)
+
+
+def test_a_divergence_names_the_step_and_the_videos_of_all_processes(tmp_path):
+    samplers = [DistributedBatchSampler(20, 2, 0, rank=rank, world_size=3) for rank in range(3)]
+    seen = set()
+    for sampler in samplers:
+        sampler.set_position(2, 0)
+        seen |= {f"v{video}.avi" for video, _ in list(sampler)[2]}
+    dataset = SimpleNamespace(sources=[f"v{number}.avi" for number in range(20)])
+    train = SimpleNamespace(batch_sampler=samplers[0], dataset=dataset)
+    reason = describe_divergence(Loaders(train, None, None), 2 * 6, tmp_path / "last.pth")
+    # An epoch has three steps of six clips.
+    assert reason.startswith("the loss is not finite in step 6 (epoch 2), of v")
+    assert set(re.findall(r"v\d+\.avi", reason)) == seen and len(seen) == 6
+    assert reason.endswith("; there is no checkpoint yet")
 
 
 def test_every_window_is_evaluated_once():

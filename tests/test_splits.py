@@ -350,6 +350,16 @@ def test_own_lists_are_read_by_class_and_name(tmp_path):
     assert {v.split for v in rows} == {"train", "val", "test"}
 
 
+def test_a_name_of_several_classes_may_be_listed_in_one_of_them_or_in_none(tmp_path):
+    (tmp_path / "testlist01.txt").write_text("Jump/clip0.avi\n")
+    (tmp_path / "trainlist01.txt").write_text("Run/clip1.avi 2\n")
+    names = [f"{label}/clip{number}" for number in range(3) for label in ("Jump", "Run")]
+    found = find_official_split(own_videos(*names), 1, tmp_path)
+    assert found.splits == ["test", "unused", "unused", "train", "unused", "unused"]
+    assert found.unlisted == ["Run/clip0", "Jump/clip1", "Jump/clip2", "Run/clip2"]
+    assert found.missing == []
+
+
 def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
     videos = own_videos(
         *(f"{label}/clip{number}" for label in ("Jump", "Run") for number in range(8))
