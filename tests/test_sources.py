@@ -531,6 +531,18 @@ def test_a_part_may_lack_its_start_or_its_end(tmp_path):
             list_videos(path)
 
 
+def test_a_part_may_end_half_a_second_after_its_recording(tmp_path):
+    write_video(tmp_path / "day.avi", 200)  # 8 seconds
+    spans = [(0, 5), (1, 8.4)]
+    path = write_table(
+        tmp_path / "table.csv", [("day.avi", "a", *span) for span in spans], "path,label,start,end"
+    )
+    assert [video.source for video in list_videos(path)] == ["day.avi#t=0,5", "day.avi#t=1,8.4"]
+    path.write_text(path.read_text().replace("8.4", "8.6"))
+    with pytest.raises(DataError, match="row 3: 1 to 8.6 is no part of its 8.0 seconds"):
+        list_videos(path)
+
+
 def test_a_label_without_a_name_is_refused(tmp_path):
     path = plain_list(tmp_path)
     (tmp_path / "labels.txt").write_text("jump\n")
