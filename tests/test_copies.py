@@ -16,7 +16,7 @@ import mypath
 from dataloaders import copies, preprocess
 from dataloaders.copies import Copy, candidate_pairs, find_copies
 from dataloaders.frames import DataSettings
-from dataloaders.groups import group_of, join_groups
+from dataloaders.groups import copies_across_groups, group_of, join_groups
 from dataloaders.records import VideoRecord, write_index
 from dataloaders.splits import assign_splits, leaked_groups
 from engine.data import SplitRule, validate_split
@@ -525,6 +525,24 @@ def test_groups_are_joined_over_classes_unless_little_would_be_left_apart():
         join_groups(videos, [Copy("gone.avi", videos[0].source, "identical")], within_class=False)
         == videos
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "is_joined"), [("", True), ("a", False), ("b", False), ("ab", False)]
+)
+def test_a_group_that_the_user_has_named_joins_no_other(given, is_joined):
+    videos = [
+        VideoRecord(None, "Run", name, f"g{name}", f"{name}.avi", group_is_given=name in given)
+        for name in "abcde"
+    ]
+    copy = Copy("b.avi", "a.avi", "identical")
+    joined = join_groups(videos, [copy], within_class=False)
+    assert [video.group for video in joined] == [
+        "ga", "ga" if is_joined else "gb", "gc", "gd", "ge"
+    ]  # fmt: skip
+    for are_joined in (True, False):
+        across = copies_across_groups(videos, [copy], are_joined=are_joined)
+        assert across == ([copy] if is_joined == are_joined else [])
 
 
 def test_copies_across_official_lists_count_as_a_leak_and_stop_nothing(tmp_path):

@@ -32,6 +32,7 @@ def test_soft_targets_are_taken():
 
 def test_classes_are_weighed_where_the_flag_says_so():
     weights = torch.tensor([1.0, 1.0, 3.0]).numpy()
-    assert build_criterion(train_config(), weights).class_weights is None
+    for balance in ("none", "sampler"):  # which draws rare classes more often instead
+        assert build_criterion(train_config(balance=balance), weights).class_weights is None
     weighed = build_criterion(train_config(balance="loss", label_smoothing=0.2), weights)
     assert (weighed.class_weights.tolist(), weighed.label_smoothing) == ([1, 1, 3], 0.2)

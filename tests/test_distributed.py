@@ -11,9 +11,10 @@ from configs import train_config
 from conftest import data_settings, write_dataset
 from test_train import SCALARS, SIGNAL_AT_FORK, is_equal, last_checkpoint, progress, scalars
 
+from dataloaders.records import VideoRecord
 from engine.args import get_args_parser
 from engine.checkpoint import load_checkpoint
-from engine.data import SplitRule, prepare_data
+from engine.data import SplitRule, largest_batch_size, prepare_data
 from engine.distributed import Distributed
 from engine.errors import Stopped, UsageError
 from engine.loaders import build_loaders, choose_batch_size
@@ -268,3 +269,20 @@ def test_each_process_has_a_gpu_or_there_are_too_few(monkeypatch):
         Distributed(0, 4, 0, 4).select_device("cuda")
     with pytest.raises(UsageError, match="leave the number out"):
         Distributed(0, 2, 0, 2).select_device("cuda:0")
+
+
+def test_the_training_videos_are_shared_by_processes_and_batches_of_a_step():
+    records = [
+        VideoRecord("train" if number < 25 else "val", "Run", f"{number}", "g", f"{number}.avi")
+        for number in range(30)
+    ]
+
+    def largest(batch_size, **flags):
+        args = SimpleNamespace(batch_size=batch_size, accumulate=2, test_only=False)
+        return largest_batch_size(SimpleNamespace(**{**vars(args), **flags}), records, three)
+
+    three = Distributed(world_size=3)
+    assert largest(None) == largest(4) == largest(5, test_only=True) == 4  # 3 * 2 * 4 of 25
+    assert largest(8, accumulate=1) == 8
+    with pytest.raises(UsageError, match="^--batch-size 5 --accumulate 2: .* for 4 at most$"):
+        largest(5)

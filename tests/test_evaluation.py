@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import numbered_frame
-from test_trainer import StopAfter
+from test_trainer import StopAfter, make_trainer
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F
@@ -143,3 +143,19 @@ def test_a_rank_with_fewer_batches_looks_for_a_signal_as_often():
     assert len(loader) == 5
     assert signal.asked == 9
     assert len(evaluation.predictions.labels) == 500
+
+
+def test_what_acts_in_training_alone_acts_again_after_a_validation():
+    class Trained(FirstPixelModel):
+        def forward(self, x):
+            return super().forward(x) + self.unused  # the same for all classes
+
+    trainer = make_trainer(Trained(), label_smoothing=0.3)
+    clips = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1, 1)
+    sure = np.log1p(2 * np.exp(-10))  # the class of a clip has 10, the two others have 0
+    for _ in range(2):
+        result = trainer.train_epoch([(clips, torch.arange(6) % 3)])
+        assert result.loss == pytest.approx(sure + 0.3 * 2 / 3 * 10, rel=1e-5)
+        trainer.state.num_samples = trainer.state.num_correct = 0
+        trainer.state.loss_sum = 0.0
+        trainer.evaluate(DataLoader(NumberedClips(), 500))

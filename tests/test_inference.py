@@ -43,10 +43,12 @@ from dataloaders.transforms import make_clip
 from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from engine.errors import UsageError
 from network import MODELS
 from recognition import annotate
 from recognition.classifier import CPU_BATCH_SIZE, BackgroundClassifier, WindowClassifier
 from recognition.frames import ImageFrame
+from recognition.jobs import Job, check_output_collisions
 from recognition.reading import FileReader
 from recognition.recognizer import Recognizer
 from recognition.windows import WindowCutter
@@ -701,6 +703,13 @@ def test_features_of_two_videos_of_one_name_are_not_written_to_one_file(mistake,
         write_video(tmp_path / folder / "v.avi", 20)
     line = mistake(inference, "a/v.avi", "b/v.avi", "--no-video", "--features")
     assert "would write the same files" in line
+
+
+def test_a_video_is_in_the_way_of_an_annotated_one_alone(tmp_path):
+    jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / name) for name in ("v", "v_annotated")]
+    check_output_collisions(jobs, with_videos=False)
+    with pytest.raises(UsageError, match="v_annotated.mp4: would be overwritten"):
+        check_output_collisions(jobs, with_videos=True)
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(mistake, tmp_path):

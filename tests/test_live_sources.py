@@ -52,6 +52,14 @@ def test_motion_jpeg_of_a_camera_has_the_times_of_the_clock(server, monkeypatch)
     stream.close()
 
 
+def test_no_two_frames_have_one_time_where_the_clock_is_coarse(server, monkeypatch):
+    monkeypatch.setattr(live_sources, "time", SimpleNamespace(monotonic=lambda: 7.0))
+    server.pages["/cam"] = send_motion_jpeg
+    times = [frame.time for frame in Stream(f"{server.address}/cam").frames()]
+    assert times == sorted(set(times)) and len(times) == 20
+    assert times[-1] < 0.001
+
+
 def test_a_stream_has_the_times_of_its_own_and_ends_with_it(server, tmp_path):
     data = encode(tmp_path / "v.ts", 50, options=B_FRAMES).read_bytes()
     server.pages["/live.ts"] = data

@@ -112,6 +112,7 @@ def test_a_checkpoint_of_ours_is_loaded_with_its_normalization(tmp_path):
     model = loaded.model
     assert (loaded.name, loaded.classes, loaded.num_classes) == ("Tiny", ["a", "b", "c"], 3)
     assert model.normalize.statistics == statistics
+    assert not any(module.training for module in model.modules())
     assert model.normalize(torch.full((1, 3, 1, 1, 1), 255.0)).flatten().tolist() == [
         0.5,
         0.375,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from dataloaders.arguments import open_settings
@@ -46,6 +48,9 @@ def test_lists_and_weights_lie_beside_the_file_too(monkeypatch, tmp_path):
     assert Path.split_dir("hmdb51") == str(tmp_path / "repository/data/testTrainMulti_7030_splits")
     assert Path.model_dir() == str(tmp_path / "repository/data/c3d-pretrained.pth")
     assert Path.split_dir("ucf101") == "data/ucfTrainTestlist"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "c3d-pretrained.pth").touch()
+    assert Path.model_dir() == "data/c3d-pretrained.pth"  # where the script was started comes first
 
 
 def test_one_entry_says_all_of_a_data_set(monkeypatch, tmp_path):
@@ -65,6 +70,19 @@ def test_one_entry_says_all_of_a_data_set(monkeypatch, tmp_path):
     assert (settings.source_fps, settings.finds_copies) == (12, False)
     assert open_settings(Path, "own", ClipConfig(), 30).source_fps == 30
     assert Path.split_dir("own") == "lists"
+
+
+def test_a_field_of_none_is_one_that_is_left_out(monkeypatch):
+    fields = ("lists", "group_pattern", "source_fps", "image_prefix", "finds_copies")
+    monkeypatch.setitem(Path.DATASETS, "pair", ("videos", "frames"))
+    entry = {"videos": "videos", "frames": "frames", **dict.fromkeys(fields)}
+    monkeypatch.setitem(Path.DATASETS, "own", entry)
+    settings = open_settings(Path, "own", ClipConfig())
+    assert settings == replace(open_settings(Path, "pair", ClipConfig()), name="own")
+    assert (settings.source_fps, settings.finds_copies) == (25, True)
+    monkeypatch.setitem(Path.DATASETS, "own", {**entry, "frames": None})
+    with pytest.raises(DataError, match="the entry 'own' has no 'frames'"):
+        Path.db_dir("own")
 
 
 @pytest.mark.parametrize(

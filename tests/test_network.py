@@ -67,6 +67,15 @@ def test_residual_input_is_what_changes_from_frame_to_frame(name):
         )
 
 
+def test_what_checkpoints_were_trained_on_is_worked_out_by_hand():
+    """Other numbers would break every checkpoint and weight file there is, without a word."""
+    clip = torch.tensor([102, 153, 153, 51], dtype=torch.uint8).view(1, 1, 4, 1, 1)
+    residual = Normalize([0.2], [0.4], "residual")(clip).flatten()
+    torch.testing.assert_close(residual, torch.tensor([0.5, 1.5, 0.0, -3.0]))  # gain 3
+    flow = Normalize.for_channels(1, [0.1] * 3, [0.1] * 3)(clip).flatten()
+    torch.testing.assert_close(flow, torch.tensor([-0.4, 0.4, 0.4, -1.2]))  # mean 0.5, std 0.25
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_batch_permuted_on_the_device_needs_no_copy(name):
     stacked = torch.randint(0, 256, (2, 16, 32, 32, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)

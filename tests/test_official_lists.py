@@ -111,3 +111,13 @@ def test_names_that_lists_leave_ambiguous_are_refused(tmp_path):
     (tmp_path / "testlist01.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(ValueError, match="testlist01.txt: not a text in UTF-8"):
         assign_splits(videos, "official1", split_dir=tmp_path)
+
+
+def test_a_name_of_several_classes_may_be_listed_in_one_of_them_or_in_none(tmp_path):
+    (tmp_path / "testlist01.txt").write_text("Jump/clip0.avi\n")
+    (tmp_path / "trainlist01.txt").write_text("Run/clip1.avi 2\n")
+    names = [f"{label}/clip{number}" for number in range(3) for label in ("Jump", "Run")]
+    found = find_official_split(own_videos(*names), 1, tmp_path)
+    assert found.splits == ["test", "unused", "unused", "train", "unused", "unused"]
+    assert found.unlisted == ["Run/clip0", "Jump/clip1", "Jump/clip2", "Run/clip2"]
+    assert found.missing == []

@@ -267,13 +267,14 @@ def test_a_broken_video_is_named_and_left_out_until_it_changes(root, tmp_path, c
     assert tree_in(tmp_path / "frames") == tree_in(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("kind", ["changed", "broken", "removed", "another ending"])
+@pytest.mark.parametrize("kind", ["changed", "older", "broken", "removed", "another ending"])
 def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind):
     prepare(root, tmp_path / "frames")
     before = tree_in(tmp_path / "frames")
     decoded.clear()
     video = root / "Run" / "v_Run_g02_c01.avi"
-    if kind == "changed":
+    modified = video.stat().st_mtime
+    if kind in ("changed", "older"):
         write_video(video, 40)
     elif kind == "broken":
         video.write_bytes(b"no video")
@@ -281,7 +282,9 @@ def test_changes_of_the_videos_are_noticed(root, tmp_path, decoded, capsys, kind
         video.unlink()
     else:
         video = video.rename(video.with_suffix(".mkv"))
-    if kind != "removed":
+    if kind == "older":  # a copy that was kept takes its place
+        os.utime(video, (modified - 10, modified - 10))
+    elif kind != "removed":
         make_newer(video)
     prepare(root, tmp_path / "frames")
     assert decoded == ([] if kind == "removed" else [video.name])

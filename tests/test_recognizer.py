@@ -31,7 +31,7 @@ from inference import Recognizer
 from network import MODELS, build_model, head_of
 from recognition.classifier import Prediction, Smoother
 from recognition.outputs import format_subtitles
-from recognition.results import LabelledSpan, find_events
+from recognition.results import LabelledSpan, Labels, find_events
 
 
 @pytest.fixture
@@ -116,10 +116,31 @@ def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness,
     )  # the timeline is grey
 
 
+def test_a_window_that_is_as_probable_as_the_threshold_has_its_label():
+    labels = Labels(["a", "b"], top_k=1, threshold=0.75)
+    found = []
+    for share in (0.74, 0.75, 0.76):
+        prediction = Prediction(0.0, 1.0, np.zeros(1), 0, np.float32([1 - share, share]))
+        found.append(labels.describe(prediction)["label"])
+    assert found == [None, "b", "b"]
+
+
 def test_labels_are_escaped_in_subtitles():
     events = [{"start": 3599.9, "end": 3700.5, "label": "<a> & b", "probability": 0.755}]
     text = format_subtitles(events)
     assert text == "WEBVTT\n\n00:59:59.900 --> 01:01:40.500\n&lt;a&gt; &amp; b (76%)\n"
+
+
+def test_smoothing_loses_no_window_at_the_end(brightness, tmp_path):
+    video = write_video(tmp_path / "v.avi", grey((20, 100), (220, 100)), 25)
+    plain, smoothed = (
+        Recognizer(brightness, stride=20, smooth=smooth).predict(video)["windows"]
+        for smooth in (1, 5)
+    )
+    spans = [
+        [(window["start"], window["end"]) for window in windows] for windows in (plain, smoothed)
+    ]
+    assert spans[0] == spans[1] and spans[1][-1][1] == 8
 
 
 def test_smoothed_probabilities_bridge_a_short_change(project, brightness):

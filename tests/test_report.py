@@ -95,7 +95,9 @@ def test_the_files_and_images_of_a_test(tmp_path, capsys):
     }
     assert set(events.Tags()["images"]) == {"test/confusion", "test/per_class", "test/wrong_1"}
     (tmp_path / "wrong.gif").write_bytes(events.Images("test/wrong_1")[0].encoded_image_string)
-    assert Image.open(tmp_path / "wrong.gif").n_frames == 16
+    animation = Image.open(tmp_path / "wrong.gif")
+    assert animation.n_frames == 16
+    assert (animation.info["duration"], animation.info["loop"]) == (160, 0)  # again and again
 
 
 def test_a_logged_epoch_is_on_disk_at_once(tmp_path):

@@ -98,3 +98,14 @@ def test_a_config_that_cuts_no_clips_is_refused(change):
         ClipConfig.from_dict(asdict(ClipConfig()) | change)
     with pytest.raises(DataError, match="no clip can be cut"):
         ClipConfig.from_dict({})
+
+
+def test_frames_that_are_the_same_have_one_name_and_others_another():
+    by_number = ClipConfig()
+    assert by_number.sampling() == by_number.sampling(30) == "16x4_171x128"  # no rate matters
+    by_time = ClipConfig.from_flags(clip_len=8, frame_rate=12.5)
+    assert by_time.sampling() == by_time.sampling(25) == "8x12.5fps_171x128"
+    assert by_time.sampling(30) == "8x12.5fps_171x128_from30fps"
+    assert by_number.sampling(image_prefix="flow x/") == "16x4_171x128_flow-x-"
+    assert ClipConfig.from_flags(56).sampling() == "16x4_171x128"  # scaled down when it is read
+    assert ClipConfig.from_flags(224).sampling() == "16x4_342x256"

@@ -172,3 +172,15 @@ def test_a_list_of_folders_with_their_number_of_frames_is_read(tmp_path, mark):
     assert [(video.source, video.class_name) for video in videos] == [
         (f"raw frames/clip {number}", str(number % 2)) for number in range(4)
     ]
+
+
+def test_a_part_may_end_half_a_second_after_its_recording(tmp_path):
+    write_video(tmp_path / "day.avi", 200)  # 8 seconds
+    spans = [(0, 5), (1, 8.4)]
+    path = write_table(
+        tmp_path / "table.csv", [("day.avi", "a", *span) for span in spans], "path,label,start,end"
+    )
+    assert [video.source for video in list_videos(path)] == ["day.avi#t=0,5", "day.avi#t=1,8.4"]
+    path.write_text(path.read_text().replace("8.4", "8.6"))
+    with pytest.raises(DataError, match="row 3: 1 to 8.6 is no part of its 8.0 seconds"):
+        list_videos(path)

@@ -21,6 +21,7 @@ from dataloaders.preprocess import preprocess
 from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.sampling import ClipConfig
 from engine import data, precision, setup, trainer
+from engine.args import parse_training_args
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from engine.criterion import CrossEntropy
 from engine.metrics import CURVES, METRICS
@@ -945,6 +946,24 @@ def test_a_data_set_may_have_a_slash_in_its_name_and_the_results_say_what_was_te
         "Tiny-my_own_last.pth",
     ]
     assert json.loads((run / "results.json").read_text())["tested_on"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),  # (epochs, clips of a batch, side of the crop, learning rate)
+    [
+        ([], (50, None, 112, 0.01)),
+        (["--model", "R3D"], (50, None, 112, 0.01)),
+        (["--model", "C3D"], (50, None, 112, 0.003)),
+        (["--model", "C3D", "--lr", "0.02"], (50, None, 112, 0.02)),
+        (["--dataset", "demo"], (7, 12, 16, 0.01)),
+        (["--dataset", "demo", "--epochs", "3"], (3, 12, 16, 0.01)),
+        (["--dataset", "demo", "--model", "C3D"], (7, 12, 112, 0.003)),
+    ],
+)
+def test_defaults_are_those_of_the_network_and_the_data_set(flags, expected):
+    args, previous = parse_training_args(flags)
+    assert (args.epochs, args.batch_size, args.crop_size, args.lr) == expected
+    assert previous is None
 
 
 def test_weights_without_a_name_are_refused(mistake):

@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.sampling import ClipConfig
 from engine.checkpoint import TrainState
 from engine.criterion import CrossEntropy
+from engine.distributed import Distributed
 from engine.errors import CheckpointError, NonFiniteLossError, Stopped, UsageError
 from engine.evaluation import clips_to_device
+from engine.loss_meter import LossMeter
 from engine.precision import Precision
 from engine.trainer import Trainer
 
@@ -330,3 +333,58 @@ def test_a_class_twenty_times_as_rare_is_recalled_when_classes_are_balanced(bala
         keys = {tuple(key) for batch in sampler for _, key in batch}
         assert len(keys) == 420  # a clip of its own each time
     assert plain < 0.3 and balanced > 0.6
+
+
+def test_a_loss_that_is_not_finite_on_another_process_is_an_error_of_all():
+    class OtherHasOne(Distributed):
+        def all_reduce_min(self, number):
+            return min(number, 4)
+
+    meter = LossMeter(CPU, OtherHasOne())
+    with pytest.raises(NonFiniteLossError) as error:
+        meter.add(6, torch.tensor([1.0]), torch.tensor(1))
+    assert error.value.position == 4
+
+
+def test_the_norm_of_the_gradient_is_that_before_it_was_scaled():
+    class Scaled(Precision):
+        def scaler(self):
+            return torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    plain = make_trainer(frozen_tiny().float(), clip_grad=0.01)
+    scaled = make_trainer(frozen_tiny().float(), precision=Scaled(CPU, None), clip_grad=0.01)
+    before = plain.network.fc.bias.detach().clone()
+    for trainer in (plain, scaled):
+        trainer.train_epoch(random_batches([6]))
+    assert not torch.equal(plain.network.fc.bias, before)
+    parameters = zip(plain.network.parameters(), scaled.network.parameters(), strict=True)
+    for expected, parameter in parameters:
+        torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (1, 3), (2, 1)])
+def test_every_batch_of_every_process_drops_other_units(world_size, accumulate):
+    class WithoutOthers(Distributed):
+        def all_reduce_sum(self, tensor):
+            pass
+
+        def all_reduce_max(self, number):
+            return number
+
+    kept = []
+    for rank in range(world_size):
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 3))
+        model[1].register_forward_hook(lambda module, inputs, output: kept.append(output != 0))
+        trainer = make_trainer(model, accumulate=accumulate)
+        trainer._distributed = WithoutOthers(rank=rank, world_size=world_size)
+        trainer.train_epoch([(torch.ones(1, 1, 8, 8, 3), torch.tensor([0]))] * 6)
+    assert len({tuple(mask.flatten().tolist()) for mask in kept}) == 6 * world_size
+
+
+def test_the_speed_is_that_of_the_clips_of_this_start(monkeypatch):
+    times = iter([10.0, 12.0, 20.0, 21.0])
+    monkeypatch.setattr("engine.trainer.time", SimpleNamespace(perf_counter=times.__next__))
+    trainer = make_trainer(LossModel(), 1.0)
+    trainer.state = TrainState(num_samples=6, loss_sum=6.0)
+    assert trainer.train_epoch(batches_of([1.0] * 4)).clips_per_second == 4 / 2
+    assert trainer.train_epoch([]).clips_per_second is None

@@ -19,6 +19,7 @@ import train
 from dataloaders.sampling import ClipConfig
 from engine.checkpoint import load_checkpoint
 from network import MODELS, weights
+from network.converters import WeightFile, convert
 from network.errors import ModelError
 from network.weights import TABLE, describe_clip, download_weights, load_weights, weight_urls
 
@@ -148,6 +149,44 @@ def test_help_lists_names_clips_and_accuracy(capsys, script):
             and re.search(r"\d\.\d|not", accuracy)
         )
         assert url.startswith("https://") and re.search(r"-[0-9a-f]{8}\.pth$", url)
+
+
+@pytest.mark.parametrize(
+    ("file", "shapes", "is_nested", "clip"),
+    [
+        ("a.pth", {"stem.0.weight": 64}, False, (16, 15.0, None)),
+        (
+            "x_clip8_y.pth",
+            {"stem.0.weight": 64, "layer2.0.conv2.0.0.weight": 288},
+            False,
+            (8, 0, 1),
+        ),
+        (
+            "x_clip32.pth",
+            {"stem.0.weight": 64, "layer2.0.conv2.0.0.weight": 288},
+            False,
+            (32, 0, 1),
+        ),
+        (
+            "clip8.pth",
+            {"stem.0.weight": 64, "layer2.0.conv2.0.0.weight": 230},
+            False,
+            (16, 15.0, None),
+        ),
+        ("a.pth", {"video_network.base.stem.0.weight": 64}, True, (30, 30.0, None)),
+        ("a.pth", {"bn1.weight": 64}, False, (16, 0, 2)),
+        ("a.pth", {"conv1a.conv.weight": 64}, True, (16, 0, 1)),
+        ("a.pth", {"features.0.weight": 64}, False, (16, 0, 1)),
+        ("a.pth", {"conv1.weight": 64, "fc8.weight": 101}, True, (16, 0, 4)),
+        ("a.pth", {"conv1.weight": 64, "fc8.weight": 101}, False, (16, 0, 1)),
+        ("a.pth", {"conv1.weight": 64, "fc8.weight": 487}, True, (16, 0, 1)),
+    ],
+)
+def test_the_clips_of_a_family_are_those_of_its_publisher(file, shapes, is_nested, clip):
+    state = {name: torch.zeros(size, 3) for name, size in shapes.items()}
+    clip_len, frame_rate, frame_interval = clip
+    spacing = {"frame_rate": frame_rate} if frame_rate else {"frame_interval": frame_interval}
+    assert convert(WeightFile(file, state, is_nested)).clip == {"clip_len": clip_len, **spacing}
 
 
 @pytest.mark.slow

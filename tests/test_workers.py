@@ -10,7 +10,9 @@ from conftest import write_dataset
 from test_train import QUICK
 
 from dataloaders import workers
+from dataloaders.sampling import ClipConfig
 from engine import args
+from engine.loaders import validate_workers
 
 
 def lay_out(monkeypatch, folder, membership, files):
@@ -94,3 +96,11 @@ def test_without_shared_memory_a_run_needs_no_workers(project, tmp_path, monkeyp
     assert not (project.folder / "run").exists()
     output = project.run(*QUICK, "--epochs", "1", "--clips-per-video", "1").stdout
     assert "video top-1" in output
+
+
+def test_the_shared_memory_is_for_the_batches_ahead_of_all_workers_of_the_machine(monkeypatch):
+    needed = []
+    monkeypatch.setattr("engine.loaders.describe_missing_shared_memory", needed.append)
+    validate_workers(3, 4, ClipConfig.from_flags(32, clip_len=8), processes=2)
+    # Two processes with three workers, each two batches ahead, of four clips.
+    assert needed == [2 * 3 * 2 * 4 * (8 * 32 * 32 * 3)]
