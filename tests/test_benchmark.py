@@ -38,9 +38,8 @@ def test_rows_compare_three_ways(tmp_path):
     assert row["work"] in done.stdout
 
 
-@pytest.mark.parametrize(
-    "name", ["R3D", *(pytest.param(name, marks=pytest.mark.slow) for name in ("C3D", "R2Plus1D"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["C3D", "R3D", "R2Plus1D"])
 def test_flops_are_two_a_weight_and_place_forward_and_twice_that_backward(name):
     """No gradient is due for the pixels, so the first convolution has half of its backward only."""
     forward, model = [], MODELS[name](4)

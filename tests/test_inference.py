@@ -559,9 +559,8 @@ def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(
     assert {path.name for path in (project.folder / "output").iterdir()} == files
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_silence(project, checkpoint, number):
     write_video(project.folder / "v.avi", [numbered_frame(3)] * 3000)
     command = ("inference.py", "v.avi", "--stride", "1", "--checkpoint", checkpoint(crop_size=16))

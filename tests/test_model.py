@@ -54,6 +54,7 @@ def test_a_tilde_in_the_path_of_weights_is_the_home_of_the_user(tmp_path, monkey
     assert load_pretrained(arguments("~/a.pth"), PATHS).name == "Tiny"
 
 
+@pytest.mark.slow
 def test_features_and_files_without_names_get_a_last_layer(tmp_path):
     state = random_state("R3D", 4)
     for content, num_classes, head in (

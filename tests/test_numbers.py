@@ -501,6 +501,7 @@ def read_summary(lab, runs):
     return {name: (float(mean), float(error)) for name, mean, error in found}
 
 
+@pytest.mark.slow
 def test_the_summary_of_runs_is_their_mean_over_folds_and_its_standard_error(lab):
     folds = [train_fold(lab, fold)[0] for fold in range(1, 6)]
     other_seed = train_fold(lab, 1, seed=1)[0]

@@ -16,12 +16,13 @@ from dataloaders.sampling import ClipConfig
 from engine.checkpoint import save_checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         {"frame_rate": 15.0, "clip_len": 8},
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"frame_interval": 1, "crop_size": 160}, marks=pytest.mark.slow),
+        {},
+        {"frame_interval": 1, "crop_size": 160},
     ],
 )
 def test_it_agrees_with_inference_where_torch_cannot_be_imported(project, tmp_path, settings):

@@ -206,6 +206,7 @@ def test_a_file_says_which_clips_it_was_trained_on(tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_inference_recognises_kinetics_at_once(publish, project, tmp_path):
     serve, _, _ = publish
     state = random_state("R3D", 400)
