@@ -145,21 +145,20 @@ def run_to_the_end(run: Run, previous: PreviousRun | None, *, test_only: bool) -
     Returns:
         The exit status.
     """
-    main_alone = run.distributed.is_main
+    is_main = run.distributed.is_main
     try:
         if not test_only:
-            if previous is None and main_alone:
+            if previous is None and is_main:
                 report.log_run_start(run.writer, run.config, run.model.network, run.loaders)
             fit(run)
-        if main_alone:
+        tested = None
+        if is_main:
             tested = previous.checkpoint if test_only else load_checkpoint(run.files.best)
-            test(run, tested)
-        else:
-            test(run, None)
+        test(run, tested)
     except Stopped as stopped:
         return stop(run, stopped.signum, test_only=test_only)
     except NonFiniteLossError as error:
-        if main_alone:
+        if is_main:
             last = run.files.last
             reason = describe_divergence(run.loaders, error.position, last)
             print(f"train.py: {reason}", file=sys.stderr)

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dataloaders.records import VideoRecord
+from dataloaders.records import VideoRecord, frame_name
 
 GRID = 16  # a frame is reduced to the means of 16x16 blocks
 NUM_PROBES = 4  # frames of a fingerprint
@@ -167,7 +167,7 @@ def _read_blocks(folder: Path, numbers: Sequence[int]) -> np.ndarray | None:
     """Read frames as mean colours of blocks (n, GRID, GRID, 3); None where one is damaged."""
     frames = []
     for number in numbers:
-        frame = cv2.imread(f"{folder}/{number:05d}.jpg", cv2.IMREAD_REDUCED_COLOR_2)
+        frame = cv2.imread(f"{folder}/{frame_name(number)}", cv2.IMREAD_REDUCED_COLOR_2)
         if frame is None:
             return None
         frames.append(cv2.resize(frame, (GRID, GRID), interpolation=cv2.INTER_AREA))
@@ -227,7 +227,7 @@ class _ContentReader:
     def _have_same_files(self, first: int, second: int) -> bool:
         if self.counts[first] != self.counts[second]:
             return False
-        files = [f"{number:05d}.jpg" for number in range(1, self.counts[first] + 1)]
+        files = [frame_name(number) for number in range(1, self.counts[first] + 1)]
         folders = Path(self.folders[first]), Path(self.folders[second])
         return all(
             (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in files

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dataloaders.errors import DataError, FileError
-from dataloaders.records import PLACES, SPLITS, VideoRecord
+from dataloaders.records import PLACES, SPLITS, VideoRecord, frame_name
 from dataloaders.sampling import ClipConfig
 from dataloaders.transforms import Augmentation, Transform, make_clip
 from dataloaders.workers import block_signals
@@ -148,7 +148,7 @@ class VideoDataset(Dataset):
     def _read_frame(self, video: int, number: int) -> np.ndarray:
         """Read one image, BGR (H, W, 3); the files are numbered from 1."""
         folder = self.folder(video)
-        name = f"{number + 1:05d}.jpg"
+        name = frame_name(number + 1)
         data = _read_bytes(folder / name)
         if data is None:
             data = self._read_elsewhere(folder, name)

@@ -1,15 +1,14 @@
 """What `--dry-run` prints: a data set by the headers of its videos."""
 
-import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
 from dataloaders.arguments import choose_protocol, find_split_dir
 from dataloaders.errors import DataError, UserError
+from dataloaders.extract import open_source
 from dataloaders.files import plural, shorten
 from dataloaders.frames import DataSettings
 from dataloaders.images import ImageFolder
@@ -54,7 +53,7 @@ def describe_videos(settings: DataSettings, videos: Sequence[VideoRecord]) -> st
     for video in tqdm(videos, "headers", leave=False, delay=1, unit="video"):
         source = split_source(settings.root_dir, video.source)
         try:
-            header = _open(source.path, settings)
+            header = open_source(source.path, settings.source_fps, settings.image_prefix)
             sizes.append(_describe_size(header))
             header.close()
             duration = header.duration
@@ -77,12 +76,6 @@ def describe_videos(settings: DataSettings, videos: Sequence[VideoRecord]) -> st
         median = statistics.median(seconds)
         lines.append(f"lengths: {min(seconds):.1f} to {max(seconds):.1f} s, median {median:.1f}")
     return "\n".join(lines + unreadable[:LISTED_VIDEOS])
-
-
-def _open(path: Path, settings: DataSettings) -> ImageFolder | VideoFile:
-    if os.path.isdir(path):
-        return ImageFolder(path, settings.source_fps, settings.image_prefix)
-    return VideoFile(path, threads=1)
 
 
 def _length(source: Source, duration: float) -> float:

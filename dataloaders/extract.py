@@ -19,6 +19,7 @@ from pebble import ProcessExpired, ProcessPool
 from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.frame_source import Frame, FrameSource
 from dataloaders.images import ImageFolder
+from dataloaders.records import frame_name
 from dataloaders.sampling import ClipConfig, Extent, Spacing, nearest_in_time
 from dataloaders.transforms import resize_frame
 from dataloaders.video import MIN_WHOLE_SHARE, Damage, VideoFile
@@ -79,7 +80,7 @@ def extract_frames(job: ExtractionJob) -> Extraction:
         TransientReadError: The source cannot be read, which may be no fault of its own.
         DataError: No frame of the part can be decoded, or less than half of it.
     """
-    source = _open_source(job)
+    source = open_source(job.source, job.source_fps, job.image_prefix)
     extent = _expected_extent(source, job)
     while True:
         spacing = job.config.spacing(extent)
@@ -120,10 +121,17 @@ class _Counted:
         return Extent(self.num_frames, self._last - self._first)
 
 
-def _open_source(job: ExtractionJob) -> FrameSource:
-    if os.path.isdir(job.source):
-        return ImageFolder(job.source, job.source_fps, job.image_prefix)
-    return VideoFile(job.source, threads=1)
+def open_source(path: Path, source_fps: float, image_prefix: str | None) -> ImageFolder | VideoFile:
+    """Open a video file, or a folder of images, to read it in one thread.
+
+    Args:
+        path: Of the file or folder.
+        source_fps: Frame rate of a folder of images.
+        image_prefix: What the names of its images begin with; None for any.
+    """
+    if os.path.isdir(path):
+        return ImageFolder(path, source_fps, image_prefix)
+    return VideoFile(path, threads=1)
 
 
 def _expected_extent(source: FrameSource, job: ExtractionJob) -> Extent | None:
@@ -156,7 +164,7 @@ def _write_frames(frames: Iterable[Frame], job: ExtractionJob) -> int:
     num_written = 0
     for frame in frames:
         num_written += 1
-        file = job.folder / f"{num_written:05d}.jpg"
+        file = job.folder / frame_name(num_written)
         image = resize_frame(frame.to_image(), *job.config.stored_size)
         if not cv2.imwrite(str(file), image):
             raise FileError(f"{file}: cannot be written; is the disk full?")

@@ -77,6 +77,11 @@ class VideoRecord(NamedTuple):
         return frames_dir / self.place / self.class_name / self.video
 
 
+def frame_name(number: int) -> str:
+    """Return the file name of a frame in its folder; the first has the number 1."""
+    return f"{number:05d}.jpg"
+
+
 def read_index(path: Path, *, is_growing: bool = False) -> list[VideoRecord]:
     """Read an index of frame folders.
 

@@ -17,17 +17,9 @@ from dataloaders.sampling import ClipConfig
 from engine.errors import CheckpointError
 from network import count_flops
 from network.errors import ModelError
-from network.weights import build_from_checkpoint, read_weights
+from network.weights import CHECKPOINT_CONTENT, build_from_checkpoint, read_weights
 
-# What every checkpoint has, and what it has for training beside that.
-CONTENT = {
-    "model": str,
-    "options": dict,
-    "classes": list,
-    "clip": dict,
-    "state_dict": dict,
-    "normalization": dict,
-}
+# What a checkpoint has for training beside CHECKPOINT_CONTENT.
 TRAINING_CONTENT = {
     "videos": dict,
     "optimizer": dict,
@@ -122,9 +114,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = read_weights(path)
     except ModelError as error:
         raise CheckpointError(str(error)) from None
-    if not isinstance(checkpoint, dict) or CONTENT.keys() - checkpoint.keys():
+    if not isinstance(checkpoint, dict) or CHECKPOINT_CONTENT.keys() - checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of train.py")
-    validate_types(checkpoint, CONTENT, f"{path}: damaged")
+    validate_types(checkpoint, CHECKPOINT_CONTENT, f"{path}: damaged")
     classes = checkpoint["classes"]
     if not classes or not all(isinstance(name, str) for name in classes):
         raise CheckpointError(f"{path}: damaged, its classes are not names")

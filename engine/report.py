@@ -23,6 +23,7 @@ from engine.metrics import CURVES, METRICS, compute_class_scores
 from engine.model import RunModel
 from engine.text import drawable_names
 from engine.trainer import EpochResult, Trainer
+from network.normalize import input_of
 
 COMPARED_BY = ("curves/top1_val", "test/video_top1", "test/video_top5")  # by TensorBoard
 NUM_CLIPS = 4  # animations of the first clips, and of the worst mistakes
@@ -55,7 +56,7 @@ def log_run_start(
         clips.append(clip)
         captions.append(names[label])
     rows = [animate(torch.stack(clips), captions)]
-    if hasattr(network, "normalize"):
+    if input_of(network) is not None:
         inputs = normalized_clips(network, torch.stack(clips))
         rows.append(animate(inputs, len(items) * ["as the network sees it"]))
     frames = [np.vstack(frame_of_rows) for frame_of_rows in zip(*rows, strict=True)]

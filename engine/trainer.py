@@ -23,6 +23,7 @@ from engine.loaders import Loaders
 from engine.loss_meter import LossMeter
 from engine.optimizer import build_optimizer, build_scheduler, last_learning_rate, set_step
 from engine.precision import Precision, choose_precision
+from network.normalize import input_of
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,10 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the part of a checkpoint that changes with every step."""
-        normalize = getattr(self.network, "normalize", None)
+        has_normalize = input_of(self.network) is not None
         return {
             "state_dict": self.network.state_dict(),
-            "normalization": normalize.statistics if normalize is not None else {},
+            "normalization": self.network.normalize.statistics if has_normalize else {},
             "optimizer": self._optimizer.state_dict(),
             "scheduler": {"last_epoch": self._num_steps},
             "scaler": self._scaler.state_dict(),

@@ -26,7 +26,14 @@ TABLE = Path(__file__).with_name("weights.txt")
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 
 # What a checkpoint of train.py has for everybody who wants its model.
-CHECKPOINT_KEYS = {"model", "options", "classes", "clip", "state_dict", "normalization"}
+CHECKPOINT_CONTENT = {
+    "model": str,
+    "options": dict,
+    "classes": list,
+    "clip": dict,
+    "state_dict": dict,
+    "normalization": dict,
+}
 
 # How other programs wrap a network or its parts.
 PREFIXES = re.compile(r"^(module\.)?(_orig_mod\.)?(backbone\.|cls_head\.)?")
@@ -161,7 +168,7 @@ def load_weights(name_or_file: str | Path) -> PretrainedModel:
     path = _find_weights(str(name_or_file))
     content = read_weights(path)
     try:
-        if isinstance(content, dict) and content.keys() >= CHECKPOINT_KEYS:
+        if isinstance(content, dict) and content.keys() >= CHECKPOINT_CONTENT.keys():
             return _load_checkpoint(content)
         return _load_public(content, path.name)
     except ModelError as error:
