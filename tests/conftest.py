@@ -24,6 +24,7 @@ from dataloaders import extract, preprocess
 from dataloaders.errors import DataError
 from dataloaders.frames import DataSettings
 from dataloaders.sampling import ClipConfig
+from engine import report
 from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
 from recognition import loading
@@ -424,6 +425,15 @@ def take_nothing_for_copies(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_copies(monkeypatch):
     take_nothing_for_copies(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Log no animations and no figures, which take half the time of a tiny run; tests of them are marked `pictures`."""
+    if not request.node.get_closest_marker("pictures"):
+        black = np.zeros((8, 8, 3), np.uint8)
+        monkeypatch.setattr(report, "animate", lambda clips, captions: [black])
+        monkeypatch.setattr(report, "log_predictions", lambda *_: None)
 
 
 @pytest.fixture

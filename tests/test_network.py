@@ -96,9 +96,8 @@ def test_c3d_refuses_other_sizes(shape):
 @pytest.mark.parametrize("name", ["R3D", "R2Plus1D"])
 @pytest.mark.parametrize("shape", [(16, 112, 112), (8, 40, 56), (1, 17, 33)])
 def test_residual_networks_take_any_size(name, shape):
-    network = MODELS[name](num_classes=3).eval()
-    with torch.inference_mode():
-        assert network(torch.zeros(1, 3, *shape)).shape == (1, 3)
+    with torch.device("meta"), torch.inference_mode():
+        assert MODELS[name](num_classes=3).eval()(torch.zeros(1, 3, *shape)).shape == (1, 3)
 
 
 def test_c3d_keeps_its_classic_names():

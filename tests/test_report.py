@@ -24,6 +24,7 @@ from engine.trainer import EpochResult
 from network.converters import CLASSIC_STATISTICS
 
 
+@pytest.mark.pictures
 def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
     videos = [
         VideoRecord("test", name, "v", "g", f"{name}/v.avi", frames, 1e9, "test")
@@ -39,6 +40,7 @@ def test_the_middle_window_of_a_mistake_is_shown(tmp_path, monkeypatch):
     assert sorted(items) == [0, 2]  # of Jump the only window, of Run the second of three
 
 
+@pytest.mark.pictures
 def test_the_files_and_images_of_a_test(tmp_path, capsys):
     root = write_dataset(tmp_path / "videos", frames=16)
     frames = preprocess(data_settings(root, tmp_path / "frames"))
@@ -145,6 +147,7 @@ def test_a_logged_epoch_is_on_disk_at_once(tmp_path):
     )
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize(
     "statistics", [{"input": "residual"}, {"input": "rgb"} | CLASSIC_STATISTICS], ids=str
 )
