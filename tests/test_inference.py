@@ -214,8 +214,7 @@ def test_whole_images_are_let_go_when_their_segment_is_done(checkpoint):
 def test_each_model_annotates_a_video(project, checkpoint, tmp_path, name):
     video = write_video(tmp_path / "a b" / "300+ [x] (1)!!!.avi", 40, fps=12.5)
     file = checkpoint(name, crop_size=112 if name == "C3D" else 32)
-    run = project.spawn if name == "Tiny" else project.run
-    run(
+    project.run(
         "inference.py",
         video,
         "--checkpoint",
