@@ -61,6 +61,7 @@ def load_recognizer(args: Namespace) -> Recognizer:
         weights=args.weights,
         labels=args.labels,
         device="cpu" if args.export else args.device,
+        amp=not args.no_amp,
         top_k=args.top_k,
         stride=args.stride,
         threshold=args.threshold,

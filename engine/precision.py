@@ -1,4 +1,4 @@
-"""The precision of a run: mixed on CUDA, `float32` on the CPU."""
+"""In which floating-point type a network is computed."""
 
 from dataclasses import dataclass
 
@@ -63,3 +63,14 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the CPU has instructions that multiply bfloat16: AMX or AVX512_BF16.
+
+    PyTorch before 2.11 does not say, and then the answer is no.
+    """
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))

@@ -34,6 +34,7 @@ def get_args_parser() -> ArgumentParser:
     )
     default_device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", default=default_device, help="where to compute (%(default)s)")
+    add("--no-amp", action="store_true", help="compute in 32-bit floats only")
     return parser
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.evaluation import clips_to_device
-from network import head_of
-from network.grad_cam import grad_cam
-from network.recorder import Recorder
 from recognition.forking import FORK_GUARD
+from recognition.inference_network import InferenceNetwork, Outputs
 from recognition.windows import Window
 
 BATCH_SIZE = 8  # windows
@@ -35,6 +33,7 @@ class Prediction:
         image_times: (T,), when each image of its clip begins, in seconds.
         run: Number of the run of consecutive frames that it was cut from.
         probabilities: (num_classes,) `float32`.
+        precision: The type in which they were computed, see `Outputs`.
         features: (512,) or (4096,) `float32`, what the last layer sees; None where not asked for.
         heatmap: (T, H, W), see `network.grad_cam.grad_cam`; None where not asked for.
     """
@@ -44,6 +43,7 @@ class Prediction:
     image_times: np.ndarray
     run: int
     probabilities: np.ndarray
+    precision: str = "float32"
     features: np.ndarray | None = None
     heatmap: np.ndarray | None = None
 
@@ -58,37 +58,36 @@ class Prediction:
 
 
 def choose_batch_size(
-    model: nn.Module, frames_per_stride: float, *, is_live: bool, keep_frames: bool
+    device: torch.device, frames_per_stride: float, *, is_live: bool, keep_frames: bool
 ) -> int:
     """Return how many windows wait for each other.
 
     Args:
-        model: On its device.
+        device: Where the network is computed.
         frames_per_stride: Frames from one window to the next.
         is_live: Whether the video is shown while it happens.
         keep_frames: Whether whole images wait with their windows.
     """
     if is_live:
         return 1
-    is_on_cpu = next(model.parameters()).device.type == "cpu"
-    batch_size = CPU_BATCH_SIZE if is_on_cpu else BATCH_SIZE
+    batch_size = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
     if keep_frames:
         batch_size = min(batch_size, math.ceil(MAX_WAITING_FRAMES / frames_per_stride))
     return batch_size
 
 
 class WindowClassifier:
-    """Classifies windows in batches by a model in evaluation mode."""
+    """Classifies windows in batches."""
 
     def __init__(
         self,
-        model: nn.Module,
+        network: InferenceNetwork,
         batch_size: int = 1,
         *,
         with_features: bool = False,
         with_heatmaps: bool = False,
     ):
-        self._model = model
+        self._network = network
         self._batch_size = batch_size
         self._with_features = with_features
         self._with_heatmaps = with_heatmaps
@@ -111,7 +110,7 @@ class WindowClassifier:
     def _classify(self, windows: list[Window]) -> list[Prediction]:
         with FORK_GUARD:
             with FORWARD_LOCK:
-                outputs = self._forward(np.stack([window.clip for window in windows]))
+                outputs = self._compute(np.stack([window.clip for window in windows]))
             probabilities = outputs.logits.float().softmax(1).cpu().numpy()
             features = _rows(outputs.features, len(windows))
             heatmaps = _rows(outputs.heatmaps, len(windows))
@@ -123,36 +122,19 @@ class WindowClassifier:
                 image_times=window.image_times,
                 run=window.run,
                 probabilities=probabilities[number],
+                precision=outputs.precision,
                 features=features[number],
                 heatmap=heatmaps[number],
             )
             predictions.append(prediction)
         return predictions
 
-    def _forward(self, clips: np.ndarray) -> "_Outputs":
-        device = next(self._model.parameters()).device
-        inputs = clips_to_device(torch.from_numpy(clips), device)
-        if not self._with_features:
-            return self._compute(inputs)
-        with Recorder(self._model.get_submodule(head_of(self._model))) as head:
-            outputs = self._compute(inputs)
-        return replace(outputs, features=head.input.detach())
-
-    def _compute(self, inputs: Tensor) -> "_Outputs":
-        if self._with_heatmaps:
-            logits, heatmaps = grad_cam(self._model, inputs)
-            return _Outputs(logits, heatmaps=heatmaps)
-        with torch.inference_mode():
-            return _Outputs(self._model(inputs))
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    """What a model gives for a batch, on its device."""
-
-    logits: Tensor  # (N, num_classes)
-    features: Tensor | None = None  # (N, 512) or (N, 4096)
-    heatmaps: Tensor | None = None  # (N, T, H, W)
+    def _compute(self, clips: np.ndarray) -> Outputs:
+        return self._network.compute(
+            clips_to_device(torch.from_numpy(clips), self._network.device),
+            with_features=self._with_features,
+            with_heatmaps=self._with_heatmaps,
+        )
 
 
 class BackgroundClassifier(WindowClassifier):
@@ -164,7 +146,7 @@ class BackgroundClassifier(WindowClassifier):
     def __init__(
         self,
         executor: Executor,
-        model: nn.Module,
+        network: InferenceNetwork,
         batch_size: int,
         *,
         is_prompt: bool = False,
@@ -174,12 +156,12 @@ class BackgroundClassifier(WindowClassifier):
 
         Args:
             executor: Has the thread.
-            model: In evaluation mode.
+            network: Computes the batches.
             batch_size: Windows.
             is_prompt: Whether predictions come at once, as live sources need them.
             **outputs: `with_features` and `with_heatmaps`.
         """
-        super().__init__(model, batch_size, **outputs)
+        super().__init__(network, batch_size, **outputs)
         self._executor = executor
         self._is_prompt = is_prompt
         self._running: Future[list[Prediction]] | None = None

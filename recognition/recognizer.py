@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recognition.classifier import (
 )
 from recognition.forking import FORK_GUARD
 from recognition.frames import ImageFrame, number_images
+from recognition.inference_network import InferenceNetwork
 from recognition.live import Gap, LiveReader
 from recognition.loading import load_public, load_trained
 from recognition.pipeline import WindowPipeline
@@ -52,6 +54,8 @@ class Recognizer:
         weights: str | None = None,
         labels: str | None = None,
         device: str | None = None,
+        *,
+        amp: bool = True,
         **settings: Any,
     ):
         """Load a model.
@@ -62,6 +66,8 @@ class Recognizer:
             weights: A file of public weights, or their name.
             labels: A file with the names of the classes of the weights, one a line, in order.
             device: Where to compute; by default the GPU where there is one.
+            amp: Whether bfloat16 (on CPUs) and TF32 (on CUDA) are allowed, where they are faster
+                and compute right.
             **settings: Those of `Settings`: `top_k`, `stride`, `threshold`, `smooth`.
 
         Raises:
@@ -80,7 +86,12 @@ class Recognizer:
         self.config = loaded.config
         self.name = loaded.name
         self.model = move_to_device(loaded.model.eval(), torch_device)
+        self._amp = amp
         self.labels = Labels(loaded.classes, self.settings.top_k, self.settings.threshold)
+
+    @cached_property
+    def _network(self) -> InferenceNetwork:
+        return InferenceNetwork(self.model, with_amp=self._amp)
 
     @classmethod
     def from_checkpoint(cls, file: str | Path | None = None, **options: Any) -> "Recognizer":
@@ -170,7 +181,7 @@ class Recognizer:
     def _stream(self, images: Iterable[np.ndarray], fps: float) -> Iterator[dict[str, Any]]:
         cutter = WindowCutter(self.config, self.settings.stride, fps=fps, is_even=True)
         smoother = Smoother(self.settings.smooth)
-        pipeline = WindowPipeline(cutter, WindowClassifier(self.model), smoother)
+        pipeline = WindowPipeline(cutter, WindowClassifier(self._network), smoother)
         for frame in number_images(images, fps):
             for prediction in pipeline.push(frame):
                 yield self.labels.describe(prediction)
@@ -252,7 +263,7 @@ class Recognizer:
         cutter = WindowCutter(self.config, self.settings.stride, fps=reader.source.fps)
         segments = SegmentBuilder(keep_frames)
         batch_size = choose_batch_size(
-            self.model,
+            self._network.device,
             cutter.frames_per_stride,
             is_live=reader.source.is_live,
             keep_frames=keep_frames,
@@ -260,7 +271,7 @@ class Recognizer:
         with ThreadPoolExecutor(1) as executor:
             classifier = BackgroundClassifier(
                 executor,
-                self.model,
+                self._network,
                 batch_size,
                 with_features=features,
                 with_heatmaps=grad_cam,

@@ -89,6 +89,7 @@ class VideoResult:
         self._windows: list[dict[str, Any]] = []
         self._spans: list[LabelledSpan] = []
         self._features: list[np.ndarray] = []
+        self._precision: str | None = None
         self._total: np.ndarray | float = 0.0
         self.num_frames = 0
         self.duration = 0.0  # seconds from the first frame to the end of the last one
@@ -100,6 +101,7 @@ class VideoResult:
         probability = window["top_k"][0]["probability"]
         self._windows.append(window)
         self._spans.append(LabelledSpan(segment.start, segment.end, window["label"], probability))
+        self._precision = prediction.precision
         if prediction.features is not None:
             self._features.append(prediction.features)
         self._total = self._total + prediction.probabilities.astype(np.float64)
@@ -117,8 +119,9 @@ class VideoResult:
         return np.stack(self._features)
 
     def describe(self) -> dict[str, Any]:
-        """Return the likeliest classes of the video, its events and its windows."""
+        """Return the precision, the likeliest classes of the video, its events and its windows."""
         return {
+            "precision": self._precision,
             "top_k": self._labels.likeliest(self._total / len(self._windows)),
             "events": find_events(self._spans),
             "windows": self._windows,

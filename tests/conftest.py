@@ -27,7 +27,7 @@ from dataloaders.sampling import ClipConfig
 from engine import report
 from engine.checkpoint import TrainState, save_checkpoint
 from network import MODELS
-from recognition import loading
+from recognition import inference_network, loading
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -397,6 +397,12 @@ def gpu(request, monkeypatch):
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def compute_in_float32(monkeypatch):
+    """Recognise in `float32` on every machine; tests of bfloat16 ask for it."""
+    monkeypatch.setattr(inference_network, "has_fast_bfloat16", lambda: False)
 
 
 def extract_all_here(jobs, processes):

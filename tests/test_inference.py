@@ -48,6 +48,7 @@ from network import MODELS
 from recognition import annotate
 from recognition.classifier import CPU_BATCH_SIZE, BackgroundClassifier, WindowClassifier
 from recognition.frames import ImageFrame
+from recognition.inference_network import InferenceNetwork
 from recognition.jobs import Job, check_output_collisions
 from recognition.reading import FileReader
 from recognition.recognizer import Recognizer
@@ -105,7 +106,7 @@ def test_predictions_do_not_depend_on_the_batch_size_and_the_stride(name):
 
     model.to(memory_format=torch.channels_last_3d)
     for batch_size, stride in ((1, 1), (5, 1), (2, 3), (8, 100)):
-        classifier = WindowClassifier(model, batch_size)
+        classifier = WindowClassifier(InferenceNetwork(model), batch_size)
         predictions = classify(classifier, WindowCutter(config, stride), frames)
         starts = [round(25 * prediction.start) for prediction in predictions]
         assert starts == sorted({*range(0, 5, stride), 4})
@@ -128,11 +129,16 @@ class BatchCounter(nn.Module):
         self.batches.append(len(x))
         return torch.zeros(len(x), 3)
 
+    def __deepcopy__(self, memo):
+        return self
+
 
 def test_batches_are_full_but_for_the_last_one():
     model = BatchCounter()
     frames = [numbered_frame(number) for number in range(69)]
-    predictions = classify(WindowClassifier(model, 4), WindowCutter(ClipConfig(), 1), frames)
+    predictions = classify(
+        WindowClassifier(InferenceNetwork(model), 4), WindowCutter(ClipConfig(), 1), frames
+    )
     assert [round(25 * prediction.start) for prediction in predictions] == list(range(9))
     assert model.batches == [4, 4, 1]
 
@@ -143,7 +149,7 @@ def test_in_the_background_a_window_is_classified_while_the_next_one_comes(is_pr
     cutter = WindowCutter(ClipConfig(), 10)
     found = []
     with ThreadPoolExecutor(1) as executor:
-        classifier = BackgroundClassifier(executor, model, 1, is_prompt=is_prompt)
+        classifier = BackgroundClassifier(executor, InferenceNetwork(model), 1, is_prompt=is_prompt)
         for number in range(91):
             for window in cutter.push(ImageFrame(number / 25, numbered_frame(number))):
                 found.append([round(25 * p.start) for p in classifier.push(window)])
