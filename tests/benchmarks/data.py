@@ -26,11 +26,12 @@ def list_files(videos):
     return sorted(path for path in videos.glob("*/*") if path.is_file())
 
 
-def write_videos(root, groups=25, clips_per_group=4, frames=180):
+def write_videos(root, num_videos, clips_per_group=4, frames=180):
     """Write videos like those of UCF101: 320x240, 25 fps, MPEG-4, about 2 kB a frame.
 
-    The clips of a group are different; each group and class has the same ones.
+    Each class has as many. The clips of a group are different; each group has the same ones.
     """
+    groups = num_videos // (len(CLASSES) * clips_per_group)
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.integers(0, 256, (600, 800, 3), np.uint8), (0, 0), 4)
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)

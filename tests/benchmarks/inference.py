@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.data import CLASSES, FPS, list_files, write_checkpoint, write_video
-from benchmarks.timing import best, make_row
+from benchmarks.timing import make_row, run_by_turns
 from dataloaders.transforms import resize_frame
 from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
@@ -27,17 +27,24 @@ WINDOW = 61  # frames of a video that a clip spans
 STRIDE = 32  # frames from one window to the next, by default
 
 
-def time_infer(videos, work_dir, device):
-    """Frames a second of annotated video."""
+def time_infer(videos, work_dir, device, effort):
+    """Frames a second of annotated video: at the default stride, and at stride 1 if thorough."""
     images = read_images(list_files(videos)[0])
     size = images[0].shape[1::-1]
-    long = write_video(work_dir / "long.avi", cycle(images, 300), size)
+    long = write_video(work_dir / "long.avi", cycle(images, effort.num_frames), size)
     num_short = 72 if device.type == "cpu" else 200
     short = write_video(work_dir / "short.avi", cycle(images, num_short), size)
     for name in MODELS:
         checkpoint = write_checkpoint(work_dir / f"{name}.pth", name)
-        yield from infer_model(name, checkpoint, long, short, device)
-    yield time_folder(videos, work_dir, device)
+        classic = partial(
+            recognize_classic, device=device, video=long, num_frames=effort.num_classic_frames
+        )
+        yield infer_model(name, checkpoint, long, classic, effort.rounds, device=device)
+        if effort.is_thorough:
+            yield infer_model(
+                name, checkpoint, short, classic, effort.rounds, device=device, stride=1
+            )
+    yield time_folder(videos, work_dir, device, effort)
 
 
 def read_images(video):
@@ -50,8 +57,9 @@ def cycle(images, count):
     return [images[i % len(images)] for i in range(count)]
 
 
-def time_folder(videos, work_dir, device, num_videos=8):
+def time_folder(videos, work_dir, device, effort):
     """A row: inference.py on a folder, with its start, the loading of R(2+1)D and the encoding."""
+    num_videos = 8 if effort.is_thorough else 4
     folder = work_dir / "folder"
     folder.mkdir()
     num_frames = 0
@@ -66,36 +74,36 @@ def time_folder(videos, work_dir, device, num_videos=8):
         subprocess.run(command, capture_output=True, check=True)
         return num_frames
 
-    speed = best(2, ours=ours)["ours"]
-    return {"work": f"infer a folder of {num_videos} videos, frames/s", "ours": speed}
+    speeds = run_by_turns(1, ours=ours)
+    return {"work": f"infer a folder of {num_videos} videos, frames/s", "ours": speeds["ours"][0]}
 
 
-def infer_model(name, checkpoint, long, short, device):
-    """Two rows: at the default stride, and at stride 1, where every frame costs a pass."""
-    is_cpu = device.type == "cpu"
-    default = Recognizer(checkpoint, device=str(device))
-    every = Recognizer(checkpoint, device=str(device), stride=1)
-    plain = copy.deepcopy(default.model).to(memory_format=torch.contiguous_format)
-    batch_size = CPU_BATCH_SIZE if is_cpu else BATCH_SIZE
-    target = long.with_name("annotated.mp4")
-    floor = partial(decode_classify_encode, plain, batch_size, device, target)
-    speeds = best(
-        3 if is_cpu else 2,
-        classic=partial(recognize_classic, plain, device, long, target, 25 if is_cpu else 100),
-        default=lambda: default.predict(long, target)["frames"],
-        every=lambda: len(every.predict(short, target)["windows"]),
-        floor=partial(floor, long, STRIDE),
-        floor_every=partial(floor, short, 1),
+def infer_model(name, checkpoint, video, classic, rounds, *, device, stride=None):
+    """A row: a video is annotated at a stride, by default half a window."""
+    recognizer = Recognizer(checkpoint, device=str(device), stride=stride)
+    plain = copy.deepcopy(recognizer.model).to(memory_format=torch.contiguous_format)
+    batch_size = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
+    target = video.with_name("annotated.mp4")
+
+    def ours():
+        report = recognizer.predict(video, target)
+        return report["frames"] if stride is None else len(report["windows"])
+
+    speeds = run_by_turns(
+        rounds,
+        warm_ups=0 if device.type == "cpu" else 1,
+        classic=partial(classic, plain, target=target),
+        ours=ours,
+        floor=partial(
+            decode_classify_encode, plain, batch_size, device, target, video, stride or STRIDE
+        ),
     )
-    classic = speeds["classic"]
-    yield make_row(f"infer {name}, frames/s", classic, speeds["default"], speeds["floor"])
-    yield make_row(
-        f"infer {name} at stride 1, frames/s", classic, speeds["every"], speeds["floor_every"]
-    )
+    at_stride = "" if stride is None else f" at stride {stride}"
+    return make_row(f"infer {name}{at_stride}, frames/s", **speeds)
 
 
 @torch.inference_mode()
-def recognize_classic(model, device, video, target, num_frames):
+def recognize_classic(model, *, device, video, target, num_frames):
     """Recognise as such scripts do: a pass for each frame, of the 16 frames before it."""
     capture = cv2.VideoCapture(str(video))
     clip = deque(maxlen=16)

@@ -5,13 +5,14 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
 import torch
 
 from benchmarks.data import data_settings, train_dataset, train_loader
-from benchmarks.timing import best, make_row
+from benchmarks.timing import make_row, run_by_turns
 from dataloaders.records import read_index, write_index
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +38,7 @@ print(f'{seconds:.2f} s, {own:.0f} MB, largest worker {workers:.0f} MB')
 """
 
 
-def time_load(videos, work_dir, device):
+def time_load(videos, work_dir, device, effort):
     """Training clips a second of one worker."""
     dataset = train_dataset(videos, work_dir)
     folders = [dataset.folder(video) for video in range(min(100, len(dataset)))]
@@ -59,9 +60,11 @@ def time_load(videos, work_dir, device):
         return len(folders)
 
     cv2.setNumThreads(1)
-    speeds = best(5, classic=classic, ours=ours, floor=floor)
+    speeds = run_by_turns(effort.rounds, classic=classic, ours=ours, floor=floor)
     cv2.setNumThreads(-1)
     yield make_row("load, clips/s per worker", **speeds)
+    if not effort.is_thorough:
+        return
     for size in (1_000, 13_320, 240_000):
         print(start_up(videos, work_dir, size))
 
@@ -95,16 +98,16 @@ def start_up(videos, work_dir, size):
     return f"start with {size:,} videos, to the 20th batch: {done.stdout.strip()}"
 
 
-def time_workers(videos, work_dir, device):
+def time_workers(videos, work_dir, device, effort):
     """Clips a second of so many workers, from frames on disk to batches in pinned memory."""
     dataset = train_dataset(videos, work_dir)
     for num_workers in (4, 8, 16):
         loader = train_loader(dataset, 16, 1024, device, num_workers)
-        speeds = best(2, ours=lambda loader=loader: 16 * sum(1 for _ in loader))
+        speeds = run_by_turns(1, warm_ups=1, ours=lambda loader=loader: 16 * sum(1 for _ in loader))
         yield {
             "work": f"load with {num_workers} workers, clips/s",
             "workers": num_workers,
-            "ours": speeds["ours"],
+            "ours": median(speeds["ours"]),
         }
 
 

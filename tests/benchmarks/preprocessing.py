@@ -6,7 +6,7 @@ from itertools import count
 import cv2
 
 from benchmarks.data import data_settings, list_files
-from benchmarks.timing import CORES, best, make_row, quiet
+from benchmarks.timing import CORES, make_row, quiet, run_by_turns
 from dataloaders.preprocess import preprocess
 from dataloaders.records import read_index, write_index
 from dataloaders.sources import list_videos
@@ -14,7 +14,7 @@ from dataloaders.splits import assign_splits
 from dataloaders.video import VideoFile
 
 
-def time_table(videos, work_dir, device, num_rows=240_000):
+def time_table(videos, work_dir, device, effort, *, num_rows=240_000):
     """Rows a second of CPU time that are read, split and indexed."""
     table = work_dir / "table.csv"
     with open(table, "w") as file:
@@ -34,7 +34,7 @@ def time_table(videos, work_dir, device, num_rows=240_000):
     yield {"work": f"table of {num_rows:,} rows, rows/CPU s", "ours": speed}
 
 
-def time_preprocess(videos, work_dir, device):
+def time_preprocess(videos, work_dir, device, effort):
     """Frames a second of the videos."""
     files = list_files(videos)
     num_frames = sum(1 for file in files for _ in VideoFile(file).frames())
@@ -56,7 +56,8 @@ def time_preprocess(videos, work_dir, device):
                 pass
         return num_frames * CORES
 
-    yield make_row("preprocess, frames/s", **best(3, classic=classic, ours=ours, floor=floor))
+    speeds = run_by_turns(effort.rounds, classic=classic, ours=ours, floor=floor)
+    yield make_row(f"preprocess {len(files)} videos on {CORES} cores, frames/s", **speeds)
 
 
 def extract_every_fourth(file, folder):

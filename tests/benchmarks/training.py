@@ -4,6 +4,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import islice
+from statistics import median
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data import train_dataset, train_loader
-from benchmarks.timing import CUDA_COLUMNS, best, make_row
+from benchmarks.timing import CUDA_COLUMNS, make_row, run_by_turns
 from engine.checkpoint import TrainState
 from engine.criterion import CrossEntropy
 from engine.precision import choose_precision
@@ -49,7 +50,7 @@ def bf16_peak(card):
         product[0, 0].item()
         return 10 * 2 * side**3
 
-    return best(3, multiply=multiply)["multiply"]
+    return median(run_by_turns(3, multiply=multiply)["multiply"])
 
 
 def fast_model(name, num_classes, device, is_compiled):
@@ -92,7 +93,7 @@ def compile_ahead(names, num_classes, batch_sizes, device):
             pool.submit(compile_once, *job)
 
 
-def time_train(videos, work_dir, device):
+def time_train(videos, work_dir, device, effort):
     """Clips a second of each network."""
     dataset = train_dataset(videos, work_dir)
     torch.backends.cudnn.benchmark = True
@@ -102,16 +103,16 @@ def time_train(videos, work_dir, device):
             if device.type == "cuda":
                 yield from train_on_cuda(name, device, loader)
             else:
-                yield train_on_cpu(name, device, loader)
+                yield train_on_cpu(name, device, loader, effort.rounds)
     torch.backends.cudnn.benchmark = False
 
 
-def train_on_cpu(name, device, loader):
+def train_on_cpu(name, device, loader, rounds):
     """A row: the classic loop and ours from frames on disk, and a step on clips at hand."""
     num_classes = len(loader.dataset.classes)
     model = fast_model(name, num_classes, device, is_compiled=False)
-    speeds = best(
-        4,
+    speeds = run_by_turns(
+        rounds,
         classic=classic_way(name, device, loader, num_batches=len(loader)),
         ours=epoch_way(model, device, loader),
         floor=resident_way(model, device, loader.batch_size, num_batches=len(loader)),
@@ -124,17 +125,21 @@ def train_on_cuda(name, device, loader):
     batch_size = loader.batch_size
     num_classes = len(loader.dataset.classes)
     num_batches = 128 // batch_size
-    classic = best(2, classic=classic_way(name, device, loader, num_batches))["classic"]
+    classic = run_by_turns(1, warm_ups=1, classic=classic_way(name, device, loader, num_batches))[
+        "classic"
+    ]
     for is_compiled in (False, True):
         torch.cuda.reset_peak_memory_stats()
         model = fast_model(name, num_classes, device, is_compiled)
-        floor = best(2, floor=resident_way(model, device, batch_size, num_batches))["floor"]
-        # Once, as the kernels have been chosen by now.
-        ours = best(1, ours=epoch_way(model, device, loader))["ours"]
+        floor = run_by_turns(
+            1, warm_ups=1, floor=resident_way(model, device, batch_size, num_batches)
+        )["floor"]
+        # Without a warm-up, as the kernels have been chosen by now.
+        ours = run_by_turns(1, ours=epoch_way(model, device, loader))["ours"]
         work = f"train {name}, {batch_size}{' compiled' if is_compiled else ''}, clips/s"
         row = make_row(work, classic, ours, floor)
         share, memory = CUDA_COLUMNS
-        row[share] = ours * count_flops(name) / bf16_peak(torch.cuda.get_device_name())
+        row[share] = row["ours"] * count_flops(name) / bf16_peak(torch.cuda.get_device_name())
         row[memory] = torch.cuda.max_memory_allocated() / 2**30
         yield row
 
