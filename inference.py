@@ -33,7 +33,6 @@ from engine.errors import (
 from network import head_of, part_of
 from recognition.annotate import Preview
 from recognition.args import parse_inference_args
-from recognition.export import export
 from recognition.jobs import Job, check_name_length, check_output_collisions, live_job, video_jobs
 from recognition.live import LiveReader
 from recognition.outputs import Tables, format_subtitles, write_features, write_json, write_text
@@ -212,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         jobs = find_jobs(args)
         recognizer = load_recognizer(args)
         if args.export:
+            from recognition.export import export  # PyTorch's exporter takes time to import
+
             export(recognizer, args.export)
             return
         tables = Tables(args.output, with_predictions=args.no_video)

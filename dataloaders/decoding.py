@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from dataloaders.ffmpeg import av, time_stamp
+from dataloaders.ffmpeg import av, time_stamp, to_seconds
 from dataloaders.image_converter import DisplayMatrix
 
 DEFAULT_FPS = 25.0  # of a video that has neither time stamps nor a rate
@@ -64,6 +64,8 @@ class Decoder:
             codec.options = {"err_detect": "explode"}
         self.end = -math.inf
         self.has_timestamps = True
+        self._time_base = stream.time_base
+        self._time_bases = {}  # of the packets of each stream; PyAV makes a new one at each access
         self._previous: float | None = None  # time of the last picture
         self._last_stamp = -math.inf  # its time stamp, in seconds
         self._lost: list[float] = []
@@ -103,7 +105,7 @@ class Decoder:
         codec = self.stream.codec_context.name
         if not self._lost and codec not in PICTURE_A_PACKET_CODECS:
             return []
-        return self._lost + [float(stamp * self.stream.time_base) for stamp in self._awaited]
+        return self._lost + [to_seconds(stamp, self._time_base) for stamp in self._awaited]
 
     @property
     def interval(self) -> float:
@@ -151,10 +153,13 @@ class Decoder:
             stamp = time_stamp(packet)
             if stamp is None and not packet.size:
                 continue  # the end of a stream
-            if stamp is not None and packet.time_base:
-                end = float((stamp + (packet.duration or 0)) * packet.time_base)
-                self.end = max(self.end, end)
-            if packet.stream.index == self.stream.index and packet.size:
+            index = packet.stream.index
+            if index not in self._time_bases:
+                self._time_bases[index] = packet.time_base
+            time_base = self._time_bases[index]
+            if stamp is not None and time_base:
+                self.end = max(self.end, to_seconds(stamp + (packet.duration or 0), time_base))
+            if index == self.stream.index and packet.size:
                 yield packet
 
     def _all_packets(self) -> Iterator["av.Packet"]:
@@ -208,7 +213,7 @@ class Decoder:
         self._corrupt_stamps.discard(packet.pts)
         stamp = time_stamp(packet)
         if stamp is not None:
-            self._lost.append(float(stamp * packet.time_base))
+            self._lost.append(to_seconds(stamp, self._time_base))
         elif self._previous is not None:
             self._lost.append(self._previous + self.interval)
         else:
@@ -224,10 +229,11 @@ class Decoder:
         elif stamp is None:
             seconds = previous + self.interval
         else:
-            seconds = float(stamp * self.stream.time_base)
+            stamp_seconds = to_seconds(stamp, self._time_base)
+            seconds = stamp_seconds
             if previous is not None and seconds <= previous:
                 seconds = previous + self._step_over(seconds)
-            self._last_stamp = float(stamp * self.stream.time_base)
+            self._last_stamp = stamp_seconds
         self._previous = seconds
         return seconds
 

@@ -1,12 +1,16 @@
 """PyAV beside OpenCV."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 
 import pytest
 from conftest import ROOT
+
+from dataloaders.ffmpeg import to_seconds
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb, a display without a screen")
@@ -39,3 +43,11 @@ def test_windows_of_opencv_open_beside_pyav(tmp_path):
     finally:
         display.kill()
         display.wait()
+
+
+def test_time_stamps_are_rounded_to_seconds_as_fractions_are():
+    rng = random.Random(0)
+    for _ in range(2000):
+        base = Fraction(rng.choice([1, 1, 1001, 125]), rng.choice([25, 90000, 30000, 12800, 10**9]))
+        stamp = rng.randrange(-(2**40), 2**40)
+        assert to_seconds(stamp, base) == float(stamp * base)
