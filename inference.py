@@ -11,7 +11,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ class VideoProcessor:
         if self._args.no_video:
             best = report["top_k"][0]
             return [f"{name}: {best['label']}, {best['probability']:.1%}"]
-        write_json(job.json, report)
+        write_json(job.json, report | {"settings": asdict(self._recognizer.settings)})
         write_text(job.subtitles, format_subtitles(report["events"]))
         guesses = [f"  {guess['probability']:6.1%}  {guess['label']}" for guess in report["top_k"]]
         return [name, *guesses, f"  in {job.annotated}"]
