@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
 
@@ -76,9 +76,9 @@ def tune(comparison: Comparison, results: StoredResults) -> Tuned:
     best_score = (-1.0, 0.0)
     steps = list(product(reversed(space.factors), space.smoothing))
     for factor, smooth in tqdm(steps, leave=False, delay=1, disable=sys.stderr is None):
-        spans = {video: label_windows(windows, factor, smooth) for video, windows in videos.items()}
+        labelled = {name: label_windows(video, factor, smooth) for name, video in videos.items()}
         for threshold in THRESHOLDS:
-            events = events_of(spans, threshold)
+            events = events_of(labelled, threshold)
             f1 = round(mean_f1(Detections(events, truths)), DIGITS)
             if f1 < best_score[0]:
                 continue
@@ -168,7 +168,15 @@ def _find_space(videos: Sequence[StoredWindows]) -> _Space:
     return _Space(stride, factors, smoothing, notes)
 
 
-def label_windows(windows: StoredWindows, factor: int, smooth: int) -> list[LabelledSpan]:
+@dataclass(frozen=True)
+class LabelledWindow:
+    """The part of a video for which a window stands, with its likeliest class and without one."""
+
+    with_label: LabelledSpan
+    without: LabelledSpan
+
+
+def label_windows(windows: StoredWindows, factor: int, smooth: int) -> list[LabelledWindow]:
     """Return the part of a video for which each window stands, with its likeliest class.
 
     Args:
@@ -179,30 +187,29 @@ def label_windows(windows: StoredWindows, factor: int, smooth: int) -> list[Labe
     places = windows.choose(factor)
     probabilities = windows.smooth(places, smooth)
     borders = windows.borders(places)
-    spans = []
+    labelled = []
     for number, label in enumerate(probabilities.argmax(1)):
         probability = float(probabilities[number, label])
         span = LabelledSpan(
             borders[number], borders[number + 1], windows.classes[label], probability
         )
-        spans.append(span)
-    return spans
+        labelled.append(LabelledWindow(span, replace(span, label=None)))
+    return labelled
 
 
-def events_of(spans_of_videos: dict[str, list[LabelledSpan]], threshold: float) -> list[Event]:
+def events_of(windows_of_videos: dict[str, list[LabelledWindow]], threshold: float) -> list[Event]:
     """Return the events at a threshold; those in which nothing happens do not count.
 
     Args:
-        spans_of_videos: For each video its windows.
+        windows_of_videos: For each video its windows.
         threshold: A window whose class is less probable has no label.
     """
     events = []
-    for video, spans in spans_of_videos.items():
-        labelled = [span if span.probability >= threshold else _unlabelled(span) for span in spans]
-        found = [Event(video, **event) for event in find_events(labelled)]
+    for video, windows in windows_of_videos.items():
+        spans = []
+        for window in windows:
+            is_sure = window.with_label.probability >= threshold
+            spans.append(window.with_label if is_sure else window.without)
+        found = [Event(video, **event) for event in find_events(spans)]
         events += [event for event in found if event.label != BACKGROUND]
     return events
-
-
-def _unlabelled(span: LabelledSpan) -> LabelledSpan:
-    return LabelledSpan(span.start, span.end, None, span.probability)
