@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,6 +51,7 @@ class StoredWindows:
     """The windows of a video, in order.
 
     Attributes:
+        video: The path, as inference.py was given it.
         checkpoint: What computed them.
         stride: The flag of inference.py; None for the default.
         classes: Their names, sorted; those that no window lists are missing.
@@ -62,6 +64,7 @@ class StoredWindows:
         frame_duration: In seconds, the mean.
     """
 
+    video: str
     checkpoint: str
     stride: int | None
     classes: list[str]
@@ -72,6 +75,11 @@ class StoredWindows:
     start: float
     end: float
     frame_duration: float
+
+    def is_about(self, video: str) -> bool:
+        """Whether a path, which may be longer than the one that inference.py was given, is it."""
+        same_path = os.path.abspath(video) == os.path.abspath(self.video)
+        return same_path or os.path.normpath(video).endswith(os.path.normpath(f"/{self.video}"))
 
     def choose(self, step: int) -> list[int]:
         """Return the places of the windows at `step` times the stride of these.
@@ -144,6 +152,7 @@ def read_windows(file: Path) -> StoredWindows:
     for row, of_window in zip(probabilities, guesses, strict=True):
         row[:] = [of_window.get(name, 0.0) for name in classes]
     return StoredWindows(
+        video=report["video"],
         checkpoint=report["checkpoint"],
         stride=settings.stride,
         classes=classes,

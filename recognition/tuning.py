@@ -103,15 +103,16 @@ def read_videos(names: list[str], results: StoredResults) -> dict[str, StoredWin
     videos = {}
     for video in names:
         file = results.find_json(video)
-        if file is None:
+        windows = None if file is None else read_windows(file)
+        if windows is None or not windows.is_about(video):
             raise DataError(
                 f"{video}: --tune needs its JSON beside the events, which inference.py writes"
                 " without --no-video"
             )
-        videos[video] = read_windows(file)
+        videos[video] = windows
         first = next(iter(videos.values()))
         for name in ("checkpoint", "stride"):
-            if getattr(videos[video], name) != getattr(first, name):
+            if getattr(windows, name) != getattr(first, name):
                 raise DataError(
                     f"{file}: made with another {name} than the other videos; run inference.py on"
                     " all of them again"

@@ -209,3 +209,21 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
         tuning.read_videos(["v.avi", "w.avi"], StoredResults(tmp_path))
     with pytest.raises(DataError, match=r"^x.avi: --tune needs its JSON beside the events"):
         tuning.read_videos(["v.avi", "x.avi"], StoredResults(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "video", "is_it"),
+    [
+        ("a/v.avi", "a/v.avi", True),
+        ("a/v.avi", "/far/a/v.avi", True),
+        ("./v.avi", "/far/a/v.avi", True),
+        ("b/v.avi", "a/v.avi", False),
+        ("v.avi", "rev.avi", False),
+    ],
+)
+def test_the_json_of_another_video_of_the_same_name_is_not_taken(tmp_path, given, video, is_it):
+    file = write_json(tmp_path, video=given)
+    assert read_windows(file).is_about(video) == is_it
+    if not is_it and video.endswith("/v.avi"):
+        with pytest.raises(DataError, match="^a/v.avi: --tune needs its JSON"):
+            tuning.read_videos([video], StoredResults(tmp_path))
