@@ -60,7 +60,7 @@ def events_of(windows, factor, smooth, threshold):
 @pytest.mark.parametrize(
     ("fps", "count", "clip", "stride"),
     [
-        (25, 201, {}, 3),
+        (25, 201, {}, 5),
         (30, 200, {"clip_len": 8}, 4),  # 1/30 s has no three digits
         (25, 200, {"frame_rate": 15}, 4),  # by time, the images are not at even distances
         (25, 70, {}, 9),  # little more than a window
@@ -227,3 +227,26 @@ def test_the_json_of_another_video_of_the_same_name_is_not_taken(tmp_path, given
     if not is_it and video.endswith("/v.avi"):
         with pytest.raises(DataError, match="^a/v.avi: --tune needs its JSON"):
             tuning.read_videos([video], StoredResults(tmp_path))
+
+
+def test_a_window_as_probable_as_the_threshold_has_its_label(tmp_path):
+    windows = read_windows(write_json(tmp_path))
+    labels = [[event[0] for event in events_of(windows, 1, 1, p)] for p in (0.49, 0.5, 0.51)]
+    assert labels == [["a", "b", "a"], ["a", "b", "a"], []]
+
+
+def test_of_equal_flags_those_of_the_least_work_are_taken(tmp_path, project):
+    """Of a video that shows one thing, all thresholds up to a half find it, and all other flags."""
+    file = write_json(tmp_path)
+    report = json.loads(file.read_text())
+    for window in report["windows"]:
+        window["top_k"] = report["windows"][0]["top_k"]
+    file.write_text(json.dumps(report))
+    (tmp_path / "events.csv").write_text("video,start,end,label,probability\nv.avi,0,5,a,1\n")
+    (tmp_path / "truth.csv").write_text("video,start,end,label\nv.avi,0,5,a\n")
+    tables = (tmp_path / "events.csv", tmp_path / "truth.csv")
+    lines = project.run("-m", "recognition.score", *tables, "--tune").stdout.splitlines()
+    assert lines[-3:-1] == [
+        "The mean F1 over IoU 0.3, 0.5, 0.7 is 1.000 now and 1.000 with",
+        "--threshold 0 --smooth 1 --stride 20",
+    ]
