@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,7 @@ class Recognizer:
             "video": reader.source.name,
             "checkpoint": str(self.file),
             "model": self.name,
+            "settings": asdict(self.settings),
             "fps": reader.fps or result.fps,
             "frames": result.num_frames + reader.num_dropped,
             **result.describe(),

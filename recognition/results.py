@@ -35,12 +35,13 @@ class Labels:
         ]
 
     def describe(self, prediction: Prediction) -> dict[str, Any]:
-        """Return a window as it is in the JSON: "start", "end", "label" and "top_k"."""
+        """Return a window as in the JSON: "start", "end", "middle", "label" and "top_k"."""
         likeliest = self.likeliest(prediction.probabilities)
         is_sure = likeliest[0]["probability"] >= self.threshold
         return {
             "start": round(prediction.start, 3),
             "end": round(prediction.end, 3),
+            "middle": round(prediction.middle, 3),
             "label": likeliest[0]["label"] if is_sure else None,
             "top_k": likeliest,
         }
@@ -119,9 +120,10 @@ class VideoResult:
         return np.stack(self._features)
 
     def describe(self) -> dict[str, Any]:
-        """Return the precision, the likeliest classes of the video, its events and its windows."""
+        """Return the precision, the classes, the events and the windows as in the JSON."""
         return {
             "precision": self._precision,
+            "num_classes": len(self._labels.classes),
             "top_k": self._labels.likeliest(self._total / len(self._windows)),
             "events": find_events(self._spans),
             "windows": self._windows,

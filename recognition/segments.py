@@ -4,6 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from dataloaders.sampling import TIME_TOLERANCE
 from recognition.classifier import Prediction
 from recognition.frames import ImageFrame
 
@@ -85,4 +86,6 @@ class SegmentBuilder:
 
     @staticmethod
     def _is_before(waiting: _Waiting, run: int, border: float) -> bool:
-        return waiting.run < run or waiting.run == run and waiting.time < border
+        # A frame on the border is in the later segment, whatever the times round to.
+        is_early = waiting.time < border - TIME_TOLERANCE
+        return waiting.run < run or waiting.run == run and is_early

@@ -30,8 +30,10 @@ from engine.errors import UsageError
 from inference import Recognizer
 from network import MODELS, build_model, head_of
 from recognition.classifier import Prediction, Smoother
+from recognition.frames import ImageFrame
 from recognition.outputs import format_subtitles
 from recognition.results import LabelledSpan, Labels, find_events
+from recognition.segments import SegmentBuilder
 
 
 @pytest.fixture
@@ -77,6 +79,19 @@ def test_neighbouring_windows_of_one_label_are_an_event():
         {"start": 4, "end": 5, "label": "b", "probability": 1.0},
     ]
     assert find_events(spans[2:3]) == []
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_a_frame_on_a_border_is_in_the_later_segment_whatever_times_round_to(fps):
+    for border in range(6, 60):
+        builder = SegmentBuilder(keep_frames=False)
+        for number in range(80):
+            builder.push_frame(ImageFrame(number / fps, None), run=0)
+        segments = []
+        for first in (border - 4, border):  # the middles are 2 frames later
+            times = (first + np.arange(5)) / fps
+            segments += builder.push(Prediction(times[0], times[-1], times, 0, np.zeros(1)))
+        assert [segment.num_frames for segment in segments] == [border]
 
 
 def test_events_are_in_the_table_the_json_and_the_subtitles(project, brightness, tmp_path):
@@ -203,8 +218,12 @@ def test_a_program_gets_what_the_script_writes(project, checkpoint):
         0.3,
     )
     written = json.loads((project.folder / "output" / "v.json").read_text())
+    assert written["settings"] == {"top_k": 5, "stride": 12, "threshold": 0.3, "smooth": 3}
     recognizer = Recognizer(checkpoint, stride=12, smooth=3, threshold=0.3)
     found = recognizer.predict(str(video))
+    assert found["num_classes"] == 3
+    # Half of the images, every 4th from 0, 12, 24, 36 and 39 on, come before frame 30 of these.
+    assert [25 * window["middle"] - 30 for window in found["windows"]] == [0, 12, 24, 36, 39]
     assert list(found) == list(written)
     assert [round(25 * window["start"]) for window in found["windows"]] == [0, 12, 24, 36, 39]
     assert json.loads(json.dumps(found)) == written | {"video": str(video)}
