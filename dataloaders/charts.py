@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MAX_BINS = 12
 OUTLIERS = 0.02  # of the values, the largest, which share a wider last bin
-MAX_BARS = 8  # of names; the others share one
+MAX_BARS = 8  # of names; two others or more share one
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def count_names(names: Sequence[str]) -> list[Bar]:
         names: A name for each video.
     """
     counts = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
-    bars = [Bar(name, count) for name, count in counts[:MAX_BARS]]
-    rest = counts[MAX_BARS:]
-    if rest:
-        bars.append(Bar(f"{len(rest):,} others", sum(count for _, count in rest)))
-    return bars
+    bars = [Bar(name, count) for name, count in counts]
+    rest = bars[MAX_BARS:]
+    if len(rest) < 2:
+        return bars
+    return [*bars[:MAX_BARS], Bar(f"{len(rest):,} others", sum(bar.count for bar in rest))]

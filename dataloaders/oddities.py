@@ -95,7 +95,7 @@ def _black(videos: Sequence[Facts]) -> Oddity:
     for video in videos:
         look = video.appearance
         if look is not None and look.is_black:
-            note = f"black: 98 % of the pixels stay below {look.brightest:.0f} of 255"
+            note = f"black: 98 % of its pixels are at most {look.brightest:.0f} of 255 bright"
             suspects.append(_suspect(video, note))
         elif look is not None and look.is_flat:
             suspects.append(_suspect(video, "each frame has a single colour"))
@@ -121,7 +121,10 @@ def _upside_down(videos: Sequence[Facts]) -> Oddity:
     for record in found:
         note = "turned over, it looks like others of its recording"
         suspects.append(Suspect(record.source, note, record))
-    advice = "Only videos with two others of the same class and group are compared."
+    advice = (
+        "Only videos with two others of the same class and group are compared. Where two are "
+        "named, one of them may be upright."
+    )
     return Oddity("Perhaps upside-down", advice, suspects)
 
 
