@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataloaders.errors import UserError
-from dataloaders.ffmpeg import av, open_file
+from dataloaders.ffmpeg import av, open_header
 from dataloaders.frames import DataSettings
 from dataloaders.images import ImageFolder
 from dataloaders.records import VideoRecord
@@ -65,7 +65,7 @@ def read_header(path: Path, settings: DataSettings) -> Header:
     try:
         if os.path.isdir(path):
             return _of_images(ImageFolder(path, settings.source_fps, settings.image_prefix))
-        with open_file(path) as container:
+        with open_header(path) as container:
             return _of_video(container)
     except (UserError, OSError, av.FFmpegError):
         return Header()
