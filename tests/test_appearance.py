@@ -48,6 +48,8 @@ def test_black_flat_and_motionless_videos():
 
 def test_a_small_part_that_moves_is_motion():
     frames = np.stack([noise(0)] * 4)
+    frames[1, 10, 10] += 5  # by which decoders differ
+    assert describe(frames).is_still
     frames[2, 10, 10] += 12
     assert not describe(frames).is_still
 
@@ -57,7 +59,7 @@ def test_a_small_part_that_moves_is_motion():
     [
         (4, 4, 0, 0, "above and below"),
         (0, 0, 5, 5, "left and right"),
-        (4, 0, 0, 0, None),  # a dark ceiling
+        (3, 0, 0, 0, None),  # a dark ceiling
         (1, 1, 0, 0, None),  # an edge of the picture
         (2, 12, 0, 0, None),
     ],

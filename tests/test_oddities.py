@@ -99,3 +99,5 @@ def test_a_class_that_a_part_lacks(videos):
     splits = [video.record.split for video in videos if video.record.class_name == "Jump"]
     assert splits == ["val", "val", "val", "train", "val"]
     assert found_in(videos) == {"Classes that are not in every part": {"Jump": "no video in test"}}
+    without_test = [video for video in videos if video.record.split != "test"]
+    assert found_in(without_test) == {}  # no class has videos in test
