@@ -16,6 +16,12 @@ function showClasses() {
     `${of}${cards.length.toLocaleString("en")} ${cards.length === 1 ? "class" : "classes"}`;
 }
 
+// Many classes are folded until somebody looks for one.
+function filterClasses() {
+  showClasses();
+  for (const part of document.querySelectorAll("details.long")) part.open = true;
+}
+
 function foldClasses() {
   const isFolded = fold.getAttribute("aria-pressed") !== "true";
   fold.setAttribute("aria-pressed", isFolded);
@@ -24,11 +30,13 @@ function foldClasses() {
 
 // A link leads to what it names, also where that is folded.
 function openTarget() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target instanceof HTMLDetailsElement) target.open = true;
+  const target = document.getElementById(location.hash.slice(1));
+  for (let part = target?.closest("details"); part; part = part.parentElement.closest("details")) {
+    part.open = true;
+  }
 }
 
-filter.addEventListener("input", showClasses);
+filter.addEventListener("input", filterClasses);
 fold.addEventListener("click", foldClasses);
 addEventListener("hashchange", openTarget);
 openTarget();
