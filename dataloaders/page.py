@@ -111,7 +111,7 @@ def write_data_page(
     write_page(
         path,
         TEMPLATES / "data.html",
-        title=settings.name,
+        title=f"Data set {settings.name}",
         settings=settings,
         frames_dir=frames_dir,
         protocol=protocol,

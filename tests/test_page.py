@@ -11,9 +11,10 @@ from conftest import data_settings, write_dataset, write_video
 
 from dataloaders import preprocess
 from dataloaders.copies import IDENTICAL, Copy
-from dataloaders.frames import PreparedFrames, SkippedVideo, write_skipped
+from dataloaders.frames import PreparedFrames, SkippedVideo, append_damaged, write_skipped
 from dataloaders.page import choose_recordings, divide_pictures, write_data_page
 from dataloaders.records import VideoRecord, frame_name
+from dataloaders.video import Damage
 
 HOSTILE = {
     "class": "\"><img src=x onerror=document.title='class'>",
@@ -71,6 +72,7 @@ def hostile(tmp_path_factory):
         records.append(record)
     copies = [Copy(records[1].source, records[0].source, IDENTICAL)]
     write_skipped(settings.frames_dir, [SkippedVideo(HOSTILE["source"], 1.0, HOSTILE["reason"])])
+    append_damaged(settings.frames_dir, records[2].source, Damage(3, 20, 1.5))
     frames = PreparedFrames(settings.frames_dir, records, copies)
     return write_data_page(settings, frames, records, protocol="random")
 
@@ -104,6 +106,8 @@ def test_what_the_page_says(hostile):
     assert "of which 14 are not there now" in text
     assert "1 video shows the same as another one (1 identical)." in text
     assert "Skipped videos (1), which cannot be decoded" in text
+    assert "Damaged videos (1), which are used as far as they can be decoded" in text
+    assert f"2{HOSTILE['source']}3201.50" in text  # 3 of 20 frames, the first at 1.5 s
 
 
 def videos_of(groups):
@@ -186,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_named(project, tmp_path):
 @pytest.mark.slow
 def test_a_person_looks_at_the_data(hostile):
     with open_page(hostile) as page:
-        assert page.title == HOSTILE["data set"]
+        assert page.title == f"Data set {HOSTILE['data set']}"
         rows = page.find_elements("css selector", "#class-table tbody tr")
         cards = page.find_elements("css selector", "details.class")
         assert len(rows) == len(cards) == 3
