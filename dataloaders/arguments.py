@@ -1,5 +1,6 @@
-"""The flags that choose the clips and the split of a data set, for both command lines."""
+"""The flags that choose the clips and the split of a data set, and those of preprocessing."""
 
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,23 @@ OLDER_DICTS = {
     "SOURCE_FPS": "source_fps",
     "IMAGES": "image_prefix",
 }
+
+
+def get_preprocess_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m dataloaders.preprocess`."""
+    parser = argparse.ArgumentParser(
+        "python -m dataloaders.preprocess",
+        description="Videos -> train/val/test folders of JPEG frames, and their index.",
+    )
+    add = parser.add_argument
+    add("dataset", help="a data set named in mypath.py")
+    add("--force", action="store_true", help="extract all frames again")
+    add("--prune", action="store_true", help="delete the frames of videos that are gone or changed")
+    add("--dry-run", action="store_true", help="say what there is, by the headers; write nothing")
+    add("--page", action="store_true", help="write data.html beside the frames: a page to look at")
+    add("--output", type=Path, metavar="FILE", help="write the split of --split and --fold there")
+    add_data_arguments(parser)
+    return parser
 
 
 def add_data_arguments(parser) -> None:

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dataloaders.records import VideoRecord, frame_name
+from dataloaders.records import VideoRecord, frame_name, spread_numbers
 
 GRID = 16  # a frame is reduced to the means of 16x16 blocks
 NUM_PROBES = 4  # frames of a fingerprint
@@ -113,7 +113,7 @@ def _read_fingerprints(folders: Sequence[Path], counts: Sequence[int]) -> dict[i
 
 
 def _read_fingerprint(folder: Path, num_frames: int) -> np.ndarray | None:
-    blocks = _read_blocks(folder, _frame_numbers(num_frames, NUM_PROBES))
+    blocks = _read_blocks(folder, spread_numbers(num_frames, NUM_PROBES))
     return None if blocks is None else _fingerprint(blocks)
 
 
@@ -158,11 +158,6 @@ def candidate_pairs(fingerprints: dict[int, np.ndarray]) -> Iterator[tuple[int, 
             yield int(numbers[first]), int(numbers[second])
 
 
-def _frame_numbers(num_frames: int, count: int) -> list[int]:
-    """Return the numbers, from 1, of `count` evenly spaced frames."""
-    return [(2 * i + 1) * num_frames // (2 * count) + 1 for i in range(count)]
-
-
 def _read_blocks(folder: Path, numbers: Sequence[int]) -> np.ndarray | None:
     """Read frames as mean colours of blocks (n, GRID, GRID, 3); None where one is damaged."""
     frames = []
@@ -190,7 +185,7 @@ class _ContentReader:
 
     def _read(self, number: int) -> Content | None:
         num_frames = self.counts[number]
-        numbers = _frame_numbers(num_frames, min(num_frames, MAX_FRAMES))
+        numbers = spread_numbers(num_frames, min(num_frames, MAX_FRAMES))
         blocks = _read_blocks(self.folders[number], numbers)
         if blocks is None:
             return None

@@ -18,9 +18,11 @@ from pebble import ProcessExpired, ProcessPool
 
 from dataloaders.errors import DataError, FileError, TransientReadError
 from dataloaders.frame_source import Frame, FrameSource
+from dataloaders.frames import DataSettings
 from dataloaders.images import ImageFolder
-from dataloaders.records import frame_name
+from dataloaders.records import VideoRecord, frame_name
 from dataloaders.sampling import ClipConfig, Extent, Spacing, nearest_in_time
+from dataloaders.sources import split_source
 from dataloaders.transforms import resize_frame
 from dataloaders.video import MIN_WHOLE_SHARE, Damage, VideoFile
 from dataloaders.workers import describe_missing_shared_memory
@@ -53,6 +55,26 @@ class ExtractionJob:
     end: float | None = None
     source_fps: float = 25.0
     image_prefix: str | None = None
+
+
+def make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> ExtractionJob:
+    """Return the job that extracts the frames of a video of a data set.
+
+    Args:
+        settings: The data set.
+        record: The video.
+        folder: Where its frames go.
+    """
+    source = split_source(settings.root_dir.absolute(), record.source)
+    return ExtractionJob(
+        source=source.path,
+        folder=folder.absolute(),
+        config=settings.config,
+        start=source.start,
+        end=source.end,
+        source_fps=settings.source_fps,
+        image_prefix=settings.image_prefix,
+    )
 
 
 @dataclass(frozen=True)

@@ -118,13 +118,14 @@ def _parse_skipped(row: dict[str, str]) -> SkippedVideo:
     return SkippedVideo(row["source"], float(row["modified"]), row["reason"])
 
 
-def _read_damaged(frames_dir: Path) -> list[dict[str, str]]:
+def read_damaged(frames_dir: Path) -> list[dict[str, str]]:
+    """Return the rows of `damaged.csv`: videos that are used as far as they can be decoded."""
     return _read_growing(frames_dir / DAMAGED, DAMAGED_COLUMNS, dict)
 
 
 def count_damaged(settings: DataSettings) -> int:
     """Return how many videos are used only as far as they can be decoded."""
-    return len(_read_damaged(settings.frames_dir))
+    return len(read_damaged(settings.frames_dir))
 
 
 def read_copies(settings: DataSettings) -> list[Copy]:
@@ -197,7 +198,7 @@ def keep_damaged(frames_dir: Path, sources: set[str]) -> int:
         The number of damaged videos.
     """
     rows = {}  # the last one of a video that was extracted once more
-    for row in _read_damaged(frames_dir):
+    for row in read_damaged(frames_dir):
         if row["source"] in sources:
             rows[row["source"]] = tuple(row.values())
     _write_list(frames_dir / DAMAGED, DAMAGED_COLUMNS, rows.values())

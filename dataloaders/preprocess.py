@@ -27,16 +27,16 @@ from tqdm import tqdm
 
 from dataloaders import demo
 from dataloaders.arguments import (
-    add_data_arguments,
     choose_protocol,
     find_split_dir,
+    get_preprocess_parser,
     open_settings,
 )
 from dataloaders.comparison import Comparison, compare, list_sources, read_journal
 from dataloaders.copies import Copy, find_copies
 from dataloaders.dry_run import print_dry_run
 from dataloaders.errors import DataError, UserError
-from dataloaders.extract import Extraction, ExtractionJob, extract_all
+from dataloaders.extract import Extraction, extract_all, make_job
 from dataloaders.files import append_row, delete_file, named_errors, write_table
 from dataloaders.frame_folders import FolderNames, move_folder, place, prune, remove_gone
 from dataloaders.frames import (
@@ -51,6 +51,7 @@ from dataloaders.frames import (
     append_skipped,
     count_damaged,
     cut_incomplete_rows,
+    default_protocol,
     keep_damaged,
     lock_frames,
     read_copies,
@@ -65,9 +66,8 @@ from dataloaders.records import (
     write_index,
     write_split,
 )
-from dataloaders.run_split import default_places, split_records
+from dataloaders.run_split import default_places, default_split, split_records
 from dataloaders.sampling import ClipConfig
-from dataloaders.sources import split_source
 from dataloaders.summary import (
     Summary,
     describe_losses,
@@ -234,23 +234,10 @@ def _start_extraction(
     settings: DataSettings, missing: list[VideoRecord], partial: Path, processes: int | None
 ) -> Iterator[tuple[int, Extraction | DataError]]:
     """Extract the frames of the missing videos into folders of `partial`, named by number."""
-    jobs = (_make_job(settings, record, partial / str(i)) for i, record in enumerate(missing))
+    jobs = (make_job(settings, record, partial / str(i)) for i, record in enumerate(missing))
     if processes is None:
         processes = available_cores() + 1  # one more than cores: some wait for the disk
     return extract_all(jobs, min(processes, len(missing)))
-
-
-def _make_job(settings: DataSettings, record: VideoRecord, folder: Path) -> ExtractionJob:
-    source = split_source(settings.root_dir.absolute(), record.source)
-    return ExtractionJob(
-        source=source.path,
-        folder=folder.absolute(),
-        config=settings.config,
-        start=source.start,
-        end=source.end,
-        source_fps=settings.source_fps,
-        image_prefix=settings.image_prefix,
-    )
 
 
 def update_copies(settings: DataSettings, records: list[VideoRecord]) -> list[Copy]:
@@ -276,44 +263,48 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     import mypath
 
-    parser = argparse.ArgumentParser(
-        "python -m dataloaders.preprocess",
-        description="Videos -> train/val/test folders of JPEG frames, and their index.",
-    )
-    add = parser.add_argument
-    add("dataset", help="a data set named in mypath.py")
-    add("--force", action="store_true", help="extract all frames again")
-    add("--prune", action="store_true", help="delete the frames of videos that are gone or changed")
-    add("--dry-run", action="store_true", help="say what there is, by the headers; write nothing")
-    add("--output", type=Path, metavar="FILE", help="write the split of --split and --fold there")
-    add_data_arguments(parser)
+    parser = get_preprocess_parser()
     args = parser.parse_args(argv)
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
     try:
         check_opencv()
-        config = ClipConfig.from_flags(
-            args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
-        )
-        settings = open_settings(mypath.Path, args.dataset, config, args.source_fps)
-        if args.dry_run:
-            print_dry_run(mypath.Path, settings, args.split, args.fold)
-            return
-        frames = preprocess(settings, force=args.force)
-        if args.prune:
-            prune(settings)
-        print_samplings(settings)
-        if args.split is not None or args.fold != 1 or args.output is not None:
-            protocol = choose_protocol(settings, args.split, args.fold, frames.records)
-            split_dir = find_split_dir(mypath.Path, settings.name, protocol)
-            split = split_records(frames, protocol, args.fold, split_dir)
-            print(f"the split of these flags: {describe_sizes(split)}")
-            if args.output is not None:
-                write_split(args.output, split)
+        _run(mypath.Path, args)
     except UserError as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the next start continues from here\n")
+
+
+def _run(paths, args: argparse.Namespace) -> None:
+    """Do what the flags say, with the data sets of `mypath.Path`."""
+    if args.dry_run and args.page:
+        raise UserError("--dry-run writes nothing, so it makes no page: leave one of the two out")
+    config = ClipConfig.from_flags(
+        args.crop_size, args.clip_len, args.frame_interval, args.frame_rate
+    )
+    settings = open_settings(paths, args.dataset, config, args.source_fps)
+    if args.dry_run:
+        print_dry_run(paths, settings, args.split, args.fold)
+        return
+    frames = preprocess(settings, force=args.force)
+    if args.prune:
+        prune(settings)
+    print_samplings(settings)
+    protocol = default_protocol(settings, frames.records)
+    split = default_split(frames)
+    if args.split is not None or args.fold != 1 or args.output is not None:
+        protocol = choose_protocol(settings, args.split, args.fold, frames.records)
+        split_dir = find_split_dir(paths, settings.name, protocol)
+        split = split_records(frames, protocol, args.fold, split_dir)
+        print(f"the split of these flags: {describe_sizes(split)}")
+    if args.output is not None:
+        write_split(args.output, split)
+    if args.page:
+        from dataloaders.page import write_data_page
+
+        page = write_data_page(settings, frames, split, protocol=protocol, fold=args.fold)
+        print(f"look at the data: {page.absolute().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,16 @@ def frame_name(number: int) -> str:
     return f"{number:05d}.jpg"
 
 
+def spread_numbers(num_frames: int, count: int) -> list[int]:
+    """Return the numbers, from 1, of evenly spaced frames.
+
+    Args:
+        num_frames: How many frames there are.
+        count: How many numbers to return; more than `num_frames` repeat some.
+    """
+    return [(2 * i + 1) * num_frames // (2 * count) + 1 for i in range(count)]
+
+
 def read_index(path: Path, *, is_growing: bool = False) -> list[VideoRecord]:
     """Read an index of frame folders.
 

@@ -39,6 +39,12 @@ def split_records(
     return split
 
 
+def default_split(frames: PreparedFrames) -> list[VideoRecord]:
+    """Return the records with the split by which their frames lie, see `default_places`."""
+    joined = join_groups(frames.records, frames.copies, within_class=False)
+    return [record._replace(split=record.place) for record in joined]
+
+
 def _split(
     frames: PreparedFrames, protocol: str, fold: int = 1, split_dir: str | Path | None = None
 ) -> list[VideoRecord]:

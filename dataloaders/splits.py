@@ -1,7 +1,7 @@
 """Who is in train, val and test."""
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -70,7 +70,17 @@ def official_number(protocol: str) -> int | None:
 
 
 def leaked_groups(videos: Videos, protocol: str) -> int:
-    """Count the groups with videos in more than one of train, val and test.
+    """Count the groups with videos in more than one of train, val and test, see `find_leaks`.
+
+    Args:
+        videos: The records with their split.
+        protocol: Of that split.
+    """
+    return len(find_leaks(videos, protocol))
+
+
+def find_leaks(videos: Videos, protocol: str) -> dict[tuple[str, str], Counter]:
+    """Find the groups with videos in more than one of train, val and test.
 
     Under official lists a group counts per class: HMDB51's send the classes cut from one film
     different ways.
@@ -78,14 +88,16 @@ def leaked_groups(videos: Videos, protocol: str) -> int:
     Args:
         videos: The records with their split.
         protocol: Of that split.
+
+    Returns:
+        The number of videos in each part by group and class; any class is "".
     """
     within_class = official_number(protocol) is not None
-    pairs = set()
+    parts = defaultdict(Counter)
     for video in videos:
         if video.split in SPLITS:
-            pairs.add((video.group, video.class_name if within_class else "", video.split))
-    num_splits = Counter((group, class_name) for group, class_name, _ in pairs)
-    return sum(count > 1 for count in num_splits.values())
+            parts[video.group, video.class_name if within_class else ""][video.split] += 1
+    return {key: counts for key, counts in parts.items() if len(counts) > 1}
 
 
 def report_untrained_classes(videos: Videos) -> None:
