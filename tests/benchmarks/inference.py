@@ -1,9 +1,11 @@
 """Videos in which actions are recognised and which are annotated."""
 
+import contextlib
 import copy
 import shutil
 import subprocess
 import sys
+import time
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,12 @@ from dataloaders.video import VideoFile
 from dataloaders.video_writer import VideoWriter
 from engine.text import draw_text
 from network import MODELS
-from recognition.classifier import BATCH_SIZE, CPU_BATCH_SIZE
+from recognition.annotate import Painter
+from recognition.classifier import BATCH_SIZE, CPU_BATCH_SIZE, WindowClassifier
+from recognition.frames import ImageFrame
+from recognition.inference_network import InferenceNetwork
 from recognition.recognizer import Recognizer
+from recognition.windows import WindowCutter
 
 SCRIPT = Path(__file__).parent.parent.parent / "inference.py"
 WINDOW = 61  # frames of a video that a clip spans
@@ -40,6 +46,8 @@ def time_infer(videos, work_dir, device, effort):
             recognize_classic, device=device, video=long, num_frames=effort.num_classic_frames
         )
         yield infer_model(name, checkpoint, long, classic, effort.rounds, device=device)
+        if device.type == "cpu":
+            print_stages(name, measure_stages(checkpoint, long))
         if effort.is_thorough:
             yield infer_model(
                 name, checkpoint, short, classic, effort.rounds, device=device, stride=1
@@ -100,6 +108,71 @@ def infer_model(name, checkpoint, video, classic, rounds, *, device, stride=None
     )
     at_stride = "" if stride is None else f" at stride {stride}"
     return make_row(f"infer {name}{at_stride}, frames/s", **speeds)
+
+
+def measure_stages(checkpoint, video):
+    """Measure what each stage of the annotation of a video costs alone, in CPU ms a frame."""
+    recognizer = Recognizer(checkpoint)
+    network = InferenceNetwork(recognizer.model)
+    source = VideoFile(video)
+    target = video.with_name("stages.mp4")
+    stages = {}
+
+    @contextlib.contextmanager
+    def stage(name):
+        start = time.process_time()
+        yield
+        stages[name] = 1000 * (time.process_time() - start) / source.num_frames
+
+    with stage("decode"):
+        frames = [ImageFrame(frame.time, frame.to_image()) for frame in source.frames()]
+    with stage("cut clips"):
+        windows = cut_windows(recognizer, source, frames)
+    classify(network, 4 * windows[:2])  # the first eight are computed in two precisions
+    with stage("network"):
+        classify(network, windows)
+    segments = list(recognizer.recognize(recognizer.open_reader(source), keep_frames=True))
+    painter = Painter(
+        recognizer.labels, recognizer.config, layout="overlay", pixel_aspect=1, duration=None
+    )
+    with stage("draw"):
+        images = paint(painter, segments)
+    with stage("encode"), VideoWriter(target, size=images[0].shape[1::-1], fps=FPS) as writer:
+        for number, image in enumerate(images):
+            writer.write(image, number / FPS)
+    return stages
+
+
+def cut_windows(recognizer, source, frames):
+    """The windows of a video, with their clips."""
+    cutter = WindowCutter(recognizer.config, fps=source.fps)
+    windows = []
+    for frame in frames:
+        windows += cutter.push(frame)
+    return windows + cutter.flush()
+
+
+def classify(network, windows):
+    """Classify windows in batches."""
+    classifier = WindowClassifier(network, CPU_BATCH_SIZE)
+    for window in windows:
+        classifier.push(window)
+    classifier.flush()
+
+
+def paint(painter, segments):
+    """The frames of a video with the predictions on them."""
+    images = []
+    for segment in segments:
+        painter.begin(segment)
+        images += [painter.paint(frame) for frame in segment.frames]
+    return images
+
+
+def print_stages(name, stages):
+    """Print where the CPU time goes."""
+    shares = ", ".join(f"{stage} {cost:.2f}" for stage, cost in stages.items())
+    print(f"{name}, CPU ms a frame: {shares}", flush=True)
 
 
 @torch.inference_mode()
