@@ -68,7 +68,7 @@ def add_dataset_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--color-jitter",
         type=number(float, 0, 1),
-        default=0.0,
+        default=0,
         metavar="S",
         help="change brightness, contrast, saturation and hue at random so much (%(default)s)",
     )

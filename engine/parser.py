@@ -27,8 +27,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Split a line of a file of flags; "#" begins a comment."""
+        arg_line.encode()  # fails where argparse could not decode it
         try:
-            arg_line.encode()  # fails where argparse could not decode it
             return shlex.split(arg_line, comments=True)
         except ValueError as error:
             raise UsageError(f"no line of flags: {arg_line.strip()[:60]!r}: {error}") from None
@@ -36,7 +36,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # noqa: D102
         try:
             return super().parse_known_args(args, namespace)
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise UsageError("a file behind @ is no text; it has flags and # comments") from None
 
 

@@ -25,7 +25,7 @@ RENAMED = {"clips_per_video": "test_windows"}  # flags in older checkpoints
 ADDED = {
     "optimizer": "sgd",
     "repeat": 1,
-    "color_jitter": 0.0,
+    "color_jitter": 0,
     "warmup_epochs": None,
     "milestones": None,
     "gamma": 0.1,
