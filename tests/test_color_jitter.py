@@ -21,10 +21,11 @@ from dataloaders.transforms import Augmentation, Crop, Transform, make_clip
 
 @pytest.fixture(scope="module")
 def clip():
-    """Three frames of all colours, of which the first is dark and the last bright."""
+    """Three frames of all colours, reddish, of which the first is dark and the last bright."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (3, 20, 30, 3))
-    return (colours * [[[[0.4]]], [[[0.7]]], [[[1.0]]]]).astype(np.uint8)
+    tint = np.array([1, 0.8, 0.5])
+    return (colours * tint * [[[[0.4]]], [[[0.7]]], [[[1.0]]]]).astype(np.uint8)
 
 
 @pytest.mark.parametrize("factor", [0, 0.6, 1, 1.4])

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import Tiny
 
 import train
+from dataloaders.color_jitter import ColorJitter
 from dataloaders.preprocess import preprocess
 from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.sampling import ClipConfig
@@ -195,7 +196,7 @@ def test_a_run_and_what_it_leaves(project):
 
 # Each of what public recipes need, together.
 RECIPE = (
-    *("--optimizer", "adamw", "--repeat", "2", "--color-jitter", "0.4"),
+    *("--optimizer", "adamw", "--repeat", "3", "--color-jitter", "0.4"),
     *("--lr-scheduler", "step", "--milestones", "1", "--gamma", "0.3", "--warmup-epochs", "0.5"),
 )
 
@@ -216,13 +217,18 @@ def test_resume_ends_where_an_undisturbed_run_ends(project, flags):
         assert one[tag][1:] == other[tag]
 
 
-def test_an_epoch_has_as_many_steps_as_the_repeated_videos_give(project):
-    flags = (*RECIPE, "--epochs", "2", "--batch-size", "5", "--lr", "0.1")
+def test_an_epoch_has_as_many_steps_as_the_repeated_videos_give(project, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(ColorJitter, "draw", lambda rng, strength: drawn.append(strength))
+    flags = (*RECIPE, "--epochs", "2", "--batch-size", "8", "--lr", "0.1")
     output = project.run(*QUICK, *flags).stdout.replace("\n ", "")
     assert "optimizer adamw" in output and "milestones 1," in output
     checkpoint = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
-    assert checkpoint["scheduler"]["last_epoch"] == 2 * 2  # 2 epochs of 6 videos twice, 5 a step
+    assert (
+        checkpoint["scheduler"]["last_epoch"] == 2 * 2
+    )  # 2 epochs of 6 videos three times, 8 a step
     assert checkpoint["optimizer"]["state"][0]["step"] == 4
+    assert set(drawn) == {0.4} and len(drawn) >= 4 * 8  # TensorBoard shows some clips
     assert checkpoint["args"]["milestones"] == (1,)
     assert checkpoint["args"]["momentum"] is None
     rates = [value for _, value in scalars(project.folder / "run" / "run_0")["data/lr"]]
