@@ -123,7 +123,7 @@ def add_epoch_flags(group: argparse._ArgumentGroup) -> None:
     add("--epochs", type=number(int, 1), default=50, help="passes over the data (%(default)s)")
     add(
         "--repeat",
-        type=number(int, 1),
+        type=number(int, 1, 10_000),
         default=1,
         metavar="N",
         help="clips of each training video in an epoch (%(default)s)",

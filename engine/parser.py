@@ -62,8 +62,11 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
 def ascending(text: str) -> tuple[int, ...]:
     """Parse ascending whole numbers with commas between them, for argparse."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1 or list(numbers) != sorted(set(numbers)):
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if numbers[0] < 1 or list(numbers) != sorted(set(numbers)):
         raise argparse.ArgumentTypeError(f"{text}: must be ascending, 1 or more, like 6,10,14")
     return numbers
 

@@ -808,6 +808,7 @@ def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
         (["--color-jitter", "-1"], "--color-jitter -1.0: must be 0 or more"),
         (["--milestones", "5,3"], "--milestones 5,3: must be ascending"),
         (["--milestones", "0,3"], "--milestones 0,3: must be ascending, 1 or more"),
+        (["--milestones", "5,"], "--milestones 5,: must be ascending, 1 or more, like 6,10,14"),
         (["--milestones", "5"], "--milestones goes with --lr-scheduler step"),
         (["--gamma", "0.3"], "--gamma goes with --lr-scheduler step"),
         (["--gamma", "2"], "--gamma 2.0: must be 1 or less"),
