@@ -11,7 +11,7 @@ TrainItem = tuple[int, tuple[int, int, int]]  # a video, and (seed, epoch, posit
 
 
 class DistributedBatchSampler(Sampler):
-    """The training batches of one process: one clip of every video an epoch, in random order.
+    """The training batches of one process: clips of every video each epoch, in random order.
 
     Order and clips depend on the seed, the epoch and the position in the epoch alone. The
     processes take turns, a batch each. The last clips of an epoch, too few for a step, are left
@@ -33,6 +33,7 @@ class DistributedBatchSampler(Sampler):
         rank: int = 0,
         world_size: int = 1,
         accumulate: int = 1,
+        repeat: int = 1,
         weights: Sequence[float] | None = None,
     ):
         """Describe the clips and the processes.
@@ -44,11 +45,12 @@ class DistributedBatchSampler(Sampler):
             rank: The number of this process.
             world_size: How many processes there are.
             accumulate: Batches of one process that make a step.
+            repeat: Clips of an epoch, as a multiple of the videos.
             weights: (videos,), in proportion to which videos are drawn, with replacement; None to
-                take each once.
+                take each equally often.
         """
         self.num_videos = num_videos
-        self.num_clips = num_videos
+        self.num_clips = repeat * num_videos
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -94,7 +96,7 @@ class DistributedBatchSampler(Sampler):
         """Return the video of each clip of the epoch, (clips,)."""
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.weights is None:
-            return rng.permutation(self.num_videos)
+            return rng.permutation(self.num_clips) % self.num_videos
         weights = np.float64(self.weights)
         return rng.choice(self.num_videos, self.num_clips, p=weights / weights.sum())
 

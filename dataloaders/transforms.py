@@ -1,4 +1,4 @@
-"""The pixels of a clip: frames are scaled, cropped, mirrored and stacked.
+"""The pixels of a clip: frames are scaled, cropped, mirrored, stacked and recoloured.
 
 A further augmentation of training clips is a field of `Augmentation` for its strength, a draw in
 `Augmentation.draw`, a field of `Transform` for what was drawn, and a line in `make_clip`.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dataloaders.color_jitter import ColorJitter
 from dataloaders.sampling import FRAME_HEIGHT, FRAME_WIDTH, ClipConfig
 
 
@@ -31,10 +32,12 @@ class Transform:
     Attributes:
         crop: What is cut out of the scaled frame, and resized where it has not the crop size.
         flip: Whether left and right are mirrored.
+        color_jitter: How colours are changed; None to leave them.
     """
 
     crop: Crop
     flip: bool = False
+    color_jitter: ColorJitter | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Augmentation:
         min_scale: 1 for a crop of the crop size; below, a crop has a random share of the frame's
             area, so much or more, and a random shape.
         flip: Whether half of the clips are mirrored.
+        color_jitter: How much colours change at most, 0 to 1, see `ColorJitter.draw`.
     """
 
     min_scale: float = 1.0
     flip: bool = True
+    color_jitter: float = 0.0
 
     def draw(self, rng: np.random.Generator, config: ClipConfig) -> Transform:
         """Draw the transform of a clip.
@@ -57,7 +62,11 @@ class Augmentation:
             rng: Of this clip alone.
             config: How clips are cut.
         """
-        return Transform(crop=self._draw_crop(rng, config), flip=self._draw_flip(rng))
+        return Transform(
+            crop=self._draw_crop(rng, config),
+            flip=self._draw_flip(rng),
+            color_jitter=self._draw_color_jitter(rng),
+        )
 
     def _draw_crop(self, rng: np.random.Generator, config: ClipConfig) -> Crop:
         """Draw a crop, resized as in Szegedy et al. 2015 (arXiv:1409.4842), section 6."""
@@ -76,6 +85,9 @@ class Augmentation:
         is_drawn = bool(rng.random() < 0.5)  # also without mirroring, so that the crops stay alike
         return is_drawn and self.flip
 
+    def _draw_color_jitter(self, rng: np.random.Generator) -> ColorJitter | None:
+        return ColorJitter.draw(rng, self.color_jitter) if self.color_jitter > 0 else None
+
 
 def centre_crop(config: ClipConfig) -> Transform:
     """Return the transform of clips for evaluation, in which nothing is random."""
@@ -88,12 +100,12 @@ def centre_crop(config: ClipConfig) -> Transform:
 def make_clip(
     frames: Iterable[np.ndarray], config: ClipConfig, transform: Transform | None = None
 ) -> np.ndarray:
-    """Scale, crop, mirror and stack frames into a clip.
+    """Scale, crop, mirror and stack frames into a clip, and change its colours.
 
     Args:
         frames: `config.clip_len` images, BGR `uint8` (H, W, 3).
         config: How clips are cut.
-        transform: What is cut out of each and whether it is mirrored; None for the centre.
+        transform: What is cut out of each and what is done to it; None for the centre.
 
     Returns:
         `uint8` (T, H, W, 3), RGB.
@@ -110,6 +122,8 @@ def make_clip(
         if transform.flip:
             image = cv2.flip(image, 1)
         target[:] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if transform.color_jitter is not None:
+        clip = transform.color_jitter.apply(clip)
     return clip
 
 

@@ -11,30 +11,39 @@ from dataloaders.arguments import add_data_arguments
 from dataloaders.sampling import CROP_SIZE
 from dataloaders.workers import available_cores
 from engine.config import BATCH_SIZE
-from engine.errors import UsageError
 from engine.metrics import BEST_BY
-from engine.optimizer import SCHEDULES
-from engine.parser import ArgumentParser, WeightsAction, number
+from engine.optimizer import OPTIMIZERS, SCHEDULES
+from engine.parser import ArgumentParser, WeightsAction, ascending, number
 from engine.resume import PreviousRun, inherited_flags, open_previous_run, validate_unchanged
+from engine.validation import GAMMA, validate_args, validate_schedule
 from network import MODELS
 from network.normalize import INPUTS
 from network.resnet import LAYERS
 
 MAX_SEED = 2**63 - 1
 
-# Defaults that differ for one data set or network.
-DEMO_DEFAULTS = {"epochs": 7, "batch_size": 12, "crop_size": 16}
-C3D_DEFAULTS = {"lr": 0.003, "crop_size": CROP_SIZE}
+# Defaults that depend on another flag and its value.
+DEFAULTS = {
+    ("dataset", "demo"): {"epochs": 7, "batch_size": 12, "crop_size": 16},
+    ("model", "C3D"): {"lr": 0.003, "crop_size": CROP_SIZE},
+    ("optimizer", "adam"): {"lr": 0.001, "weight_decay": 0.0, "momentum": None},
+    ("optimizer", "adamw"): {"lr": 0.001, "weight_decay": 0.01, "momentum": None},
+}
 
 
 def get_args_parser() -> ArgumentParser:
     """Return the parser of all flags of train.py."""
-    parser = ArgumentParser(description="Train C3D, R3D or R(2+1)D to recognise actions in videos.")
+    parser = ArgumentParser(
+        description="Train C3D, R3D or R(2+1)D to recognise actions in videos.",
+        epilog="@FILE reads flags from a file, such as one of recipes/; later flags override it.",
+        fromfile_prefix_chars="@",
+    )
     add_dataset_flags(parser.add_argument_group("data"))
     add_model_flags(parser.add_argument_group("model"))
     optimization = parser.add_argument_group("optimization")
     add_epoch_flags(optimization)
     add_optimizer_flags(optimization)
+    add_schedule_flags(optimization)
     add_test_flags(parser.add_argument_group("test"))
     add_run_flags(parser.add_argument_group("run"))
     return parser
@@ -55,6 +64,13 @@ def add_dataset_flags(group: argparse._ArgumentGroup) -> None:
         "--no-flip",
         action="store_true",
         help="mirror no clips, for classes that tell left from right",
+    )
+    add(
+        "--color-jitter",
+        type=number(float, 0, 1),
+        default=0,
+        metavar="S",
+        help="change brightness, contrast, saturation and hue at random so much (%(default)s)",
     )
     add(
         "--workers",
@@ -105,6 +121,13 @@ def add_epoch_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags of the epochs, their batches and the loss."""
     add = group.add_argument
     add("--epochs", type=number(int, 1), default=50, help="passes over the data (%(default)s)")
+    add(
+        "--repeat",
+        type=number(int, 1, 10_000),
+        default=1,
+        metavar="N",
+        help="clips of each training video in an epoch (%(default)s)",
+    )
     add("--batch-size", type=number(int, 1), help=f"clips a batch, of each process ({BATCH_SIZE})")
     add(
         "--accumulate",
@@ -129,9 +152,15 @@ def add_epoch_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_optimizer_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of the optimizer and its schedule."""
+    """Add the flags of the optimizer."""
     add = group.add_argument
-    add("--lr", type=number(float, 0), default=0.01, help="peak learning rate (0.01; C3D 0.003)")
+    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="(%(default)s)")
+    add(
+        "--lr",
+        type=number(float, 0),
+        default=0.01,
+        help="peak learning rate (0.01; C3D 0.003; Adam 0.001)",
+    )
     add(
         "--head-lr",
         type=number(float, 0),
@@ -139,19 +168,47 @@ def add_optimizer_flags(group: argparse._ArgumentGroup) -> None:
         metavar="FACTOR",
         help="learning rate of a new last layer, in units of --lr (%(default)s)",
     )
-    add(
-        "--lr-scheduler",
-        choices=SCHEDULES,
-        default="cosine",
-        help="cosine with warmup, or a tenth every 10 epochs (%(default)s)",
-    )
     add("--momentum", type=number(float, 0, 1), default=0.9, help="of SGD (%(default)s)")
-    add("--weight-decay", type=number(float, 0), default=5e-4, help="of SGD (%(default)s)")
+    add(
+        "--weight-decay",
+        type=number(float, 0),
+        default=5e-4,
+        help="of the optimizer (%(default)s; Adam 0, AdamW 0.01)",
+    )
     add(
         "--clip-grad",
         type=number(float, 1e-6),
         metavar="NORM",
         help="largest norm of the gradient of a step",
+    )
+
+
+def add_schedule_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the schedule of the learning rate."""
+    add = group.add_argument
+    add(
+        "--lr-scheduler",
+        choices=SCHEDULES,
+        default="cosine",
+        help="cosine, or a fall at each milestone (%(default)s)",
+    )
+    add(
+        "--milestones",
+        type=ascending,
+        metavar="E,E",
+        help="epochs after which the rate of the schedule step falls (each 10)",
+    )
+    add(
+        "--gamma",
+        type=number(float, 0, 1),
+        default=GAMMA,
+        help="factor of the rate at a milestone (%(default)s)",
+    )
+    add(
+        "--warmup-epochs",
+        type=number(float, 0),
+        metavar="E",
+        help="epochs in which the rate rises to its peak (cosine a tenth of them, step 0)",
     )
 
 
@@ -225,41 +282,19 @@ def parse_training_args(argv: Sequence[str] | None) -> tuple[Namespace, Previous
     """
     parser = get_args_parser()
     args = parser.parse_args(argv)
+    for (name, value), defaults in DEFAULTS.items():
+        if getattr(args, name) == value:
+            parser.set_defaults(**defaults)
+    args = parser.parse_args(argv)
     validate_args(args)
-    if args.dataset == "demo":
-        parser.set_defaults(**DEMO_DEFAULTS)
-    if args.model == "C3D":
-        parser.set_defaults(**C3D_DEFAULTS)
     previous = open_previous_run(args)
     if previous is None:
-        return parser.parse_args(argv), None
+        validate_schedule(args)
+        return args, None
     inherited = inherited_flags(previous, args)
     parser.set_defaults(**inherited)
     args = parser.parse_args(argv)
-    validate_args(args)
     validate_unchanged(args, inherited, previous.folder)
+    validate_args(args)
+    validate_schedule(args)
     return args, previous
-
-
-def validate_args(args: Namespace) -> None:
-    """Raise UsageError where flags do not go together."""
-    if args.checkpoint and not args.test_only:
-        raise UsageError("--checkpoint goes with --test-only; --weights FILE starts a run from one")
-    if args.resume and args.test_only:
-        raise UsageError(
-            "--resume or --test-only, not both; --test-only --checkpoint FILE names what to test"
-        )
-    if args.depth != 18 and args.model == "C3D":
-        raise UsageError(f"--depth {args.depth}: C3D has one depth")
-    validate_weights_flags(args)
-
-
-def validate_weights_flags(args: Namespace) -> None:
-    """Raise UsageError where the flags of pretrained weights do not go together."""
-    has_weights = args.weights is not None or args.pretrained
-    if args.weights is not None and args.pretrained:
-        raise UsageError("--weights or --pretrained, not both")
-    if args.freeze != "none" and not has_weights:
-        raise UsageError(
-            f"--freeze {args.freeze}: only --weights or --pretrained give layers worth keeping"
-        )

@@ -35,6 +35,7 @@ class TrainConfig:
     crop_size: int
     min_scale: float
     no_flip: bool
+    color_jitter: float
     model: str
     depth: int
     input: str | None  # None for a network without `normalize`
@@ -43,13 +44,18 @@ class TrainConfig:
     freeze: str
     dropout: float | None
     epochs: int
+    repeat: int
     batch_size: int
     accumulate: int
     balance: str
+    optimizer: str
     lr: float
     head_lr: float
     lr_scheduler: str
-    momentum: float
+    warmup_epochs: float | None
+    milestones: tuple[int, ...] | None
+    gamma: float
+    momentum: float | None  # None for optimizers without
     weight_decay: float
     clip_grad: float | None
     label_smoothing: float
@@ -59,12 +65,19 @@ class TrainConfig:
     snapshot: int
     no_amp: bool
 
+    def texts_and_numbers(self) -> dict[str, Any]:
+        """Return the settings that are set as texts, numbers and booleans, for people."""
+        settings = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.milestones is not None:
+            settings["milestones"] = ",".join(map(str, self.milestones))
+        return settings
+
     def __str__(self) -> str:
         """Return the settings that are set, as they are printed at the start."""
         settings = [
             f"{name} {value}"
-            for name, value in asdict(self).items()
-            if value is not None and value is not False
+            for name, value in self.texts_and_numbers().items()
+            if value is not False
         ]
         return textwrap.fill("settings: " + ", ".join(settings), 100, subsequent_indent="  ")
 

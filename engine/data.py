@@ -209,8 +209,8 @@ def largest_batch_size(
     Raises:
         UsageError: The batch of the flags is larger, or there are not enough for any.
     """
-    num_videos = sum(record.split == "train" for record in records)
-    largest = num_videos // (distributed.world_size * args.accumulate)
+    num_clips = args.repeat * sum(record.split == "train" for record in records)
+    largest = num_clips // (distributed.world_size * args.accumulate)
     wanted = args.batch_size or 1
     if wanted > largest and not args.test_only:
         given = f"--batch-size {wanted}"

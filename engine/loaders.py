@@ -115,7 +115,9 @@ def build_loaders(
         items = shard_indices(dataset, distributed.rank, distributed.world_size)
         return ClipLoader(dataset, batch_size=config.batch_size, sampler=items, **options)
 
-    augmentation = Augmentation(min_scale=config.min_scale, flip=not config.no_flip)
+    augmentation = Augmentation(
+        min_scale=config.min_scale, flip=not config.no_flip, color_jitter=config.color_jitter
+    )
     train = TrainClips(
         frames_dir, data.part("train"), data.classes, clip, augmentation=augmentation
     )
@@ -126,6 +128,7 @@ def build_loaders(
         rank=distributed.rank,
         world_size=distributed.world_size,
         accumulate=config.accumulate,
+        repeat=config.repeat,
         weights=train.class_weights()[train.labels] if config.balance == "sampler" else None,
     )
     if data.tested_part == "val":

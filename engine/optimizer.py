@@ -4,13 +4,14 @@ import math
 from functools import partial
 
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from engine.config import TrainConfig
 
-WARMUP_SHARE = 10  # one of so many steps
-STEP_EPOCHS = 10  # between two falls of the schedule "step"
+OPTIMIZERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+WARMUP_SHARE = 10  # one of so many steps, for the schedule "cosine"
+STEP_EPOCHS = 10  # between two falls of the schedule "step" without milestones
 
 
 def build_optimizer(
@@ -32,13 +33,11 @@ def build_optimizer(
         {"params": others, "lr": config.lr},
         {"params": head_params, "lr": config.head_lr * config.lr},
     ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    options = {"weight_decay": config.weight_decay, "fused": fused}
+    if config.momentum is not None:
+        options["momentum"] = config.momentum
+    groups = [group for group in groups if group["params"]]
+    return OPTIMIZERS[config.optimizer](groups, config.lr, **options)
 
 
 def build_scheduler(config: TrainConfig, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:
@@ -49,37 +48,67 @@ def build_scheduler(config: TrainConfig, optimizer: Optimizer, steps_per_epoch: 
         optimizer: What it schedules; all groups follow the same curve.
         steps_per_epoch: Steps of the optimizer in an epoch.
     """
-    schedule = SCHEDULES[config.lr_scheduler]
-    factor = partial(schedule, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    factor = partial(rate_factor, config=config, steps_per_epoch=steps_per_epoch)
     return LambdaLR(optimizer, factor)
 
 
-def cosine(step: int, *, epochs: int, steps_per_epoch: int) -> float:
+def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
     """Return the learning rate of a step, as a fraction of its peak.
 
-    It rises linearly over the first tenth of the steps, then falls along half a cosine to 0.
+    It rises linearly during the warm-up, then follows the schedule.
 
     Args:
         step: The number of the step, from 0.
-        epochs: Of the run.
+        config: Of the run.
         steps_per_epoch: Steps in an epoch.
     """
-    num_steps = epochs * steps_per_epoch
-    warmup = max(1, num_steps // WARMUP_SHARE)
+    warmup = warmup_steps(config, steps_per_epoch)
     if step < warmup:
         return (step + 1) / warmup
+    return SCHEDULES[config.lr_scheduler](step, config, steps_per_epoch)
+
+
+def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Return how many steps the warm-up has; by default only the schedule "cosine" has any.
+
+    Args:
+        config: Of the run.
+        steps_per_epoch: Steps in an epoch.
+    """
+    if config.warmup_epochs is not None:
+        return round(config.warmup_epochs * steps_per_epoch)
+    if config.lr_scheduler == "cosine":
+        return max(1, config.epochs * steps_per_epoch // WARMUP_SHARE)
+    return 0
+
+
+def cosine(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
+    """Return the fraction of the peak rate after the warm-up: half a cosine down to 0.
+
+    Args:
+        step: The number of the step, from 0.
+        config: Of the run.
+        steps_per_epoch: Steps in an epoch.
+    """
+    warmup = warmup_steps(config, steps_per_epoch)
+    num_steps = config.epochs * steps_per_epoch
     return (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))) / 2
 
 
-def step_decay(step: int, *, epochs: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step, as a fraction of its peak: a tenth every ten epochs.
+def step_decay(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
+    """Return the fraction of the peak rate after the warm-up: `gamma` times less each milestone.
 
     Args:
         step: The number of the step, from 0.
-        epochs: Of the run.
+        config: Of the run. Without milestones, the rate falls every ten epochs.
         steps_per_epoch: Steps in an epoch.
     """
-    return 0.1 ** (step // (STEP_EPOCHS * steps_per_epoch))
+    epoch = step // steps_per_epoch
+    if config.milestones is None:
+        falls = epoch // STEP_EPOCHS
+    else:
+        falls = sum(milestone <= epoch for milestone in config.milestones)
+    return config.gamma**falls
 
 
 SCHEDULES = {"cosine": cosine, "step": step_decay}

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -18,7 +19,25 @@ class ArgumentParser(argparse.ArgumentParser):
         out_of_range = re.fullmatch(r"argument (--\S+): (.*: must be .*)", message)
         if out_of_range:
             raise UsageError(" ".join(out_of_range.groups()))
+        unreadable = re.fullmatch(r"\[Errno \d+\] (.*): '(.*)'", message)
+        if unreadable:
+            reason, file = unreadable.groups()
+            raise UsageError(f"@{file}: cannot be read: {reason}")
         raise UsageError(f"{message}; --help lists the flags")
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Split a line of a file of flags; "#" begins a comment."""
+        arg_line.encode()  # fails where argparse could not decode it
+        try:
+            return shlex.split(arg_line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"no line of flags: {arg_line.strip()[:60]!r}: {error}") from None
+
+    def parse_known_args(self, args=None, namespace=None):  # noqa: D102
+        try:
+            return super().parse_known_args(args, namespace)
+        except UnicodeError:
+            raise UsageError("a file behind @ is no text; it has flags and # comments") from None
 
 
 def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
@@ -39,6 +58,17 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
     parse.__name__ = kind.__name__  # argparse names it where the text is no number
     return parse
+
+
+def ascending(text: str) -> tuple[int, ...]:
+    """Parse ascending whole numbers with commas between them, for argparse."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if numbers[0] < 1 or list(numbers) != sorted(set(numbers)):
+        raise argparse.ArgumentTypeError(f"{text}: must be ascending, 1 or more, like 6,10,14")
+    return numbers
 
 
 def broken_limit(value: float, low: float, high: float = math.inf) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import sys
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def log_run_start(
         loaders: Of the run.
     """
     # The third summary would mark the run as completed.
-    for summary in hparams(asdict(config), dict.fromkeys(COMPARED_BY))[:2]:
+    for summary in hparams(config.texts_and_numbers(), dict.fromkeys(COMPARED_BY))[:2]:
         writer.add_summary(summary)
     dataset = loaders.train.dataset
     items = next(iter(loaders.sampler))[:NUM_CLIPS]

@@ -21,6 +21,15 @@ OF_A_START = (
 )
 CHANGEABLE = ("epochs", "snapshot", "test_windows")  # flags of a run that may be given again
 RENAMED = {"clips_per_video": "test_windows"}  # flags in older checkpoints
+# Flags that older checkpoints lack, with the values that their runs had.
+ADDED = {
+    "optimizer": "sgd",
+    "repeat": 1,
+    "color_jitter": 0,
+    "warmup_epochs": None,
+    "milestones": None,
+    "gamma": 0.1,
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def inherited_flags(previous: PreviousRun, args: Namespace) -> dict[str, Any]:
     Raises:
         CheckpointError: The checkpoint has a flag that train.py does not know.
     """
-    flags = {}
+    flags = dict(ADDED)
     for name, value in previous.checkpoint["args"].items():
         name = RENAMED.get(name, name)
         if name not in vars(args) or name in OF_A_START:

@@ -278,11 +278,12 @@ def test_the_training_videos_are_shared_by_processes_and_batches_of_a_step():
     ]
 
     def largest(batch_size, **flags):
-        args = SimpleNamespace(batch_size=batch_size, accumulate=2, test_only=False)
+        args = SimpleNamespace(batch_size=batch_size, accumulate=2, repeat=1, test_only=False)
         return largest_batch_size(SimpleNamespace(**{**vars(args), **flags}), records, three)
 
     three = Distributed(world_size=3)
     assert largest(None) == largest(4) == largest(5, test_only=True) == 4  # 3 * 2 * 4 of 25
     assert largest(8, accumulate=1) == 8
+    assert largest(5, repeat=2) == 8  # 3 * 2 * 8 of 50
     with pytest.raises(UsageError, match="^--batch-size 5 --accumulate 2: .* for 4 at most$"):
         largest(5)

@@ -114,7 +114,7 @@ def check_layer_decay(trained):
     optimizer = trained.checkpoint["optimizer"]
     rates = [group["initial_lr"] for group in optimizer["param_groups"]]
     assert rates == pytest.approx([0.001, 0.0005, 0.00025])  # of fc, norm and conv
-    assert "exp_avg_sq" in optimizer["state"][0]
+    assert "exp_avg_sq" in optimizer["state"][0]  # of AdamW
 
 
 def check_focal_loss(trained):
@@ -143,9 +143,10 @@ def check_grayscale(trained):
     assert trained.probe["is_grey"] and not trained.probe["is_plain_grey"]
 
 
-def check_two_clips(trained):
-    assert trained.checkpoint["scheduler"]["last_epoch"] == 3 * 6  # epochs, steps of 2 clips
-    assert trained.probe["counts"] == [2] * 6
+def check_restarts(trained):
+    assert trained.checkpoint["args"]["lr_scheduler"] == "restarts"
+    # Two steps that warm up, then four cosines of two steps each.
+    assert trained.probe["factors"] == pytest.approx([0.5, 1, *4 * [1, 0.5], 1])
 
 
 # Probes are run in the copy before and after the training, and fill the dict `probe`.
@@ -222,14 +223,12 @@ probe["share"] = sum(grey) / len(grey)
 probe["is_grey"] = is_grey(transforms[grey.index(True)])
 probe["is_plain_grey"] = is_grey(transforms[grey.index(False)]) or is_grey(None)
 """
-TWO_CLIPS_AFTER = """
-import numpy as np
-from dataloaders.samplers import DistributedBatchSampler
+RESTARTS_AFTER = """
+from argparse import Namespace
+from engine.optimizer import rate_factor
 
-sampler = DistributedBatchSampler(6, 3, seed=0)
-items = [item for batch in sampler for item in batch]
-probe["counts"] = np.bincount([video for video, _ in items]).tolist()
-assert len({key for _, key in items}) == 12
+config = Namespace(lr_scheduler="restarts", warmup_epochs=1, epochs=5)
+probe["factors"] = [rate_factor(step, config, 2) for step in range(11)]
 """
 
 
@@ -253,8 +252,9 @@ class Change:
 CHANGES = {
     "A CNN with an LSTM": Change(check_network, ("--model", "CNNLSTM")),
     "MixUp": Change(check_mixup, ("--model", "Tiny", "--mixup", "1"), MIXUP_BEFORE, MIXUP_AFTER),
-    "AdamW with layer decay": Change(
-        check_layer_decay, ("--model", "Tiny", "--lr", "0.001", "--layer-decay", "0.5")
+    "Layer decay": Change(
+        check_layer_decay,
+        ("--model", "Tiny", "--optimizer", "adamw", "--lr", "0.001", "--layer-decay", "0.5"),
     ),
     "Focal loss": Change(
         check_focal_loss, ("--model", "Tiny", "--focal-gamma", "2"), after=FOCAL_AFTER
@@ -266,7 +266,11 @@ CHANGES = {
         check_metric, ("--model", "Tiny", "--best-by", "kappa"), after=METRIC_AFTER
     ),
     "Grayscale clips": Change(check_grayscale, after=GRAYSCALE_AFTER),
-    "Two clips a video an epoch": Change(check_two_clips, after=TWO_CLIPS_AFTER),
+    "A cosine with restarts": Change(
+        check_restarts,
+        ("--model", "Tiny", "--lr-scheduler", "restarts", "--warmup-epochs", "1"),
+        after=RESTARTS_AFTER,
+    ),
 }
 
 

@@ -10,7 +10,6 @@ from conftest import ROOT, write_dataset, write_video
 
 from engine import args as train_flags
 from network import MODELS
-from network.weights import TABLE
 from recognition import args as inference_flags
 
 PAGES = {
@@ -113,22 +112,6 @@ def test_the_table_of_flags_is_that_of_the_parser(script, page):
                 str(action.default).removeprefix("./")
                 in rows[flag].removeprefix("./").split(",")[0]
             ), flag
-
-
-def test_each_recipe_is_taken_by_the_parser():
-    recipes = re.findall(
-        r"^python train.py (.*)$",
-        "".join(re.findall(r"```sh\n(.*?)```", PAGES["docs/weights.md"], re.DOTALL)),
-        re.M,
-    )
-    assert len(recipes) == 3
-    models = dict(re.split("  +", row)[:2] for row in TABLE.read_text().splitlines())
-    for recipe in recipes:
-        args = train_flags.get_args_parser().parse_args(recipe.split())
-        train_flags.validate_args(args)
-        assert models[args.weights] == args.model + (
-            f" --depth {args.depth}" if args.depth != 18 else ""
-        )
 
 
 def test_each_link_leads_to_a_file_that_is_there():

@@ -21,18 +21,33 @@ def test_sampler_visits_every_video_once_in_a_new_order_each_epoch():
     assert not {key for _, key in first} & {key for _, key in second}
 
 
+def test_each_video_may_be_drawn_several_times_an_epoch():
+    sampler = DistributedBatchSampler(50, 4, seed=3, repeat=3)
+    assert (sampler.num_clips, sampler.steps_per_epoch) == (150, 37)
+    items = list(chain(*sampler))
+    assert len({key for _, key in items}) == 148
+    counts = Counter(video for video, _ in items)
+    assert set(counts) == set(range(50))
+    assert set(counts.values()) <= {1, 2, 3}
+    once = DistributedBatchSampler(50, 4, seed=3)
+    assert sorted(once.order()) == list(range(50))
+    weighted = DistributedBatchSampler(50, 4, seed=3, repeat=3, weights=[1] * 25 + [0] * 25)
+    assert len(weighted.order()) == 150 and weighted.order().max() < 25
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_the_batches_of_a_single_process(world_size):
-    single = DistributedBatchSampler(50, 4 * world_size, seed=1)
+def test_ranks_share_the_batches_of_a_single_process(world_size, repeat):
+    single = DistributedBatchSampler(50, 4 * world_size, seed=1, repeat=repeat)
     ranks = [
-        DistributedBatchSampler(50, 4, 1, rank=rank, world_size=world_size)
+        DistributedBatchSampler(50, 4, 1, rank=rank, world_size=world_size, repeat=repeat)
         for rank in range(world_size)
     ]
     for sampler in (single, *ranks):
         sampler.set_position(2, 8 * world_size)
     together = [sum(batches, []) for batches in zip(*ranks, strict=True)]
     assert together == list(single)
-    assert len(single) == len(ranks[0]) == (50 - 8 * world_size) // (4 * world_size)
+    assert len(single) == len(ranks[0]) == (50 * repeat - 8 * world_size) // (4 * world_size)
 
 
 def test_every_window_is_evaluated_once():

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import Tiny
 
 import train
+from dataloaders.color_jitter import ColorJitter
 from dataloaders.preprocess import preprocess
 from dataloaders.samplers import DistributedBatchSampler
 from dataloaders.sampling import ClipConfig
@@ -193,8 +194,16 @@ def test_a_run_and_what_it_leaves(project):
     assert not torch.equal(first["fc.weight"], last["fc.weight"])
 
 
-def test_resume_ends_where_an_undisturbed_run_ends(project):
-    project.run(*QUICK, "--epochs", "2", "--snapshot", "1", "--clips-per-video", "1")
+# Each of what public recipes need, together.
+RECIPE = (
+    *("--optimizer", "adamw", "--repeat", "3", "--color-jitter", "0.4"),
+    *("--lr-scheduler", "step", "--milestones", "1", "--gamma", "0.3", "--warmup-epochs", "0.5"),
+)
+
+
+@pytest.mark.parametrize("flags", [(), RECIPE], ids=["defaults", "recipe"])
+def test_resume_ends_where_an_undisturbed_run_ends(project, flags):
+    project.run(*QUICK, *flags, "--epochs", "2", "--snapshot", "1", "--clips-per-video", "1")
     undisturbed, resumed = project.folder / "run" / "run_0", project.folder / "run" / "run_1"
     (resumed / "models").mkdir(parents=True)
     for name in ("last", "best"):
@@ -206,6 +215,27 @@ def test_resume_ends_where_an_undisturbed_run_ends(project):
     one, other = scalars(undisturbed), scalars(resumed)
     for tag in ("data/lr", "data/train_loss_epoch", "data/val_loss_epoch", "data/train_acc_epoch"):
         assert one[tag][1:] == other[tag]
+
+
+def test_an_epoch_has_as_many_steps_as_the_repeated_videos_give(project, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(ColorJitter, "draw", lambda rng, strength: drawn.append(strength))
+    flags = (*RECIPE, "--epochs", "2", "--batch-size", "8", "--lr", "0.1")
+    output = project.run(*QUICK, *flags).stdout.replace("\n ", "")
+    assert "optimizer adamw" in output and "milestones 1," in output
+    checkpoint = load_checkpoint(last_checkpoint(project.folder / "run" / "run_0"))
+    assert (
+        checkpoint["scheduler"]["last_epoch"] == 2 * 2
+    )  # 2 epochs of 6 videos three times, 8 a step
+    assert checkpoint["optimizer"]["state"][0]["step"] == 4
+    assert set(drawn) == {0.4} and len(drawn) >= 4 * 8  # TensorBoard shows some clips
+    assert checkpoint["args"]["milestones"] == (1,)
+    assert checkpoint["args"]["momentum"] is None
+    rates = [value for _, value in scalars(project.folder / "run" / "run_0")["data/lr"]]
+    assert rates == pytest.approx([0.1, 0.03])
+    assert "--milestones: 1: never reached with --epochs 1" in (
+        project.run(*QUICK, *RECIPE, "--epochs", "1").stdout
+    )
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("cosine", 6), ("step", 3)])
@@ -547,7 +577,11 @@ def test_a_run_of_an_older_version_resumes(project):
     checkpoint = load_checkpoint(last)
     checkpoint["args"]["clips_per_video"] = checkpoint["args"].pop("test_windows")
     checkpoint["clip"].pop("channels")
+    for name in ("optimizer", "repeat", "color_jitter", "warmup_epochs", "milestones", "gamma"):
+        checkpoint["args"].pop(name)  # flags that came later
     save_checkpoint(checkpoint, last)
+    changed = project.run("train.py", "--resume", "--optimizer", "adam", ok=False).stderr
+    assert changed == "train.py: --optimizer adam: run/run_0 was started with sgd\n"
     assert "epoch 2/2" in project.run("train.py", "--resume", "--epochs", "2").stdout
     assert load_checkpoint(last)["args"]["test_windows"] == 3
 
@@ -765,6 +799,21 @@ def test_the_optimizer_trains_the_parameters_of_the_moved_model(project):
         (["--lr", "inf"], "--lr inf: must be a number"),
         (["--momentum", "-0.5"], "--momentum -0.5: must be 0 or more"),
         (["--momentum", "2"], "--momentum 2.0: must be 1 or less"),
+        (["--optimizer", "foo"], "argument --optimizer: invalid choice: 'foo'"),
+        (
+            ["--optimizer", "adam", "--momentum", "0.9"],
+            "--momentum 0.9: of --optimizer sgd, not adam",
+        ),
+        (["--repeat", "0"], "--repeat 0: must be 1 or more"),
+        (["--color-jitter", "-1"], "--color-jitter -1.0: must be 0 or more"),
+        (["--milestones", "5,3"], "--milestones 5,3: must be ascending"),
+        (["--milestones", "0,3"], "--milestones 0,3: must be ascending, 1 or more"),
+        (["--milestones", "5,"], "--milestones 5,: must be ascending, 1 or more, like 6,10,14"),
+        (["--milestones", "5"], "--milestones goes with --lr-scheduler step"),
+        (["--gamma", "0.3"], "--gamma goes with --lr-scheduler step"),
+        (["--gamma", "2"], "--gamma 2.0: must be 1 or less"),
+        (["--warmup-epochs", "50"], "--warmup-epochs 50: must be less than --epochs 50"),
+        (["@none.txt"], "@none.txt: cannot be read: No such file or directory"),
         (["--weight-decay", "-1"], "--weight-decay -1.0: must be 0 or more"),
         (["--epochs", "x"], "argument --epochs: invalid int value: 'x'; --help lists the flags"),
         (["--model", "R4D"], "argument --model: invalid choice: 'R4D'"),
@@ -958,6 +1007,7 @@ def test_a_data_set_may_have_a_slash_in_its_name_and_the_results_say_what_was_te
         (["--dataset", "demo"], (7, 12, 16, 0.01)),
         (["--dataset", "demo", "--epochs", "3"], (3, 12, 16, 0.01)),
         (["--dataset", "demo", "--model", "C3D"], (7, 12, 112, 0.003)),
+        (["--model", "C3D", "--optimizer", "adam"], (50, None, 112, 0.001)),
     ],
 )
 def test_defaults_are_those_of_the_network_and_the_data_set(flags, expected):
