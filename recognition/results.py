@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recognition.classifier import Prediction
+from recognition.curve import Curve
 from recognition.segments import Segment
 
 
@@ -90,6 +91,7 @@ class VideoResult:
         self._spans: list[LabelledSpan] = []
         self._features: list[np.ndarray] = []
         self._total: np.ndarray | float = 0.0
+        self.curve = Curve()  # the probabilities over time
         self.num_frames = 0
         self.duration = 0.0  # seconds from the first frame to the end of the last one
 
@@ -103,6 +105,7 @@ class VideoResult:
         if prediction.features is not None:
             self._features.append(prediction.features)
         self._total = self._total + prediction.probabilities.astype(np.float64)
+        self.curve.add(segment.start, segment.end, prediction.probabilities)
         self.num_frames += segment.num_frames
         self.duration = segment.end
 
