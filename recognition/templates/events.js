@@ -232,7 +232,8 @@ function filterChanged() {
   drawEventTable();
 }
 
-for (const id of ["filter-label", "filter-low", "filter-high"]) byId(id).addEventListener("input", filterChanged);
+byId("filter-label").addEventListener("change", filterChanged);
+for (const id of ["filter-low", "filter-high"]) byId(id).addEventListener("input", filterChanged);
 byId("scope").addEventListener("change", () => {
   drawLabels();
   filterChanged();

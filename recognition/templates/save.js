@@ -44,6 +44,7 @@ function warningsAbout(items) {
   const warnings = [];
   if (rare.length > 0) warnings.push(`train.py needs two events of each label, and there is one of ${rare.slice(0, 5).join(", ")}.`);
   if (doubles.size > 0) warnings.push(`train.py takes one label for one part; two events of ${[...doubles].slice(0, 5).join(", ")} have the same start and end.`);
+  if (items.some(({video}) => /[\n\r]/.test(video.path))) warnings.push("train.py takes no name with a line break: rename the file.");
   if (items.some(({video}) => video.isLive)) warnings.push("train.py needs a recording without labels drawn on it, and of a camera or stream there is none here.");
   return warnings;
 }
