@@ -141,6 +141,29 @@ def test_a_video_that_failed_is_listed_with_its_reason(tmp_path):
     assert "top" not in videos[0] and "top" in videos[1]
 
 
+def test_of_a_stream_the_page_shows_the_recording_and_no_password(tmp_path):
+    job = Job("rtsp://me:secret@camera/1", tmp_path / "stream_camera_1")
+    file = write(tmp_path, [job])
+    _, (video,) = contents(file)
+    assert video["name"] == video["path"] == "rtsp://camera/1"
+    assert video["src"] == "stream_camera_1_annotated.mp4"
+    assert "secret" not in file.read_text()
+    _, (video,) = contents(write(tmp_path, [job], with_videos=False))
+    assert video["src"] is None
+
+
+def test_stopped_in_the_first_video_it_leaves_the_page_of_the_start_before(tmp_path):
+    jobs = jobs_of(tmp_path, ["a.mp4"])
+    before = write(tmp_path, jobs).read_bytes()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Page(tmp_path, jobs, Labels(CLASSES, 5, 0.0), with_videos=True, model="") as page,
+    ):
+        raise KeyboardInterrupt
+    assert page.file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
 def test_a_broken_network_breaks_no_page(tmp_path):
     (job,) = jobs_of(tmp_path, ["a.mp4"])
     broken = Curve()

@@ -115,6 +115,7 @@ function changeLabel(video, event, text) {
     return;
   }
   showCorrection(replaceEvent(video, event, {label: numberOf(name)}), video);
+  drawLabels();
 }
 
 function changeTime(video, event, side, input) {
@@ -134,9 +135,8 @@ function changeTime(video, event, side, input) {
 function showCorrection(event, video = chosen) {
   const row = byId(`event-${event.id}`);
   if (row !== null) fillRow(row, video, event);
-  drawLabels();
   drawTimeline();
-  showState();
+  if (drag === null) showState();
 }
 
 function addEvent() {

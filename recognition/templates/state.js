@@ -77,12 +77,12 @@ function sortedByStart(events) {
   return [...events].sort((one, other) => one.start - other.start || one.end - other.end);
 }
 
-// Every correction passes through here. `isOneGesture`: a drag is undone as a whole.
+// Every correction passes through here. `isOneGesture`: it continues a drag, which is undone and stored as a whole.
 function correct(video, events, isOneGesture = false) {
   if (!isOneGesture) past.push({video, events: eventsOf(video), isCorrected: Boolean(video.isCorrected)});
   video.list = sortedByStart(events);
   video.isCorrected = true;
-  store();
+  if (!isOneGesture) store();
 }
 
 function replaceEvent(video, event, changes, isOneGesture = false) {

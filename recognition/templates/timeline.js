@@ -12,6 +12,7 @@ const HANDLE = 10; // pixels wide
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 const MAX_PIXELS_PER_SECOND = 400;
 const SHORTEST = 0.01; // seconds that a dragged event keeps
+const view = {width: 1, left: 0}; // pixels
 let zoom = 1;
 let drag = null; // {event, side, isFirst}
 let wasDragged = false;
@@ -23,10 +24,16 @@ function svg(tag, attributes, text) {
   return node;
 }
 
-const viewWidth = () => timeline.clientWidth;
-const fullWidth = () => viewWidth() * zoom;
-const toX = (seconds) => (seconds / chosen.duration) * fullWidth() - timeline.scrollLeft;
-const toSeconds = (x) => ((x + timeline.scrollLeft) / fullWidth()) * chosen.duration;
+const fullWidth = () => view.width * zoom;
+const toX = (seconds) => (seconds / chosen.duration) * fullWidth() - view.left;
+const toSeconds = (x) => ((x + view.left) / fullWidth()) * chosen.duration;
+
+// Asking the page where it has scrolled to is slow, so it is asked once a drawing.
+function readView() {
+  view.width = Math.max(1, timeline.clientWidth);
+  byId("timeline-space").style.width = `${fullWidth()}px`;
+  view.left = timeline.scrollLeft;
+}
 
 // Events that overlap lie in lanes of their own: the lane of each event in order, and how many there are.
 function assignLanes(events) {
@@ -46,10 +53,10 @@ function drawTimeline() {
   const {lanes, count} = assignLanes(events);
   const top = count * LANE + GAP;
   const height = top + WINDOWS + GAP + CURVES + AXIS;
-  byId("timeline-space").style.width = `${fullWidth()}px`;
-  drawing.setAttribute("width", viewWidth());
+  readView();
+  drawing.setAttribute("width", view.width);
   drawing.setAttribute("height", height);
-  drawing.setAttribute("viewBox", `0 0 ${viewWidth()} ${height}`);
+  drawing.setAttribute("viewBox", `0 0 ${view.width} ${height}`);
   byId("layers").replaceChildren(
     ...drawWindows(top),
     ...drawCurves(top + WINDOWS + GAP),
@@ -67,7 +74,7 @@ function drawEvents(events, lanes) {
   events.forEach((event, number) => {
     const left = toX(event.start);
     const right = toX(event.end);
-    if (right < -20 || left > viewWidth() + 20) return;
+    if (right < -20 || left > view.width + 20) return;
     const isTiny = right - left < 1;
     if (isTiny && Math.floor(left) === lastPixels[lanes[number]]) return;
     lastPixels[lanes[number]] = Math.floor(left);
@@ -86,7 +93,7 @@ function drawEvent(event, left, width, top) {
   const box = {x: left, y: top + 1, width, height: LANE - 4, rx: Math.min(4, width / 3)};
   group.append(svg("rect", {...box, fill: colourOf(event.label)}));
   const visible = Math.max(0, left);
-  const letters = Math.floor((Math.min(viewWidth(), left + width) - visible - 14) / 8);
+  const letters = Math.floor((Math.min(view.width, left + width) - visible - 14) / 8);
   if (letters >= 2) {
     const name = nameOf(event.label);
     const text = name.length > letters ? `${name.slice(0, letters - 1)}\u2026` : name;
@@ -108,8 +115,8 @@ function drawWindows(top) {
   for (let i = 0; i < starts.length; i += 1) {
     const left = toX(starts[i]);
     const right = toX(ends[i]);
-    if (right < 0 || left > viewWidth()) continue;
-    const width = Math.max(0.5, right - left - (right - left > 8 ? 1 : 0));
+    if (right < 0 || left > view.width) continue;
+    const width = right - left > 8 ? right - left - 1 : right - left + 0.6; // wide ones are set apart
     const colour = colourOf(labels[i]);
     paths.set(colour, `${paths.get(colour) ?? ""}M${left.toFixed(1)} ${top}h${width.toFixed(1)}v${WINDOWS}h${(-width).toFixed(1)}z`);
   }
@@ -140,7 +147,7 @@ function curvePath(curve, top) {
   let isOpen = false;
   for (let i = 0; i < curve.length; i += 1) {
     const isGap = i > 0 && starts[i] > ends[i - 1] + 0.01;
-    const isSeen = toX(ends[Math.min(curve.length - 1, i + 1)]) >= 0 && toX(starts[Math.max(0, i - 1)]) <= viewWidth();
+    const isSeen = toX(ends[Math.min(curve.length - 1, i + 1)]) >= 0 && toX(starts[Math.max(0, i - 1)]) <= view.width;
     if (isOpen && isGap) path += `H${toX(ends[i - 1]).toFixed(1)}`;
     if (isGap || curve[i] === null || !isSeen) isOpen = false;
     if (curve[i] === null || !isSeen) continue;
@@ -156,17 +163,17 @@ function drawAxis(windowsTop, height) {
   const nodes = [0, 0.5, 1].flatMap((value) => {
     const y = top + (1 - value) * CURVES;
     return [
-      svg("line", {x1: 0, x2: viewWidth(), y1: y, y2: y, class: "grid"}),
-      svg("text", {x: viewWidth() - 4, y: y + (value === 0 ? -3 : 12), class: "tick", "text-anchor": "end"}, `${100 * value} %`),
+      svg("line", {x1: 0, x2: view.width, y1: y, y2: y, class: "grid"}),
+      svg("text", {x: view.width - 4, y: y + (value === 0 ? -3 : 12), class: "tick", "text-anchor": "end"}, `${100 * value} %`),
     ];
   });
   const pixelsPerSecond = fullWidth() / chosen.duration;
   const step = STEPS.find((seconds) => seconds * pixelsPerSecond >= 80) ?? 2 * STEPS[STEPS.length - 1];
-  const last = Math.min(chosen.duration, toSeconds(viewWidth()));
+  const last = Math.min(chosen.duration, toSeconds(view.width));
   for (let i = Math.ceil(toSeconds(0) / step); i * step <= last + 1e-6; i += 1) {
     const x = toX(i * step);
     nodes.push(svg("line", {x1: x, x2: x, y1: top + CURVES, y2: top + CURVES + 4, class: "grid"}));
-    const anchor = i === 0 ? "start" : x > viewWidth() - 20 ? "end" : "middle";
+    const anchor = i === 0 ? "start" : x > view.width - 20 ? "end" : "middle";
     nodes.push(svg("text", {x, y: height - 3, class: "tick", "text-anchor": anchor}, clock(i * step, chosen.duration).replace(step < 1 ? /0$/ : /\.00$/, "")));
   }
   return nodes;
@@ -184,16 +191,16 @@ function drawPlayhead() {
 }
 
 function setZoom(value) {
-  const most = Math.max(1, (chosen.duration * MAX_PIXELS_PER_SECOND) / viewWidth());
+  const most = Math.max(1, (chosen.duration * MAX_PIXELS_PER_SECOND) / view.width);
   zoom = Math.min(Math.max(1, value), most);
-  byId("timeline-space").style.width = `${fullWidth()}px`;
-  timeline.scrollLeft = (position / chosen.duration) * fullWidth() - viewWidth() / 2;
+  readView();
+  timeline.scrollLeft = (position / chosen.duration) * fullWidth() - view.width / 2;
   drawTimeline();
 }
 
 function bringIntoView(seconds) {
   const x = toX(seconds);
-  if (x < 0 || x > viewWidth()) timeline.scrollLeft += x - viewWidth() / 2;
+  if (x < 0 || x > view.width) timeline.scrollLeft += x - view.width / 2;
 }
 
 function startDrag(pointer) {
@@ -218,6 +225,9 @@ function moveDrag(pointer) {
 function endDrag() {
   wasDragged = drag !== null && drag.hasMoved;
   drag = null;
+  if (!wasDragged) return;
+  store();
+  showState();
 }
 
 // Moves a border as far as the other one and the video allow.
