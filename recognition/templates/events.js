@@ -65,6 +65,9 @@ function makeRow({video, event}) {
   const current = () => eventsOf(video).find(({id}) => id === item.id);
   play.addEventListener("click", () => playRow(video, current()));
   remove.addEventListener("click", () => removeEvent(video, current()));
+  row.addEventListener("click", (click) => {
+    if (click.target.closest("input, button") === null) playRow(video, current());
+  });
   row.addEventListener("focusin", () => {
     if (video === chosen && current() !== undefined) chooseEvent(current());
   });
