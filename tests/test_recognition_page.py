@@ -84,7 +84,7 @@ def write(folder, jobs, classes=CLASSES, *, problems=None, threshold=0.0, with_v
     """Write the page of jobs in each of which the same is found, but where a job has a problem."""
     labels = Labels(classes, 5, threshold)
     folder.mkdir(parents=True, exist_ok=True)
-    with Page(folder, jobs, labels, with_videos=with_videos, model=f"Tiny, {HOSTILE}") as page:
+    with Page(folder, jobs, labels, with_videos=with_videos, model=f"Tiny, {classes[1]}") as page:
         for job in jobs:
             problem = (problems or {}).get(job.source)
             found = (report(classes), curve(len(classes)))
@@ -112,9 +112,11 @@ def test_links_are_relative_and_lead_to_the_files_whatever_their_names(tmp_path)
 
 
 def test_names_of_classes_and_files_cannot_leave_the_script(tmp_path):
-    file = write(tmp_path / "output", jobs_of(tmp_path))
+    jobs = jobs_of(tmp_path)
+    file = write(tmp_path / "output", jobs, problems={jobs[0].source: HOSTILE})
     facts, videos = contents(file)
     assert facts["classes"] == CLASSES
+    assert videos[0]["problem"] == HOSTILE
     assert videos[1]["name"].endswith('a, "b"<i>.mp4')
     harmless = write(tmp_path / "other", jobs_of(tmp_path, ["a.mp4"]), ["a", "b", "c"])
     assert Counter(Texts(file).tags) == Counter(Texts(harmless).tags)
