@@ -3,7 +3,7 @@
     python train.py --dataset demo && python -m assets.make
     python -m assets.make c3d
 
-The picture of TensorBoard needs Chromium.
+The pictures of TensorBoard and of the page of the data need Chromium.
 """
 
 import contextlib
@@ -84,25 +84,43 @@ def tensorboard():
             sys.exit("TensorBoard does not start")
         for name, (wanted, height) in pages.items():
             with tempfile.TemporaryDirectory() as folder:
-                subprocess.run(
-                    [
-                        "chromium",
-                        "--headless",
-                        "--no-sandbox",
-                        "--disable-3d-apis",
-                        "--hide-scrollbars",
-                        "--no-first-run",
-                        "--virtual-time-budget=900000",
-                        f"--user-data-dir={folder}",
-                        f"--window-size=1800,{height}",
-                        f"--screenshot={HERE / f'tensorboard_{name}.png'}",
-                        f"http://localhost:{port}/?darkMode=false{wanted}#timeseries",
-                    ],
-                    check=True,
-                    stderr=subprocess.DEVNULL,
-                )
+                address = f"http://localhost:{port}/?darkMode=false{wanted}#timeseries"
+                file = HERE / f"tensorboard_{name}.png"
+                photograph(address, file, (1800, height), folder)
     finally:
         server.terminate()
+
+
+def photograph(address, file, size, folder):
+    """A page as Chromium shows it; the folder is for the browser's own files."""
+    subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-3d-apis",
+            "--hide-scrollbars",
+            "--no-first-run",
+            "--virtual-time-budget=900000",
+            f"--user-data-dir={folder}",
+            f"--window-size={size[0]},{size[1]}",
+            f"--screenshot={file}",
+            address,
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def data_page():
+    """The page of the demo's videos, its upper part."""
+    command = [sys.executable, "-m", "dataloaders.preprocess", "demo", "--page"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (page,) = (ROOT / mypath.Path.db_dir("demo")[1]).glob("16x4_171x128/data.html")
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "page.png"
+        photograph(page.as_uri(), photo, (1200, 1120), folder)
+        Image.open(photo).convert("RGB").save(HERE / "data_page.jpg", quality=75, optimize=True)
 
 
 def plate(x, y, u0=0.0, u1=1.0, v0=0.0, v1=1.0):
@@ -269,5 +287,12 @@ def resnets():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ("convolutions", "c3d", "resnets", "demo", "tensorboard"):
+    for name in sys.argv[1:] or (
+        "convolutions",
+        "c3d",
+        "resnets",
+        "demo",
+        "data_page",
+        "tensorboard",
+    ):
         globals()[name]()
