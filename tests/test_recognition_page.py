@@ -274,7 +274,10 @@ class Person:
     def drag(self, element, pixels):
         from selenium.webdriver import ActionChains
 
-        ActionChains(self.page).drag_and_drop_by_offset(element, pixels, 0).perform()
+        hand = ActionChains(self.page).click_and_hold(element)
+        for _ in range(3):
+            hand.move_by_offset(pixels // 3, 0)
+        hand.release().perform()
 
     def labels(self):
         return [field.get_attribute("value") for field in self.all("#events .label")]
