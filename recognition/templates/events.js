@@ -72,6 +72,10 @@ function makeRow({video, event}) {
     if (video === chosen && current() !== undefined) chooseEvent(current());
   });
   label.addEventListener("focus", () => offerAllLabels(label));
+  label.addEventListener("input", (input) => {
+    const isChosen = !(input instanceof InputEvent) || input.inputType === "insertReplacementText";
+    if (isChosen) changeLabel(video, current(), label.value); // out of the list; what is typed waits for "change"
+  });
   label.addEventListener("blur", () => {
     const event = current();
     if (event !== undefined) label.value = nameOf(event.label);
@@ -117,6 +121,7 @@ function changeLabel(video, event, text) {
     say(`A label names a folder, so "${name}" cannot be one.`);
     return;
   }
+  if (!facts.classes.includes(name)) say(`"${name}" is a new label.`);
   showCorrection(replaceEvent(video, event, {label: numberOf(name)}), video);
   drawLabels();
 }

@@ -88,7 +88,7 @@ function followPlayer() {
 }
 
 player.addEventListener("error", () => {
-  if (player.hasAttribute("src")) explainFailure();
+  if (player.error !== null && player.hasAttribute("src")) explainFailure(); // not of the video before
 });
 player.addEventListener("loadedmetadata", () => {
   if (player.videoWidth === 0) explainFailure(); // its sound alone could be played

@@ -1,12 +1,19 @@
 // The table `path,label,group,start,end` that train.py and recognition.score read.
+let forgetting = null;
+
+// What is said stands at the bottom of the window for a while.
 function say(text) {
-  byId("unsaved").textContent = text;
+  byId("message").textContent = text;
+  clearTimeout(forgetting);
+  forgetting = setTimeout(() => byId("message").replaceChildren(), 10000);
 }
 
 function showState() {
   const count = numUnsaved();
-  const corrections = count === 1 ? "1 correction is" : `${count} corrections are`;
-  say(count === 0 ? "No corrections to save." : `${corrections} not saved yet.`);
+  const corrections = count === 1 ? "1 correction is not saved yet." : `${count} corrections are not saved yet.`;
+  byId("unsaved").textContent = count === 0 ? "No corrections to save." : corrections;
+  byId("to-saving").hidden = count === 0;
+  byId("to-saving").firstChild.textContent = corrections;
   byId("undo").disabled = past.length === 0;
   byId("reset").disabled = !chosen?.isCorrected;
   drawList();
