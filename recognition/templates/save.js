@@ -13,7 +13,7 @@ function showState() {
   const corrections = count === 1 ? "1 correction is not saved yet." : `${count} corrections are not saved yet.`;
   byId("unsaved").textContent = count === 0 ? "No corrections to save." : corrections;
   byId("to-saving").hidden = count === 0;
-  byId("to-saving").firstChild.textContent = corrections;
+  byId("to-saving").textContent = corrections;
   byId("undo").disabled = past.length === 0;
   byId("reset").disabled = !chosen?.isCorrected;
   drawList();
