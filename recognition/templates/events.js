@@ -151,8 +151,8 @@ function addEvent() {
   if (chosen.duration === undefined) return;
   const start = Math.min(position, Math.max(0, chosen.duration - SHORTEST));
   const end = Math.min(start + 2, chosen.duration);
-  const window = chosen.ends.findIndex((time) => time > start);
-  const label = chosen.labels[window] ?? chosen.top[0][0];
+  const place = chosen.ends.findIndex((time) => time > start);
+  const label = chosen.labels[place] ?? chosen.top[0][0];
   const [from, to] = [start, end].map((time) => Math.round(1000 * time) / 1000);
   const event = newEvent(from, to, label, null);
   correct(chosen, [...eventsOf(chosen), event]);
