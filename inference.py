@@ -23,19 +23,14 @@ from dataloaders.frame_source import display_name
 from dataloaders.live_sources import open_live_source
 from dataloaders.opencv import check_opencv
 from dataloaders.video import VideoFile
-from engine.errors import (
-    USER_ERRORS,
-    Stopped,
-    StopSignal,
-    any_name_printable,
-    exit_on_user_error,
-)
+from engine.errors import USER_ERRORS, Stopped, StopSignal, exit_on_user_error
 from network import head_of, part_of
 from recognition.annotate import Preview
 from recognition.args import parse_inference_args
 from recognition.jobs import Job, check_name_length, check_output_collisions, live_job, video_jobs
 from recognition.live import LiveReader
 from recognition.outputs import Tables, format_subtitles, write_features, write_json, write_text
+from recognition.page import Page
 from recognition.reading import FileReader
 from recognition.recognizer import Recognizer
 from recognition.results import VideoResult
@@ -87,10 +82,19 @@ class Outcome:
 class VideoProcessor:
     """Recognises the actions in one source after the other, and writes what is found."""
 
-    def __init__(self, args: Namespace, recognizer: Recognizer, tables: Tables, stop: StopSignal):
+    def __init__(
+        self,
+        args: Namespace,
+        recognizer: Recognizer,
+        *,
+        tables: Tables,
+        page: Page,
+        stop: StopSignal,
+    ):
         self._args = args
         self._recognizer = recognizer
         self._tables = tables
+        self._page = page
         self._stop = stop
 
     def process(self, job: Job, title: str) -> Outcome:
@@ -106,7 +110,9 @@ class VideoProcessor:
         try:
             return self._process(job, title)
         except USER_ERRORS as error:
-            return Outcome([], str(error).removeprefix(f"{display_name(job.source)}: "))
+            problem = str(error).removeprefix(f"{display_name(job.source)}: ")
+            self._page.add(job, None, None, problem=problem)
+            return Outcome([], problem)
 
     def _process(self, job: Job, title: str) -> Outcome:
         args = self._args
@@ -131,12 +137,13 @@ class VideoProcessor:
             result = self._recognize(reader, job, progress)
         report = self._recognizer.report(reader, result)
         lines = self._write(job, report, result)
+        problem = None
         if reader.end_reason is not None:
-            return Outcome(
-                lines, f"{reader.end_reason} after {report['frames']} frames, which are done"
-            )
-        damage = report.get("damage") and str(source.damage)
-        return Outcome(lines, damage)
+            problem = f"{reader.end_reason} after {report['frames']} frames, which are done"
+        elif "damage" in report:
+            problem = str(source.damage)
+        self._page.add(job, report, result.curve, problem=problem)
+        return Outcome(lines, problem)
 
     def _recognize(self, reader: FileReader | LiveReader, job: Job, progress: tqdm) -> VideoResult:
         """Recognise the actions in a source and write its annotated copy."""
@@ -203,6 +210,23 @@ def process_all(jobs: list[Job], processor: VideoProcessor) -> bool:
     return is_fine
 
 
+def open_page(args: Namespace, jobs: list[Job], recognizer: Recognizer) -> Page:
+    """Open the page about the videos of this start.
+
+    Args:
+        args: the flags.
+        jobs: the sources.
+        recognizer: finds what the page shows.
+    """
+    return Page(
+        args.output,
+        jobs,
+        recognizer.labels,
+        with_videos=not args.no_video,
+        model=f"{recognizer.name}, {recognizer.file}",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script; SystemExit where something is wrong."""
     with exit_on_user_error("inference.py", status=2):
@@ -216,9 +240,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             export(recognizer, args.export)
             return
         tables = Tables(args.output, with_predictions=args.no_video)
-    with any_name_printable(), tables, StopSignal() as stop:
+        page = open_page(args, jobs, recognizer)
+    with exit_on_user_error("inference.py", status=1), tables, page, StopSignal() as stop:
         try:
-            is_fine = process_all(jobs, VideoProcessor(args, recognizer, tables, stop))
+            processor = VideoProcessor(args, recognizer, tables=tables, page=page, stop=stop)
+            is_fine = process_all(jobs, processor)
         except Stopped:
             sys.exit(130)
     if stop.signum and args.source is None:  # it came after the last frame had been read

@@ -3,11 +3,12 @@
     python train.py --dataset demo && python -m assets.make
     python -m assets.make c3d
 
-The pictures of TensorBoard and of the page of the data need Chromium.
+The pictures of TensorBoard and of the pages need Chromium.
 """
 
 import contextlib
 import csv
+import random
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from PIL import Image
 import mypath
 from dataloaders.records import SPLIT_FILE
 from dataloaders.video import VideoFile
+from dataloaders.video_writer import VideoWriter
 from engine.runs import newest_best_checkpoint
 
 HERE = Path(__file__).parent
@@ -34,9 +36,7 @@ BLUE, ORANGE, INK, PAPER = "#2f6fdf", "#e8710a", "#24292f", "#ffffff"
 def demo():
     """Three demo videos, annotated by the newest checkpoint, which was trained on none of them, and where it looks."""
     root_dir = ROOT / mypath.Path.db_dir("demo")[0]
-    run_dir = newest_best_checkpoint(ROOT / "run").parent.parent
-    with open(run_dir / SPLIT_FILE, newline="", encoding="utf-8") as file:
-        tests = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    tests = test_videos()
     groups = sorted({row["group"] for row in tests})
     wanted = dict(zip(("Up", "Shrink", "Meet"), cycle(groups), strict=False))
     chosen = {row["class"]: row for row in tests if wanted.get(row["class"]) == row["group"]}
@@ -51,6 +51,13 @@ def demo():
         rows.append(Image.fromarray(cv2.cvtColor(np.hstack(frames), cv2.COLOR_BGR2RGB)))
     rows = [row.quantize(200, dither=Image.Dither.NONE) for row in rows]
     rows[0].save(HERE / "demo.gif", save_all=True, append_images=rows[1:], duration=120, loop=0)
+
+
+def test_videos():
+    """The rows of the demo's videos on which the newest checkpoint was not trained."""
+    run_dir = newest_best_checkpoint(ROOT / "run").parent.parent
+    with open(run_dir / SPLIT_FILE, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
 
 
 def read_every_third(video):
@@ -121,6 +128,32 @@ def data_page():
         photo = Path(folder) / "page.png"
         photograph(page.as_uri(), photo, (1200, 1120), folder)
         Image.open(photo).convert("RGB").save(HERE / "data_page.jpg", quality=75, optimize=True)
+
+
+def events_page():
+    """The page of inference.py about recordings in which the demo's test videos follow each other."""
+    root_dir = ROOT / mypath.Path.db_dir("demo")[0]
+    tests = test_videos()
+    random.Random(0).shuffle(tests)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "run").symlink_to(ROOT / "run")
+        (folder / "recordings").mkdir()
+        for day in range(3):
+            sources = [root_dir / row["source"] for row in tests[day::3]]
+            join_videos(sources, folder / f"recordings/day{day + 1}.mp4")
+        command = [sys.executable, str(ROOT / "inference.py"), "recordings", "--stride", "8"]
+        subprocess.run(command, cwd=folder, check=True)
+        photo = folder / "page.png"
+        photograph((folder / "output/index.html").as_uri(), photo, (1200, 1080), folder / "browser")
+        Image.open(photo).convert("RGB").save(HERE / "events_page.jpg", quality=75, optimize=True)
+
+
+def join_videos(sources, target):
+    frames = [frame.to_image() for source in sources for frame in VideoFile(source).frames()]
+    with VideoWriter(target, size=(240, 180), fps=25) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, number / 25)
 
 
 def plate(x, y, u0=0.0, u1=1.0, v0=0.0, v1=1.0):
@@ -293,6 +326,7 @@ if __name__ == "__main__":
         "resnets",
         "demo",
         "data_page",
+        "events_page",
         "tensorboard",
     ):
         globals()[name]()

@@ -152,7 +152,7 @@ def modification_times(root_dir: Path, sources: Iterable[str]) -> dict[str, floa
     with named_errors():
         for source in sources:
             path = SOURCE.fullmatch(source)[1] if "#t=" in source else source
-            times[source] = os.stat(f"{folder}/{path}").st_mtime
+            times[source] = os.stat(os.path.join(folder, path)).st_mtime  # it may be absolute
     return times
 
 

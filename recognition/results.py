@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recognition.classifier import Prediction
+from recognition.curve import Curve
 from recognition.segments import Segment
 
 
@@ -92,6 +93,7 @@ class VideoResult:
         self._features: list[np.ndarray] = []
         self._precision: str | None = None
         self._total: np.ndarray | float = 0.0
+        self.curve = Curve()  # the probabilities over time
         self.num_frames = 0
         self.duration = 0.0  # seconds from the first frame to the end of the last one
 
@@ -106,6 +108,7 @@ class VideoResult:
         if prediction.features is not None:
             self._features.append(prediction.features)
         self._total = self._total + prediction.probabilities.astype(np.float64)
+        self.curve.add(segment.start, segment.end, prediction.probabilities)
         self.num_frames += segment.num_frames
         self.duration = segment.end
 

@@ -238,6 +238,7 @@ def test_each_model_annotates_a_video(project, checkpoint, tmp_path, name):
         "300+ [x] (1)!!!_annotated.mp4",
         "300+ [x] (1)!!!_annotated.vtt",
         "events.csv",
+        "index.html",
     }
     assert {path.name for path in output.iterdir()} == written
 
@@ -329,6 +330,7 @@ def test_a_folder_of_videos_becomes_a_table(project, checkpoint):
     assert {path.name for path in (project.folder / "output").iterdir()} == {
         "predictions.csv",
         "events.csv",
+        "index.html",
     }
     rows = list(csv.DictReader((project.folder / "output" / "predictions.csv").open()))
     assert [(row["video"], row["frames"], row["seconds"]) for row in rows] == [
@@ -498,6 +500,7 @@ def test_what_cannot_be_written_does_not_stop_the_others(project, checkpoint):
         "c_annotated.mp4",
         "c_annotated.vtt",
         "events.csv",
+        "index.html",
     ]
 
 
@@ -548,7 +551,7 @@ def test_interrupted_it_leaves_no_part_of_a_video(project, checkpoint, interrupt
     file = checkpoint(crop_size=16)
     done = project.run("inference.py", "a.avi", "b.avi", "c.avi", "--checkpoint", file, ok=False)
     assert done.returncode == 130
-    files = {"a.json", "a_annotated.mp4", "a_annotated.vtt", "events.csv"}
+    files = {"a.json", "a_annotated.mp4", "a_annotated.vtt", "events.csv", "index.html"}
     assert {path.name for path in (project.folder / "output").iterdir()} == files
     assert len(written) < 750
 
@@ -560,7 +563,7 @@ def test_interrupted_after_the_last_frame_was_read_it_finishes_the_video(
     interrupt_at(100)
     done = project.run("inference.py", "v.avi", "--checkpoint", checkpoint(crop_size=16), ok=False)
     assert done.returncode == 130
-    files = {"v.json", "v_annotated.mp4", "v_annotated.vtt", "events.csv"}
+    files = {"v.json", "v_annotated.mp4", "v_annotated.vtt", "events.csv", "index.html"}
     assert {path.name for path in (project.folder / "output").iterdir()} == files
 
 
@@ -611,10 +614,9 @@ def stream():
 def test_a_stream_is_annotated_until_ctrl_c(project, checkpoint, stream):
     source = f"http://me:secret@127.0.0.1:{stream.server_port}/camera.mjpg"
     project.run("inference.py", "--source", source, "--checkpoint", checkpoint(crop_size=16))
-    *files, subtitles, _ = sorted(
-        (project.folder / "output").iterdir(), key=lambda path: (path.suffix == ".csv", path)
-    )
+    *files, subtitles = sorted((project.folder / "output").glob("stream_*"))
     assert [path.suffix for path in (*files, subtitles)] == [".json", ".mp4", ".vtt"]
+    assert (project.folder / "output" / "index.html").is_file()
     report = json.loads(files[0].read_text())
     assert report["video"] == source.replace("me:secret@", "")
     assert len(report["windows"]) > 1
@@ -789,7 +791,10 @@ def test_what_is_no_video_is_refused_whatever_its_name(project, checkpoint):
         "inference.py: notes.txt",
         "inference.py: list.mp4",
     ]
-    assert [path.name for path in (project.folder / "output").iterdir()] == ["events.csv"]
+    assert {path.name for path in (project.folder / "output").iterdir()} == {
+        "events.csv",
+        "index.html",
+    }
 
 
 def test_the_annotated_video_has_the_sound_of_the_video(project, checkpoint):

@@ -184,3 +184,14 @@ def test_a_part_may_end_half_a_second_after_its_recording(tmp_path):
     path.write_text(path.read_text().replace("8.4", "8.6"))
     with pytest.raises(DataError, match="row 3: 1 to 8.6 is no part of its 8.0 seconds"):
         list_videos(path)
+
+
+def test_paths_may_be_absolute(tmp_path):
+    for name in ("a", "b"):
+        write_video(tmp_path / "videos" / f"{name}.avi", 20)
+    rows = [(tmp_path / "videos" / f"{name}.avi", "run", 0, 0.5) for name in ("a", "b")]
+    (tmp_path / "tables").mkdir()
+    path = write_table(tmp_path / "tables" / "table.csv", rows, "path,label,start,end")
+    videos = preprocess.preprocess(data_settings(path, tmp_path / "frames")).records
+    assert [video.source for video in videos] == [f"{row[0]}#t=0,0.5" for row in rows]
+    assert all(video.frames for video in videos)
