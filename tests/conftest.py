@@ -9,7 +9,9 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +34,7 @@ from recognition import inference_network, loading
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 NETWORKS = [
     "R3D",
@@ -75,11 +78,20 @@ def is_flipped(image):
     return bool(blue[0] > blue[-1])
 
 
+@cache
+def numbered_video(suffix, frames, fps, fourcc):
+    """The bytes of a video of numbered frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = [numbered_frame(number) for number in range(frames)]
+        return write_video(Path(folder) / f"v{suffix}", images, fps, fourcc).read_bytes()
+
+
 def write_video(path, frames, fps=25, fourcc="MJPG"):
     """Write BGR images, or a number of numbered frames, as a video file."""
-    if isinstance(frames, int):
-        frames = [numbered_frame(number) for number in range(frames)]
     path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(frames, int):
+        path.write_bytes(numbered_video(path.suffix, frames, fps, fourcc))
+        return path
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter_fourcc(*fourcc), fps, frames[0].shape[1::-1]
     )

@@ -306,7 +306,8 @@ def c3d_state():
     return random_state("C3D", 11)
 
 
-@pytest.mark.parametrize("family", some_slow(C3D, "Sports-1M"))
+@pytest.mark.slow
+@pytest.mark.parametrize("family", C3D)
 def test_a_family_of_c3d_sees_the_colours_and_pads_as_its_publisher(tmp_path, c3d_state, family):
     layout, is_bgr, mean, padding = C3D[family]
     torch.save(layout(c3d_state), tmp_path / "public.pth")

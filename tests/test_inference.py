@@ -45,7 +45,7 @@ from dataloaders.video_writer import VideoWriter
 from engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from engine.errors import UsageError
 from network import MODELS
-from recognition import annotate
+from recognition import annotate, inference_network
 from recognition.classifier import CPU_BATCH_SIZE, BackgroundClassifier, WindowClassifier
 from recognition.frames import ImageFrame
 from recognition.inference_network import InferenceNetwork
@@ -651,7 +651,8 @@ def test_a_source_that_is_not_there_is_one_line_without_its_password(
     assert line == f"inference.py: {reason}"
 
 
-@pytest.mark.parametrize("name", TINY_AND_SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Tiny", "C3D", "R3D", "R2Plus1D"])
 def test_export_writes_what_other_programs_compute_alike(project, checkpoint, tmp_path, name):
     size = SIZES[name]
     file = checkpoint(name, crop_size=size, classes=("jump", "Köpfen", "walk"))
@@ -825,3 +826,16 @@ def test_the_annotated_video_has_the_sound_of_the_video(project, checkpoint):
             loudness[place] = np.abs(frame.to_ndarray()).max()
     heard = np.flatnonzero(loudness > 0.5)
     assert 47 <= heard[0] <= 53 and heard[-1] >= 190
+
+
+def test_bfloat16_is_used_where_the_processor_has_it_and_the_flags_allow_it(
+    project, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(inference_network, "has_fast_bfloat16", lambda: True)
+    write_video(project.folder / "a.avi", 20)
+    file = checkpoint(crop_size=16)
+    used = []
+    for flags in ([], ["--no-amp"], ["--grad-cam"]):
+        project.run("inference.py", "a.avi", "--checkpoint", file, *flags)
+        used.append(json.loads((project.folder / "output" / "a.json").read_text())["precision"])
+    assert used == ["bfloat16", "float32", "float32"]

@@ -87,9 +87,10 @@ def r3d_34(tmp_path_factory):
             "a.pth: these weights go with --model R3D --depth 34",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"model": "R3D", "depth": 34, "input": "residual"},
             "--input residual: .*a.pth was trained with rgb",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import make_checkpoint, usual_signals, write_dataset, write_video
+from conftest import make_checkpoint, some_slow, usual_signals, write_dataset, write_video
 
 import inference
 import train
@@ -211,7 +211,7 @@ def fork(work):
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("num_threads", [0, 3])
+@pytest.mark.parametrize("num_threads", some_slow([0, 3], 3))
 def test_forked_children_predict_right_also_while_other_threads_predict(
     checkpoint, videos, tmp_path, num_threads
 ):
