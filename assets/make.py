@@ -1,4 +1,4 @@
-"""Make the pictures of the README again.
+"""Make the pictures of the README and of the other pages again.
 
     python train.py --dataset demo && python -m assets.make
     python -m assets.make c3d
@@ -319,6 +319,50 @@ def resnets():
     save("resnets", 900, 400, parts)
 
 
+def measure_stages():
+    """CPU milliseconds a frame of each stage of inference, by network, as the benchmark prints them."""
+    command = [sys.executable, "tests/benchmark.py", "infer"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    costs = {}
+    for line in done.stdout.splitlines():
+        name, is_found, stages = line.partition(", CPU ms a frame: ")
+        if is_found:
+            pairs = [stage.rsplit(" ", 1) for stage in stages.split(", ")]
+            costs[name] = {stage: float(cost) for stage, cost in pairs}
+    return costs
+
+
+def inference_stages():
+    """Where the CPU time of an annotated video goes: a bar for each network."""
+    colours = dict(
+        zip(
+            ("decode", "cut clips", "network", "draw", "encode"),
+            ("#6b7682", "#1a936f", BLUE, "#b5179e", ORANGE),
+            strict=True,
+        )
+    )
+    costs = measure_stages()
+    scale = 620 / max(sum(stages.values()) for stages in costs.values())
+    parts = []
+    for number, (name, stages) in enumerate(costs.items()):
+        x, y = 130, 66 + 74 * number
+        parts.append(text(70, y + 27, name, 16))
+        for stage, cost in stages.items():
+            width = round(scale * cost, 1)
+            parts.append(
+                f'<rect x="{round(x, 1)}" y="{y}" width="{width}" height="40" fill="{colours[stage]}"/>'
+            )
+            x += width
+        parts.append(text(round(x + 40), y + 26, f"{sum(stages.values()):.1f} ms", 14))
+        words = ", ".join(f"{stage} {cost:.2f}" for stage, cost in stages.items())
+        parts.append(f'<text x="130" y="{y + 56}" font-size="12" fill="{INK}">{words}</text>')
+    for number, (stage, colour) in enumerate(colours.items()):
+        x = 130 + 130 * number
+        parts.append(f'<rect x="{x}" y="22" width="16" height="16" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 24}" y="35" font-size="14" fill="{INK}">{stage}</text>')
+    save("inference_stages", 860, 70 + 74 * len(costs), parts)
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:] or (
         "convolutions",
@@ -326,6 +370,7 @@ if __name__ == "__main__":
         "resnets",
         "demo",
         "data_page",
+        "inference_stages",
         "events_page",
         "tensorboard",
     ):
