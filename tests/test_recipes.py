@@ -28,7 +28,7 @@ ROW = re.compile(
 PAGE = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
 ROWS = {row["file"]: row for row in ROW.finditer(PAGE)}
 OFFICIAL = {"ucf101": 9537, "hmdb51": 3570}  # videos of the official train lists
-TRAINED = {"ucf101": 7400, "hmdb51": 2850}  # about as many are left without val
+TRAINED = {"ucf101": 7451, "hmdb51": 2856}  # as --split official1 leaves of them without val
 
 
 def parse(name, *flags):
@@ -51,7 +51,7 @@ def test_clips_steps_and_passes_are_those_of_the_table(name):
     assert clips == int(row["theirs"])
     assert passes == pytest.approx(float(row["their_passes"]), rel=0.02)
     steps = args.epochs * (TRAINED[args.dataset] * args.repeat // clips)
-    assert int(row["steps"].replace(",", "")) == pytest.approx(steps, rel=0.01)
+    assert int(row["steps"].replace(",", "")) == pytest.approx(steps, abs=50)  # in hundreds
     their_clips = float(row["their_passes"]) * OFFICIAL[args.dataset]
     their_steps = int(row["their_steps"].replace(",", ""))
     assert their_steps == pytest.approx(their_clips / clips, rel=0.02)
