@@ -80,6 +80,10 @@ def test_the_flags_of_the_recipe_of_severe_benchmark():
     assert (args.clip_len, args.frame_rate, args.repeat) == (32, 16, 10)
 
 
+def test_the_training_from_scratch_mirrors_no_clips():
+    assert parse("ucf101_r3d18_scratch.txt").no_flip  # neither does train_classify.py of VCP
+
+
 def test_a_file_of_flags_has_comments_and_several_flags_a_line(tmp_path):
     file = tmp_path / "flags.txt"
     file.write_text('# all of it\n\n--epochs 3 --lr 0.5  # "\n--run-dir "my runs"\n--no-flip\n')
