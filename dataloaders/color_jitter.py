@@ -87,7 +87,8 @@ def adjust_hue(clip: np.ndarray, turn: float) -> np.ndarray:
 
     Args:
         clip: `uint8` (T, H, W, 3), RGB.
-        turn: 0 for the clip itself, 1/3 to make red green, 0.5 for the opposite colours.
+        turn: 0 for the clip itself but for 8-bit rounding, 1/3 to make red green, 0.5 for the
+            opposite colours.
     """
     hsv = cv2.cvtColor(_as_image(clip), cv2.COLOR_RGB2HSV_FULL)  # a full circle is 256
     hsv[..., 0] += np.uint8(round(256 * turn) % 256)  # wraps around

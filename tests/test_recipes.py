@@ -28,7 +28,7 @@ ROW = re.compile(
 PAGE = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
 ROWS = {row["file"]: row for row in ROW.finditer(PAGE)}
 OFFICIAL = {"ucf101": 9537, "hmdb51": 3570}  # videos of the official train lists
-TRAINED = {"ucf101": 7400, "hmdb51": 2850}  # about as many are left without val
+TRAINED = {"ucf101": 7451, "hmdb51": 2856}  # as --split official1 leaves of them without val
 
 
 def parse(name, *flags):
@@ -51,7 +51,7 @@ def test_clips_steps_and_passes_are_those_of_the_table(name):
     assert clips == int(row["theirs"])
     assert passes == pytest.approx(float(row["their_passes"]), rel=0.02)
     steps = args.epochs * (TRAINED[args.dataset] * args.repeat // clips)
-    assert int(row["steps"].replace(",", "")) == pytest.approx(steps, rel=0.01)
+    assert int(row["steps"].replace(",", "")) == pytest.approx(steps, abs=50)  # in hundreds
     their_clips = float(row["their_passes"]) * OFFICIAL[args.dataset]
     their_steps = int(row["their_steps"].replace(",", ""))
     assert their_steps == pytest.approx(their_clips / clips, rel=0.02)
@@ -78,6 +78,10 @@ def test_the_flags_of_the_recipe_of_severe_benchmark():
     assert (args.optimizer, args.lr, args.weight_decay, args.momentum) == ("adam", 1e-4, 0, None)
     assert (args.milestones, args.gamma) == ((6, 10, 14), 0.3)
     assert (args.clip_len, args.frame_rate, args.repeat) == (32, 16, 10)
+
+
+def test_the_training_from_scratch_mirrors_no_clips():
+    assert parse("ucf101_r3d18_scratch.txt").no_flip  # neither does train_classify.py of VCP
 
 
 def test_a_file_of_flags_has_comments_and_several_flags_a_line(tmp_path):
