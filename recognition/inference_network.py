@@ -15,7 +15,7 @@ from network.folding import fold_batch_norm
 from network.grad_cam import grad_cam
 from network.recorder import Recorder
 
-NUM_CHECKED_CLIPS = 8  # the first ones, which are computed in both precisions
+NUM_CHECKED_CLIPS = 4  # the first ones, which are computed in both precisions
 MAX_DIFFERENCE = 0.02  # of the norm of the logits of a clip
 MIN_LEAD = 0.05  # of a likeliest class that must stay the likeliest
 

@@ -128,7 +128,7 @@ def measure_stages(checkpoint, video):
         frames = [ImageFrame(frame.time, frame.to_image()) for frame in source.frames()]
     with stage("cut clips"):
         windows = cut_windows(recognizer, source, frames)
-    classify(network, 4 * windows[:2])  # the first eight are computed in two precisions
+    classify(network, 2 * windows[:2])  # the first four are computed in two precisions
     with stage("network"):
         classify(network, windows)
     segments = list(recognizer.recognize(recognizer.open_reader(source), keep_frames=True))
