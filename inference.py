@@ -234,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args = parse_inference_args(argv)
         jobs = find_jobs(args)
         recognizer = load_recognizer(args)
+        cv2.setNumThreads(1)  # its threads would take the cores from the network
         if args.export:
             from recognition.export import export  # PyTorch's exporter takes time to import
 

@@ -111,7 +111,8 @@ class VideoWriter:
             pix_fmt="yuv420p",
             time_base=TIME_BASE,
         )
-        stream.codec_context.thread_count = available_cores()
+        # The other cores compute the network.
+        stream.codec_context.thread_count = max(1, available_cores() // 2)
         return stream
 
     def write(self, image: np.ndarray, time: float) -> None:

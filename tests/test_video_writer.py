@@ -279,7 +279,7 @@ def test_what_cannot_be_written_is_named_at_once(tmp_path, path, size, message):
 
 @pytest.mark.skipif(not ON_LINUX, reason="counts open files and threads in /proc")
 def test_an_exception_closes_the_files_and_ends_the_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataloaders.video_writer.available_cores", lambda: 3)
+    monkeypatch.setattr("dataloaders.video_writer.available_cores", lambda: 6)
     source = write_flashes(tmp_path / "s.mp4")
     files, threads = open_files(), len(os.listdir("/proc/self/task"))
     with (

@@ -35,6 +35,7 @@ STRIDE = 32  # frames from one window to the next, by default
 
 def time_infer(videos, work_dir, device, effort):
     """Frames a second of annotated video: at the default stride, and at stride 1 if thorough."""
+    cv2.setNumThreads(1)  # as inference.py does
     images = read_images(list_files(videos)[0])
     size = images[0].shape[1::-1]
     long = write_video(work_dir / "long.avi", cycle(images, effort.num_frames), size)
