@@ -413,6 +413,29 @@ def test_corrections_survive_a_reload_and_can_be_undone(person):
 
 
 @pytest.mark.slow
+def test_corrections_that_no_table_has_count_as_not_saved(person):
+    person.all("#events .remove")[0].click()
+    person.all("#events .remove")[0].click()
+    person.all("#save-scope option")[1].click()
+    person.one("#save").click()
+    assert person.one("#unsaved").text == "2 corrections are not saved yet."
+    left_out = "Not in it, because not checked: 1 corrected video."
+    assert person.one("#saved").text == f"corrections.csv has 0 events of 0 videos. {left_out}"
+
+    person.one("#checked").click()
+    person.one("#save").click()
+    assert person.one("#unsaved").text == "No corrections to save."
+    assert person.one("#saved").text.startswith("corrections.csv has 2 events of 1 video.")
+    person.one("#undo").click()
+    person.all("#events .remove")[0].click()
+    assert person.one("#unsaved").text == "2 corrections are not saved yet."
+    person.one("#undo").click()
+    person.one("#undo").click()
+    assert len(person.labels()) == 4 and person.one("#unsaved").text.startswith("2 corrections")
+    person.one("#checked").click()
+
+
+@pytest.mark.slow
 def test_the_timeline_is_used_by_keys(person):
     timeline = person.one("#timeline")
     timeline.send_keys("\ue015\ue015")  # down

@@ -10,7 +10,7 @@ function say(text) {
 
 function showState() {
   const count = numUnsaved();
-  const corrections = count === 1 ? "1 correction is not saved yet." : `${count} corrections are not saved yet.`;
+  const corrections = `${plural(count, "correction")} ${count === 1 ? "is" : "are"} not saved yet.`;
   byId("unsaved").textContent = count === 0 ? "No corrections to save." : corrections;
   byId("to-saving").hidden = count === 0;
   byId("to-saving").textContent = corrections;
@@ -31,9 +31,16 @@ function pathOf(video) {
   return isBelowFolder ? `${folder}/${video.path}` : video.path;
 }
 
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function isSaved(video) {
+  return byId("save-scope").value === "all" || Boolean(video.isChecked);
+}
+
 function correctedRows() {
-  const saved = byId("save-scope").value === "all" ? videos : videos.filter((video) => video.isChecked);
-  return saved.flatMap((video) => eventsOf(video).map((event) => ({video, event})));
+  return videos.filter(isSaved).flatMap((video) => eventsOf(video).map((event) => ({video, event})));
 }
 
 // What train.py will refuse, and what it cannot know.
@@ -64,12 +71,17 @@ function saveTable() {
   const link = element("a", {href: URL.createObjectURL(table), download: "corrections.csv"});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  numRestored = 0;
-  numSaved = past.length;
+  const numLeftOut = videos.filter((video) => video.isCorrected && !isSaved(video)).length;
+  if (numLeftOut === 0) {
+    numRestored = 0;
+    numSaved = past.length;
+  }
   store();
   showState();
   const numVideos = new Set(items.map(({video}) => video)).size;
-  byId("saved").textContent = [`corrections.csv has ${items.length} events of ${numVideos} videos.`, ...warningsAbout(items)].join(" ");
+  const notes = [`corrections.csv has ${plural(items.length, "event")} of ${plural(numVideos, "video")}.`, ...warningsAbout(items)];
+  if (numLeftOut > 0) notes.push(`Not in it, because not checked: ${plural(numLeftOut, "corrected video")}.`);
+  byId("saved").textContent = notes.join(" ");
 }
 
 byId("save").addEventListener("click", saveTable);
