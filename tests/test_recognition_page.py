@@ -436,6 +436,14 @@ def test_corrections_that_no_table_has_count_as_not_saved(person):
 
 
 @pytest.mark.slow
+def test_the_list_names_files_with_odd_letters(tmp_path):
+    names = ["a/b.mp4", "a/one\ntwo.mp4", "back\\slash.mp4"]
+    with open_page(write(tmp_path / "output", jobs_of(tmp_path, names))) as page:
+        found = [node.text for node in Person(page).all("#list .file")]
+    assert found == ["b.mp4", "one two.mp4", "back\\slash.mp4"]
+
+
+@pytest.mark.slow
 def test_the_timeline_is_used_by_keys(person):
     timeline = person.one("#timeline")
     timeline.send_keys("\ue015\ue015")  # down
