@@ -436,6 +436,21 @@ def test_corrections_that_no_table_has_count_as_not_saved(person):
 
 
 @pytest.mark.slow
+def test_a_video_that_loses_all_events_needs_background_to_be_scored(person):
+    for _ in range(4):
+        person.all("#events .remove")[0].click()
+    person.one("#save").click()
+    note = (
+        'No row names 1 corrected video without an event: write an event "background" to score it.'
+    )
+    assert note in person.one("#saved").text
+    person.one("#add").click()
+    person.write(person.run("return document.activeElement"), "background")
+    person.one("#save").click()
+    assert "No row names" not in person.one("#saved").text
+
+
+@pytest.mark.slow
 def test_the_list_names_files_with_odd_letters(tmp_path):
     names = ["a/b.mp4", "a/one\ntwo.mp4", "back\\slash.mp4"]
     with open_page(write(tmp_path / "output", jobs_of(tmp_path, names))) as page:

@@ -63,6 +63,18 @@ function warningsAbout(items) {
   return warnings;
 }
 
+// What the table has, what it lacks, and what is wrong with it.
+function describeTable(items) {
+  const corrected = videos.filter((video) => video.isCorrected);
+  const numLeftOut = corrected.filter((video) => !isSaved(video)).length;
+  const numEmpty = corrected.filter((video) => isSaved(video) && eventsOf(video).length === 0).length;
+  const numVideos = new Set(items.map(({video}) => video)).size;
+  const notes = [`corrections.csv has ${plural(items.length, "event")} of ${plural(numVideos, "video")}.`, ...warningsAbout(items)];
+  if (numLeftOut > 0) notes.push(`Not in it, because not checked: ${plural(numLeftOut, "corrected video")}.`);
+  if (numEmpty > 0) notes.push(`No row names ${plural(numEmpty, "corrected video")} without an event: write an event "background" to score it.`);
+  return notes.join(" ");
+}
+
 function saveTable() {
   const items = correctedRows();
   const rows = items.map(({video, event}) => [pathOf(video), nameOf(event.label), video.group, event.start, event.end]);
@@ -71,17 +83,14 @@ function saveTable() {
   const link = element("a", {href: URL.createObjectURL(table), download: "corrections.csv"});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  const numLeftOut = videos.filter((video) => video.isCorrected && !isSaved(video)).length;
-  if (numLeftOut === 0) {
+  const isComplete = videos.every((video) => !video.isCorrected || isSaved(video));
+  if (isComplete) {
     numRestored = 0;
     numSaved = past.length;
   }
   store();
   showState();
-  const numVideos = new Set(items.map(({video}) => video)).size;
-  const notes = [`corrections.csv has ${plural(items.length, "event")} of ${plural(numVideos, "video")}.`, ...warningsAbout(items)];
-  if (numLeftOut > 0) notes.push(`Not in it, because not checked: ${plural(numLeftOut, "corrected video")}.`);
-  byId("saved").textContent = notes.join(" ");
+  byId("saved").textContent = describeTable(items);
 }
 
 byId("save").addEventListener("click", saveTable);
