@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,8 @@ def read_appearance(folder: Path, num_frames: int) -> Appearance | None:
     frames = []
     for number in spread_numbers(num_frames, NUM_PROBES):
         file = f"{folder}/{frame_name(number)}"
+        if not isfile(file):  # OpenCV would print a warning
+            return None
         frame = cv2.imread(file, cv2.IMREAD_REDUCED_GRAYSCALE_4)
         if frame is None:
             return None

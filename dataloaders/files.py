@@ -152,6 +152,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     with named_errors(path):
+        if path.exists() and not path.is_file():  # a device, which root would replace by a file
+            raise FileError(f"{path}: not a file")
         # Left by a killed start, it may be another name (hard link) of a good file.
         partial.unlink(missing_ok=True)
         try:

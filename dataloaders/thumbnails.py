@@ -56,6 +56,8 @@ def make_thumbnail(file: Path) -> str | None:
     Returns:
         A `data:` address; None where the file cannot be read.
     """
+    if not file.is_file():  # OpenCV would print a warning
+        return None
     image = cv2.imread(str(file))
     if image is None:
         return None

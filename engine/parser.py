@@ -38,6 +38,8 @@ class ArgumentParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         except UnicodeError:
             raise UsageError("a file behind @ is no text; it has flags and # comments") from None
+        except RecursionError:
+            raise UsageError("a file behind @ names itself") from None
 
 
 def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:

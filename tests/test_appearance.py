@@ -4,6 +4,7 @@ import pytest
 
 from dataloaders.appearance import describe, find_upside_down, read_appearance, read_appearances
 from dataloaders.records import VideoRecord, frame_name
+from dataloaders.thumbnails import make_thumbnail
 
 
 def noise(seed, shape=(32, 43)):
@@ -113,3 +114,9 @@ def test_stored_frames_are_read_by_their_numbers(tmp_path):
     damaged, single = read_appearances([tmp_path, tmp_path], [8, 1])
     assert damaged is None
     assert single.motion == 0
+
+
+def test_a_missing_frame_prints_nothing(tmp_path, capfd):
+    assert read_appearance(tmp_path, 3) is None
+    assert make_thumbnail(tmp_path / frame_name(1)) is None
+    assert capfd.readouterr() == ("", "")

@@ -31,6 +31,18 @@ def test_an_error_that_is_no_fault_of_the_file_is_passed_on(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # stands for /dev/null, which root may replace
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        path = tmp_path / name
+        with pytest.raises(FileError, match=f"{name}: not a file"):
+            files.write_table(path, ("a",), [(1,)])
+        assert path.exists() and not path.is_file()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_files_that_are_missing_or_folders_are_named(tmp_path):
     for read in (files.read_lines, lambda path: list(files.read_table(path, ("a",), dict))):
         with pytest.raises(FileError, match="none.txt: No such file or directory"):

@@ -107,6 +107,13 @@ def test_a_wrong_file_of_flags_is_one_line(tmp_path, content, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_file_of_flags_that_names_itself_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flags.txt").write_text("--epochs 3\n@flags.txt\n")
+    with pytest.raises(UsageError, match="^a file behind @ names itself$"):
+        parse_training_args(["@flags.txt"])
+
+
 def write_videos(folder, dataset):
     """Write four tiny videos of each class, two of them in the official train list."""
     original = write_video(folder / "original.avi", 8)

@@ -413,6 +413,52 @@ def test_corrections_survive_a_reload_and_can_be_undone(person):
 
 
 @pytest.mark.slow
+def test_corrections_that_no_table_has_count_as_not_saved(person):
+    person.all("#events .remove")[0].click()
+    person.all("#events .remove")[0].click()
+    person.all("#save-scope option")[1].click()
+    person.one("#save").click()
+    assert person.one("#unsaved").text == "2 corrections are not saved yet."
+    left_out = "Not in it, because not checked: 1 corrected video."
+    assert person.one("#saved").text == f"corrections.csv has 0 events of 0 videos. {left_out}"
+
+    person.one("#checked").click()
+    person.one("#save").click()
+    assert person.one("#unsaved").text == "No corrections to save."
+    assert person.one("#saved").text.startswith("corrections.csv has 2 events of 1 video.")
+    person.one("#undo").click()
+    person.all("#events .remove")[0].click()
+    assert person.one("#unsaved").text == "2 corrections are not saved yet."
+    person.one("#undo").click()
+    person.one("#undo").click()
+    assert len(person.labels()) == 4 and person.one("#unsaved").text.startswith("2 corrections")
+    person.one("#checked").click()
+
+
+@pytest.mark.slow
+def test_a_video_that_loses_all_events_needs_background_to_be_scored(person):
+    for _ in range(4):
+        person.all("#events .remove")[0].click()
+    person.one("#save").click()
+    note = (
+        'No row names 1 corrected video without an event: write an event "background" to score it.'
+    )
+    assert note in person.one("#saved").text
+    person.one("#add").click()
+    person.write(person.run("return document.activeElement"), "background")
+    person.one("#save").click()
+    assert "No row names" not in person.one("#saved").text
+
+
+@pytest.mark.slow
+def test_the_list_names_files_with_odd_letters(tmp_path):
+    names = ["a/b.mp4", "a/one\ntwo.mp4", "back\\slash.mp4"]
+    with open_page(write(tmp_path / "output", jobs_of(tmp_path, names))) as page:
+        found = [node.text for node in Person(page).all("#list .file")]
+    assert found == ["b.mp4", "one two.mp4", "back\\slash.mp4"]
+
+
+@pytest.mark.slow
 def test_the_timeline_is_used_by_keys(person):
     timeline = person.one("#timeline")
     timeline.send_keys("\ue015\ue015")  # down

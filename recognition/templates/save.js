@@ -10,7 +10,7 @@ function say(text) {
 
 function showState() {
   const count = numUnsaved();
-  const corrections = count === 1 ? "1 correction is not saved yet." : `${count} corrections are not saved yet.`;
+  const corrections = `${plural(count, "correction")} ${count === 1 ? "is" : "are"} not saved yet.`;
   byId("unsaved").textContent = count === 0 ? "No corrections to save." : corrections;
   byId("to-saving").hidden = count === 0;
   byId("to-saving").textContent = corrections;
@@ -31,9 +31,16 @@ function pathOf(video) {
   return isBelowFolder ? `${folder}/${video.path}` : video.path;
 }
 
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function isSaved(video) {
+  return byId("save-scope").value === "all" || Boolean(video.isChecked);
+}
+
 function correctedRows() {
-  const saved = byId("save-scope").value === "all" ? videos : videos.filter((video) => video.isChecked);
-  return saved.flatMap((video) => eventsOf(video).map((event) => ({video, event})));
+  return videos.filter(isSaved).flatMap((video) => eventsOf(video).map((event) => ({video, event})));
 }
 
 // What train.py will refuse, and what it cannot know.
@@ -56,6 +63,18 @@ function warningsAbout(items) {
   return warnings;
 }
 
+// What the table has, what it lacks, and what is wrong with it.
+function describeTable(items) {
+  const corrected = videos.filter((video) => video.isCorrected);
+  const numLeftOut = corrected.filter((video) => !isSaved(video)).length;
+  const numEmpty = corrected.filter((video) => isSaved(video) && eventsOf(video).length === 0).length;
+  const numVideos = new Set(items.map(({video}) => video)).size;
+  const notes = [`corrections.csv has ${plural(items.length, "event")} of ${plural(numVideos, "video")}.`, ...warningsAbout(items)];
+  if (numLeftOut > 0) notes.push(`Not in it, because not checked: ${plural(numLeftOut, "corrected video")}.`);
+  if (numEmpty > 0) notes.push(`No row names ${plural(numEmpty, "corrected video")} without an event: write an event "background" to score it.`);
+  return notes.join(" ");
+}
+
 function saveTable() {
   const items = correctedRows();
   const rows = items.map(({video, event}) => [pathOf(video), nameOf(event.label), video.group, event.start, event.end]);
@@ -64,12 +83,14 @@ function saveTable() {
   const link = element("a", {href: URL.createObjectURL(table), download: "corrections.csv"});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  numRestored = 0;
-  numSaved = past.length;
+  const isComplete = videos.every((video) => !video.isCorrected || isSaved(video));
+  if (isComplete) {
+    numRestored = 0;
+    numSaved = past.length;
+  }
   store();
   showState();
-  const numVideos = new Set(items.map(({video}) => video)).size;
-  byId("saved").textContent = [`corrections.csv has ${items.length} events of ${numVideos} videos.`, ...warningsAbout(items)].join(" ");
+  byId("saved").textContent = describeTable(items);
 }
 
 byId("save").addEventListener("click", saveTable);

@@ -79,10 +79,20 @@ function sortedByStart(events) {
 
 // Every correction passes through here. `isOneGesture`: it continues a drag, which is undone and stored as a whole.
 function correct(video, events, isOneGesture = false) {
-  if (!isOneGesture) past.push({video, events: eventsOf(video), isCorrected: Boolean(video.isCorrected)});
+  if (!isOneGesture) {
+    forgetUndone();
+    past.push({video, events: eventsOf(video), isCorrected: Boolean(video.isCorrected)});
+  }
   video.list = sortedByStart(events);
   video.isCorrected = true;
   if (!isOneGesture) store();
+}
+
+// Saved corrections that are undone stay unsaved, whatever comes after them.
+function forgetUndone() {
+  if (past.length >= numSaved) return;
+  numRestored += numSaved - past.length;
+  numSaved = past.length;
 }
 
 function replaceEvent(video, event, changes, isOneGesture = false) {

@@ -44,7 +44,7 @@ function makeListItem(video) {
 }
 
 function shortName(video) {
-  return video.isLive ? video.name : video.name.split(/[/\\]/).pop();
+  return video.isLive ? video.name : video.path.split("/").pop();
 }
 
 function chooseVideo(video, {keepsTable = false} = {}) {
