@@ -459,6 +459,14 @@ def test_the_list_names_files_with_odd_letters(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_list_tells_files_of_one_name_apart(tmp_path):
+    names = ["Up/1.mp4", "Down/1.mp4", "Down/2.mp4"]
+    with open_page(write(tmp_path / "output", jobs_of(tmp_path, names))) as page:
+        found = [node.text for node in Person(page).all("#list .file")]
+    assert found == ["Up/1.mp4", "Down/1.mp4", "2.mp4"]
+
+
+@pytest.mark.slow
 def test_the_timeline_is_used_by_keys(person):
     timeline = person.one("#timeline")
     timeline.send_keys("\ue015\ue015")  # down

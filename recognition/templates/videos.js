@@ -1,6 +1,8 @@
 // The list of videos, and the one that is chosen.
 const PAGE_VIDEOS = 100;
 let numListed = PAGE_VIDEOS;
+const numNamed = new Map(); // videos with a file of this name
+videos.map(fileName).forEach((name) => numNamed.set(name, (numNamed.get(name) ?? 0) + 1));
 
 function isListed(video) {
   const text = byId("list-text").value.trim().toLocaleLowerCase();
@@ -43,8 +45,14 @@ function makeListItem(video) {
   return element("li", {}, button);
 }
 
-function shortName(video) {
+function fileName(video) {
   return video.isLive ? video.name : video.path.split("/").pop();
+}
+
+// The name of the file, with its folders where other files have the same name.
+function shortName(video) {
+  const name = fileName(video);
+  return numNamed.get(name) > 1 ? video.path : name;
 }
 
 function chooseVideo(video, {keepsTable = false} = {}) {
