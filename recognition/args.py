@@ -67,7 +67,7 @@ def add_model_flags(parser: ArgumentParser) -> None:
         type=number(float, *LIMITS["threshold"]),
         default=0,
         metavar="P",
-        help="label no less likely windows",
+        help="leave less likely windows without a label",
     )
     add(
         "--smooth",
