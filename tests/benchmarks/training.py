@@ -20,7 +20,7 @@ from engine.precision import choose_precision
 from engine.trainer import Trainer
 from network import MODELS, move_to_device
 
-TRAIN_SIZES = {"cpu": [(4, 4)], "cuda": [(16, 1024), (64, 2048)]}  # clips of a batch, and in all
+TRAIN_SIZES = {"cpu": [(2, 2)], "cuda": [(16, 1024), (64, 2048)]}  # clips of a batch, and in all
 # Dense bf16 matrix products, FLOP/s, from the data sheets; the first name that occurs in that of
 # the card counts.
 PEAKS = {"H100 PCIe": 756e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
