@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from conftest import make_checkpoint, some_slow
+from conftest import make_checkpoint
 from tiny import Tiny
 from torch import nn
 from torch.nn import functional as F
@@ -185,7 +185,8 @@ def assert_same_logits(model, clips, expected):
         assert ((model.double()(clips) - expected).norm() / expected.norm()).item() < 1e-9
 
 
-@pytest.mark.parametrize("family", some_slow(RESIDUAL, "torchvision r2plus1d_18"))
+@pytest.mark.slow
+@pytest.mark.parametrize("family", RESIDUAL)
 def test_a_residual_family_gives_the_logits_of_its_publisher(tmp_path, family):
     name, options, layout, statistics, eps = RESIDUAL[family]
     state = random_state(name, 19, **options)

@@ -415,6 +415,7 @@ def test_a_video_with_fewer_frames_than_its_header_has_does_not_break_off_if_its
     assert report["windows"][-1]["end"] == pytest.approx(4, abs=0.05)
 
 
+@pytest.mark.slow
 def test_odd_sizes_rates_and_lengths_a_turned_one_and_a_large_one(project, checkpoint):
     videos = project.folder / "videos"
     shapes = {  # frames, height, width, of what is shown

@@ -78,19 +78,15 @@ def r3d_34(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"model": "R2Plus1D"}, "a.pth: these weights go with --model R3D --depth 34"),
-        pytest.param(
-            {"model": "R3D"},
-            "a.pth: these weights go with --model R3D --depth 34",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
+        ({"model": "R3D"}, "a.pth: these weights go with --model R3D --depth 34"),
+        (
             {"model": "R3D", "depth": 34, "input": "residual"},
             "--input residual: .*a.pth was trained with rgb",
-            marks=pytest.mark.slow,
         ),
     ],
 )

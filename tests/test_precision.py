@@ -43,7 +43,7 @@ def smooth(model):
 @pytest.mark.parametrize(
     ("device", "name"),
     [
-        ("cpu", "R3D"),
+        pytest.param("cpu", "R3D", marks=pytest.mark.slow),
         pytest.param("cpu", "R2Plus1D", marks=pytest.mark.slow),
         pytest.param("cpu", "C3D", marks=pytest.mark.slow),
     ]
