@@ -5,9 +5,10 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dataloaders.errors import DataError
 from dataloaders.files import read_text, shorten
@@ -18,6 +19,7 @@ from dataloaders.video import VideoFile
 
 TABLE_COLUMNS = ("path", "label", "split", "group", "start", "end")
 LISTED_ROWS = 5  # that a message names
+Row = TypeVar("Row")  # what a row of a table says
 END_TOLERANCE = 0.5  # seconds by which a part may end after its recording
 
 
@@ -95,27 +97,40 @@ def list_table(table: Path) -> list[VideoRecord]:
         DataError: It is no table, or some of its rows, which the message names, cannot be used.
     """
     cells = read_cells(table)
-    reader = _RowReader(table, cells)
-    videos = {}
+    videos = parse_rows(table, cells.rows, _RowReader(table, cells).read)
+    labels = [video.class_name for video in videos]
+    unusable = [label for label in labels if not is_folder_name(label)]
+    if unusable:
+        raise DataError(f"{table}: labels that cannot be names of folders: {shorten(unusable)}")
+    return videos
+
+
+def parse_rows(
+    table: Path, rows: Sequence[tuple[int, list[str]]], parse: Callable[[list[str]], Row]
+) -> list[Row]:
+    """Return what the rows of a table say.
+
+    Args:
+        table: The file.
+        rows: The number of each row in the file, and its cells.
+        parse: Returns what a row says; ValueError where it cannot be used.
+
+    Raises:
+        DataError: Some rows, of which the message names the first, cannot be used.
+    """
+    parsed = []
     faults = []
-    for number, row in cells.rows:
+    for number, cells in rows:
         try:
-            video = reader.read(row)
-            if video.source in videos:
-                raise DataError(f"{video.source} stands in a row above")
-            videos[video.source] = video
+            parsed.append(parse(cells))
         except ValueError as error:
             faults.append(f"row {number}: {error}")
     if faults:
         raise DataError(
-            f"{table}: {len(faults)} of {len(cells.rows)} rows cannot be used; "
+            f"{table}: {len(faults)} of {len(rows)} rows cannot be used; "
             + "; ".join(faults[:LISTED_ROWS])
         )
-    labels = [video.class_name for video in videos.values()]
-    unusable = [label for label in labels if not is_folder_name(label)]
-    if unusable:
-        raise DataError(f"{table}: labels that cannot be names of folders: {shorten(unusable)}")
-    return list(videos.values())
+    return parsed
 
 
 class _RowReader:
@@ -126,6 +141,7 @@ class _RowReader:
         self.columns = cells.columns
         self.labels_file = table.with_name("labels.txt")
         self.names = read_labels(self.labels_file) if os.path.isfile(self.labels_file) else []
+        self.sources = set()  # those of the rows above
         self.durations = {}  # of recordings, several rows of which name parts
         place = self.columns.index("label")
         full_rows = [row for _, row in cells.rows if len(row) == len(self.columns)]
@@ -143,12 +159,16 @@ class _RowReader:
         class_name = self._class_name(values["label"])
         stem = re.sub(r"[/\\]+", "_", os.path.splitext(path)[0].strip("./\\"))
         span = self._span(path, values)
+        source = f"{path}#t={','.join(span)}" if span else path
+        if source in self.sources:
+            raise DataError(f"{source} stands in a row above")
+        self.sources.add(source)
         return VideoRecord(
             split=split,
             class_name=class_name,
             video=f"{stem}_{'-'.join(span)}" if span else stem,
             group=values.get("group") or (path if span else group_of(class_name, stem)),
-            source=f"{path}#t={','.join(span)}" if span else path,
+            source=source,
             group_is_given=bool(values.get("group")),
         )
 

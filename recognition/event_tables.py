@@ -11,7 +11,7 @@ from pathlib import Path
 from dataloaders.errors import DataError
 from dataloaders.files import read_text
 from dataloaders.labels import read_labels
-from dataloaders.tables import LISTED_ROWS
+from dataloaders.tables import parse_rows
 from dataloaders.video import VideoFile
 from recognition.outputs import EVENT_COLUMNS
 
@@ -72,21 +72,13 @@ class _Table:
 
     def parse(self, parse_row: Callable[[Mapping[str, str]], Event]) -> list[Event]:
         """Return the events of all rows; DataError, which names the rows, where some are wrong."""
-        events = []
-        faults = []
-        for line, cells in self.rows:
-            try:
-                if len(cells) != len(self.columns):
-                    raise DataError(f"{len(cells)} cells, not {len(self.columns)}")
-                events.append(parse_row(dict(zip(self.columns, cells, strict=True))))
-            except ValueError as error:
-                faults.append(f"row {line}: {error}")
-        if faults:
-            raise DataError(
-                f"{self.file}: {len(faults)} of {len(self.rows)} rows cannot be used; "
-                + "; ".join(faults[:LISTED_ROWS])
-            )
-        return events
+
+        def parse_cells(cells: list[str]) -> Event:
+            if len(cells) != len(self.columns):
+                raise DataError(f"{len(cells)} cells, not {len(self.columns)}")
+            return parse_row(dict(zip(self.columns, cells, strict=True)))
+
+        return parse_rows(self.file, self.rows, parse_cells)
 
 
 def read_events(file: Path) -> list[Event]:
