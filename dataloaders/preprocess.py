@@ -291,15 +291,16 @@ def _run(paths, args: argparse.Namespace) -> None:
     if args.prune:
         prune(settings)
     print_samplings(settings)
-    protocol = default_protocol(settings, frames.records)
-    split = default_split(frames)
     if args.split is not None or args.fold != 1 or args.output is not None:
         protocol = choose_protocol(settings, args.split, args.fold, frames.records)
         split_dir = find_split_dir(paths, settings.name, protocol)
         split = split_records(frames, protocol, args.fold, split_dir)
         print(f"the split of these flags: {describe_sizes(split)}")
-    if args.output is not None:
-        write_split(args.output, split)
+        if args.output is not None:
+            write_split(args.output, split)
+    elif args.page:
+        protocol = default_protocol(settings, frames.records)
+        split = default_split(frames)
     if args.page:
         from dataloaders.page import write_data_page
 
