@@ -68,7 +68,7 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
 def has_fast_bfloat16() -> bool:
     """Whether the CPU has instructions that multiply bfloat16: AMX or AVX512_BF16.
 
-    PyTorch before 2.11 does not say, and then the answer is no.
+    Older releases of PyTorch do not say, and then the answer is no.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return False
